@@ -1,0 +1,138 @@
+"""The engine boundary: fourteen verbs, each a plan, and the promise each one makes.
+
+What holds for all of them:
+
+* **Atomic.** A plan happens whole or not at all.
+* **Batch first.** Sequences in, a list in the same order out. One is a batch of one.
+* **Fenced.** `settle`, `renew` and `note` show (job, attempt, lease); a loser is told `LOST` and changes nothing.
+* **Expected things are values.** A known id, a failed guard, a lost lease never raise, so a plan can run inside a user's
+  own transaction without poisoning it.
+* **Repeatable.** The caller makes the ids, so running a plan again after a lost answer does no harm. `claim` is the
+  exception: a lost answer leaves jobs under the lease, and `rescue` finds them when it runs out.
+* **Time is a parameter.** `now=None` means the store's own clock; a test hands one in. Randomness never happens here.
+* **Wakes.** A verb that makes work claimable, ends a job or asks a running one to stop yields a `Wake` with topics
+  (`queue:NAME`, `job:ID`, `lease:ID`); the session delivers it after the commit. A wake is a hint; polling is the truth.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from treadle.engine.plan import Plan
+from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
+from treadle.model.job import (
+    Claims,
+    Enqueued,
+    Job,
+    Lease,
+    LeaseId,
+    Micros,
+    NewJob,
+    Promoted,
+    Renewal,
+    Rescued,
+    Want,
+    Witness,
+    WorkerInfo,
+)
+from treadle.model.outcome import Note, Settlement, Verdict
+from treadle.model.record import Record, Space, Write, Written
+
+Now = Micros | None
+
+
+class Engine(Protocol):
+    """A back end's verbs. Stateless: everything an engine knows is in the store."""
+
+    def enqueue(self, jobs: Sequence[NewJob], *, now: Now = None) -> Plan[list[Enqueued]]:
+        """Store every job, or say of each why not.
+
+        A known id (live or finished) answers `ALREADY`. An edge to an unknown parent refuses the whole batch. Edges to
+        parents that have ended are settled at once: completed, or ended otherwise with `run`, does not block; dead with
+        `hold` blocks; ended otherwise with `cancel` (or `hold` on a cancelled or expired parent) stores the job
+        cancelled. Parents may stand in the same batch, before or after.
+        """
+        ...
+
+    def claim(
+        self, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], *, suspects: int = 0, now: Now = None
+    ) -> Plan[Claims]:
+        """Move queued jobs to `running` under `lease`, by priority (larger first), then `seq`, per queue.
+
+        Takes only names in `tasks`, nothing from a paused queue, nothing past its start-by deadline, and at most
+        `suspects` suspects. Each want gets `take`; what one leaves unused, later passes give to the others, up to their
+        `up_to`, in the order of `wants`; all wants together never get more than the sum of `take`. Each claim adds one
+        to `attempt`. A lease that is unknown or has run out claims nothing and is told so.
+        """
+        ...
+
+    def settle(self, lease: LeaseId, settlements: Sequence[Settlement], *, now: Now = None) -> Plan[list[Verdict]]:
+        """End attempts: store each outcome, count edges down once for the whole batch, free or cancel the children.
+
+        Fenced by (id, attempt, lease) and by the lease still being held. `ALREADY` when this very attempt is already
+        completed. A job with a cancel request that is handed `Retrying`, `Snoozed`, `Released` or `Crashed` ends cancelled.
+        `Crashed` becomes `retrying` or, when `crashes` reaches the job's `max_crashes`, `dead` with cause `worker_lost`.
+        Every outcome but `Completed` appends an `AttemptRecord`. A job that re-enters the queue gets a new `seq`; only
+        `Released` keeps its start-by deadline.
+        """
+        ...
+
+    def renew(
+        self, lease: LeaseId, beat: int, length: float, *, worker: WorkerInfo | None = None, now: Now = None
+    ) -> Plan[Renewal]:
+        """Open (`beat` 0, with `worker`) or extend a lease to `length` seconds from now, and collect cancel requests.
+
+        A lease that has run out or is unknown is `lost`, and never revived. Repeating beat 0 is harmless.
+        """
+        ...
+
+    def note(self, lease: LeaseId, notes: Sequence[Note], *, now: Now = None) -> Plan[list[Verdict]]:
+        """Write down what running jobs say in mid-run: progress, the stuck flag. Fenced like `settle`."""
+        ...
+
+    def promote(self, *, limit: int = 1000, now: Now = None) -> Plan[Promoted]:
+        """Queue what is due (in due order, with new `seq`) and expire what missed its start-by deadline, `limit` of each."""
+        ...
+
+    def rescue(self, witnesses: Sequence[Witness] = (), *, delay: float = 1.0, now: Now = None) -> Plan[list[Rescued]]:
+        """Take back every job of leases that ran out or that a witness saw end, and remove those leases.
+
+        `crashes + 1`, then `retrying` after `delay` seconds and marked suspect, or `dead` with cause `worker_lost` when the
+        count reaches `max_crashes`, or `cancelled` when that was asked for. The attempt is recorded with the exit seen.
+        """
+        ...
+
+    def prune(self, retention: Retention, *, limit: int = 1000, now: Now = None) -> Plan[int]:
+        """Delete finished jobs older or more than `retention` allows, `limit` at most; returns how many.
+
+        An open dead letter is never pruned, nor a job that a live job still waits for.
+        """
+        ...
+
+    def alter(
+        self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None
+    ) -> Plan[list[Altered]]:
+        """Apply one change to up to `limit` jobs, oldest first, and write the audit line in the same step.
+
+        A move that the table does not permit leaves the job alone and answers `done=False`.
+        """
+        ...
+
+    def find(self, where: Filter, page: Page) -> Plan[list[Job]]:
+        """Jobs as they are now, live and finished alike."""
+        ...
+
+    def count(self, where: Filter, by: Sequence[Axis] = (Axis.STATE,)) -> Plan[list[Count]]:
+        """How many jobs there are, by the axes asked for."""
+        ...
+
+    def read(self, space: Space, keys: Sequence[str] | None = None) -> Plan[list[Record]]:
+        """Records of a space: those named, or all."""
+        ...
+
+    def write(self, writes: Sequence[Write], *, now: Now = None) -> Plan[list[Written]]:
+        """Compare-and-set each record on its own."""
+        ...
+
+    def leases(self, *, now: Now = None) -> Plan[list[Lease]]:
+        """Every lease not yet removed: which workers live, and what they know and hold."""
+        ...

@@ -1,0 +1,74 @@
+"""Plans: what a verb does, as a value with no I/O inside.
+
+A plan is a name and a way to begin again. Beginning it gives a generator that yields steps (each engine has its own kind
+of step, understood by its own sessions), receives each step's rows, and returns the verb's answer. `drive` and `adrive`
+are the only place where the synchronous and the asynchronous world differ. Because a plan can begin again, a session can
+retry it after a serialisation failure, time it, or break it on purpose in a test.
+"""
+
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+R = TypeVar("R")
+P = ParamSpec("P")
+E = TypeVar("E")
+
+Steps = Generator[Any, Any, R]
+
+
+@dataclass(slots=True, frozen=True)
+class Plan(Generic[R]):
+    """A named unit of work that happens whole or not at all."""
+
+    name: str
+    begin: Callable[[], Steps[R]]
+
+
+def plan(verb: Callable[Concatenate[E, P], Steps[R]]) -> Callable[Concatenate[E, P], Plan[R]]:
+    """Turn a generator method into one that returns a plan named after it."""
+
+    @wraps(verb)
+    def planned(engine: E, /, *args: P.args, **kwargs: P.kwargs) -> Plan[R]:
+        return Plan(verb.__name__, lambda: verb(engine, *args, **kwargs))
+
+    return planned
+
+
+def together(*plans: Plan[Any]) -> Plan[tuple[Any, ...]]:
+    """One plan that does several in order, in one transaction and one exchange where the engine can."""
+
+    def begin() -> Steps[tuple[Any, ...]]:
+        answers: list[Any] = []
+        for each in plans:
+            answers.append((yield from each.begin()))
+        return tuple(answers)
+
+    return Plan("+".join(each.name for each in plans), begin)
+
+
+def drive(plan: Plan[R], send: Callable[[Any], Any]) -> R:
+    """Run a plan to its answer, sending each step through `send`."""
+    steps = plan.begin()
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(send(step))
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        steps.close()
+
+
+async def adrive(plan: Plan[R], send: Callable[[Any], Awaitable[Any]]) -> R:
+    """Run a plan to its answer, awaiting each step."""
+    steps = plan.begin()
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(await send(step))
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        steps.close()

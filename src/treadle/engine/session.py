@@ -1,0 +1,122 @@
+"""What runs plans: sessions on our own connection or inside the user's transaction, and the wake port beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+from treadle.engine.contract import Engine
+from treadle.engine.plan import Plan
+
+R = TypeVar("R")
+
+
+@dataclass(slots=True, frozen=True)
+class Wake:
+    """A step that names topics to wake after the commit. A borrowed session drops it: polling finds the work."""
+
+    topics: frozenset[str]
+
+
+class Durability(StrEnum):
+    """How strict one plan is about power loss: as the store is configured, or one class less."""
+
+    DEFAULT = "default"
+    RELAXED = "relaxed"
+
+
+class Session(Protocol):
+    """Runs plans, each in one transaction. Safe to call from several threads; nothing opens before the first run.
+
+    In a process forked since the last run the connection is forgotten, never closed, and opened anew.
+    Raises `StoreBusy` when the store does not become free in time and `CannotOpen` when it cannot be reached.
+    """
+
+    def run(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
+        """Run a plan to its answer in the calling thread."""
+        ...
+
+    async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
+        """Run a plan without blocking the event loop."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back. The session may be used again, and opens anew."""
+        ...
+
+
+class Waiter(Protocol):
+    """Somebody waiting for topics. Opened by `Store.waiter`; closing it is the owner's duty."""
+
+    def idle(self, waiting: bool) -> None:
+        """Declare whether a wake is wanted now: a busy waiter costs producers nothing."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Block until one of the topics is woken (True) or `timeout` seconds are over (False)."""
+        ...
+
+    async def await_(self, timeout: float) -> bool:
+        """The awaitable twin of `wait`."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class Check:
+    """One finding of `doctor`: `level` is `ok`, `warning` or `error`; a finding that is not ok says the cure."""
+
+    name: str
+    level: str
+    message: str
+
+
+class Store(Protocol):
+    """One opened URL: the engine's verbs, sessions to run them, and what an operator may ask about it."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def location(self) -> str:
+        """Where the data is, as an operator would write it: an absolute path, or a URL without its password."""
+        ...
+
+    @property
+    def durability(self) -> str:
+        """The durability class, `D0` to `D3`, and what it survives."""
+        ...
+
+    def session(self) -> Session:
+        """A session on a connection of its own."""
+        ...
+
+    def borrow(self, connection: Any) -> Session:
+        """A session inside the user's open transaction: begin and commit stay the user's.
+
+        Raises `NotTransactional` when the connection does not belong to this store, and `MixedSQLite`.
+        """
+        ...
+
+    def waiter(self, topics: Sequence[str]) -> Waiter: ...
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; returns the names of the migrations applied."""
+        ...
+
+    def pending_migrations(self) -> list[tuple[str, str]]:
+        """The migrations not applied yet, as (name, SQL)."""
+        ...
+
+    def doctor(self) -> list[Check]:
+        """Examine the store. Reads only."""
+        ...
+
+    def guard_processes(self, count: int) -> None:
+        """Raise when this store must not be served by `count` processes (`VulnerableSQLite`)."""
+        ...
+
+    def close(self) -> None: ...

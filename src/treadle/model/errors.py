@@ -1,0 +1,144 @@
+"""The error tree. Every error a user can cause names the value, the rule and the cure.
+
+TreadleError
+  BadInput (ValueError)       InvalidArguments  InvalidResult  PayloadTooLarge  InvalidDuration  InvalidTime
+                              InvalidOption  InvalidURL  UnknownTask  UnknownJob  UnknownParent  NotPermitted
+  DefinitionError (TypeError) a task or schedule that cannot be declared like this
+  StoreError                  CannotOpen  SchemaMismatch  VulnerableSQLite  MixedSQLite  NetworkFileSystem
+                              VolatileStore  NotTransactional  StoreBusy
+  LeaseLost                   the caller no longer owns the job
+  WouldBlock (RuntimeError)   a blocking call inside a running event loop
+  NoResult                    JobDead  JobCancelled  JobExpired  ResultTimeout (TimeoutError)
+"""
+
+
+class TreadleError(Exception):
+    """The root of everything that treadle raises on purpose."""
+
+
+class BadInput(TreadleError, ValueError):
+    """Something handed in cannot be used. Nothing was changed.
+
+    `value` is what was given (shortened), `rule` what it breaks, `cure` what to do instead.
+    """
+
+    def __init__(self, value: object, rule: str, cure: str) -> None:
+        shown = value if isinstance(value, str) else repr(value)
+        if len(shown) > 200:
+            shown = shown[:197] + "..."
+        self.value = value
+        self.rule = rule
+        self.cure = cure
+        super().__init__(f"{shown}: {rule}. {cure}")
+
+
+class InvalidArguments(BadInput):
+    """Arguments that do not fit the task's signature; the rule names the path inside the value."""
+
+
+class InvalidResult(BadInput):
+    """A return value that does not serialise, or is larger than the cap."""
+
+
+class PayloadTooLarge(BadInput):
+    """Arguments larger than the cap."""
+
+
+class InvalidDuration(BadInput):
+    """A duration that does not parse, is negative, or is not finite."""
+
+
+class InvalidTime(BadInput):
+    """A moment without a time zone, or outside what the store can hold."""
+
+
+class InvalidOption(BadInput):
+    """An option that does not exist, or a value it does not take."""
+
+
+class InvalidURL(BadInput):
+    """A store URL with an unknown scheme or parameter."""
+
+
+class UnknownTask(BadInput):
+    """A task name that this app does not know."""
+
+
+class UnknownJob(BadInput):
+    """An id under which no job is stored: never enqueued, or pruned since."""
+
+
+class UnknownParent(BadInput):
+    """An edge to a job that is neither stored nor part of the same call."""
+
+
+class NotPermitted(BadInput):
+    """A change that the state of the job does not allow."""
+
+
+class DefinitionError(TreadleError, TypeError):
+    """A task that cannot be declared like this; the message says where and how to put it right."""
+
+
+class StoreError(TreadleError):
+    """The store cannot be used as asked."""
+
+
+class CannotOpen(StoreError):
+    """The store cannot be opened: missing, unreadable, not a database, or not reachable."""
+
+
+class SchemaMismatch(StoreError):
+    """The store was made by a version of treadle that this one cannot work with."""
+
+
+class VulnerableSQLite(StoreError):
+    """The SQLite library has the WAL-reset bug (3.7.0 to 3.51.2) and several processes would share the file."""
+
+
+class MixedSQLite(StoreError):
+    """One process would open one file through two SQLite libraries, which drop each other's locks."""
+
+
+class NetworkFileSystem(StoreError):
+    """The database lies on a network file system, where SQLite's locks cannot be trusted."""
+
+
+class VolatileStore(StoreError):
+    """The store survives nothing, and nobody said that this is wanted."""
+
+
+class NotTransactional(StoreError):
+    """The store cannot take part in the transaction offered."""
+
+
+class StoreBusy(StoreError):
+    """The store did not become free within the deadline. Nothing was changed; the call can be repeated."""
+
+
+class LeaseLost(TreadleError):
+    """The job is no longer owned by the caller; what it wanted to write was refused."""
+
+
+class WouldBlock(TreadleError, RuntimeError):
+    """A blocking call was made inside a running event loop; the message names the awaitable twin."""
+
+
+class NoResult(TreadleError):
+    """The job has no result to give."""
+
+
+class JobDead(NoResult):
+    """The job gave up; the message carries its cause and its last error."""
+
+
+class JobCancelled(NoResult):
+    """The job was cancelled."""
+
+
+class JobExpired(NoResult):
+    """The job missed its start-by deadline."""
+
+
+class ResultTimeout(NoResult, TimeoutError):
+    """The job had not ended when the caller's patience did. The job goes on."""

@@ -1,0 +1,136 @@
+"""What may be asked, changed and swept: values that every engine understands in full."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from treadle.model.job import JobId, LeaseId, Micros
+from treadle.model.state import State
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Filter:
+    """Which jobs are meant. Every field narrows; None does not. An empty sequence matches nothing.
+
+    `tag` and `key` match exactly; `status` is the state of the dead letter (`open`, `replayed`, `resolved`);
+    `enqueued_before` and `enqueued_after` are exclusive; `finished_before` is exclusive.
+    """
+
+    ids: Sequence[JobId] | None = None
+    states: Sequence[State] | None = None
+    queues: Sequence[str] | None = None
+    tasks: Sequence[str] | None = None
+    lease: LeaseId | None = None
+    tag: str | None = None
+    key: str | None = None
+    status: str | None = None
+    fingerprint: str | None = None
+    enqueued_before: Micros | None = None
+    enqueued_after: Micros | None = None
+    finished_before: Micros | None = None
+
+
+class Order(StrEnum):
+    """How `find` sorts: by the moment of enqueue, newest or oldest first."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Page:
+    """How much of an answer is wanted.
+
+    `after` is the id of the last job of the page before; `details` fills the lists of a `Job`.
+    """
+
+    limit: int = 100
+    after: JobId | None = None
+    order: Order = Order.NEWEST
+    details: bool = False
+
+
+class Axis(StrEnum):
+    """What `count` may group by."""
+
+    STATE = "state"
+    QUEUE = "queue"
+    TASK = "task"
+    STATUS = "status"
+
+
+@dataclass(slots=True, frozen=True)
+class Count:
+    """How many jobs share one value on each axis asked for, and since when the oldest of them waits.
+
+    `oldest` is the earliest due (else enqueue) time among them, None when there are none.
+    """
+
+    key: tuple[str | None, ...]
+    count: int
+    oldest: Micros | None
+
+
+@dataclass(slots=True, frozen=True)
+class Cancel:
+    """Cancel: final at once unless the job runs, in which case a request is left for its worker."""
+
+    reason: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Replay:
+    """Send back to the queue with fresh budgets, after `delay` seconds, with new arguments if `args` (JSON text) is given."""
+
+    delay: float = 0.0
+    args: str | None = None
+    note: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Resolve:
+    """Close a dead letter for good; children held by it are cancelled."""
+
+    note: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Annotate:
+    """Write a note on a dead letter."""
+
+    note: str
+
+
+@dataclass(slots=True, frozen=True)
+class Erase:
+    """Remove every trace of the jobs except the audit line. Running jobs are refused: cancel them first."""
+
+
+Change = Cancel | Replay | Resolve | Annotate | Erase
+
+
+class Altered(NamedTuple):
+    """One job that a change touched: its states before and after (None: erased).
+
+    `done` is false when the move is not permitted.
+    """
+
+    id: JobId
+    before: State
+    after: State | None
+    done: bool
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Retention:
+    """How long finished jobs are kept, in seconds by state, and how many completed ones at most (None: for ever).
+
+    A dead letter is kept while it is open; `dead` seconds are counted from its resolution or replay.
+    """
+
+    completed: float | None = 86_400.0
+    completed_count: int | None = 1_000_000
+    cancelled: float | None = 7 * 86_400.0
+    expired: float | None = 7 * 86_400.0
+    dead: float | None = 30 * 86_400.0

@@ -1,0 +1,251 @@
+"""A job, before it is stored, while it runs, and as it is looked at.
+
+Ids are UUIDv7 text made by the caller. Times are whole microseconds since the Unix epoch, UTC (`Micros`).
+Durations are float seconds. Arguments, options, headers and results are JSON text that an engine never looks into.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from treadle.model.record import Guard
+from treadle.model.state import State
+
+Micros = int
+JobId = str
+LeaseId = str
+Ref = int | str
+
+
+class OnDead(StrEnum):
+    """What an edge does to its child when the parent dies.
+
+    `hold` keeps the child blocked until the dead letter is replayed to success (the child runs) or resolved (the child is
+    cancelled). `cancel` cancels the child. `run` lets the child run all the same. A parent that ends cancelled or expired
+    comes back only by an operator's hand, so `hold` then cancels as well.
+    """
+
+    HOLD = "hold"
+    CANCEL = "cancel"
+    RUN = "run"
+
+
+class Edge(NamedTuple):
+    """A parent that must end before the job that carries this edge may run."""
+
+    parent: JobId
+    on_dead: OnDead = OnDead.HOLD
+
+
+@dataclass(slots=True)
+class NewJob:
+    """A job as its producer hands it over.
+
+    `delay` is relative (seconds, counted by the store's clock), `run_at` absolute; at most one of them is set.
+    `start_within` is seconds after the job is due; later than that it expires unstarted. `max_crashes` is how many times
+    the process under it may die before the job does (1 for an at-most-once task). `guard` is a compare-and-set that must
+    hold in the same step, or the job is not stored.
+    """
+
+    id: JobId
+    task: str
+    args: str = "{}"
+    queue: str = "default"
+    priority: int = 0
+    delay: float | None = None
+    run_at: Micros | None = None
+    start_within: float | None = None
+    version: int = 1
+    codec: str = "json"
+    options: str | None = None
+    headers: str | None = None
+    tags: tuple[str, ...] = ()
+    key: str | None = None
+    edges: tuple[Edge, ...] = ()
+    max_crashes: int = 3
+    guard: Guard | None = None
+
+
+class Stored(StrEnum):
+    """What became of one new job."""
+
+    STORED = "stored"
+    ALREADY = "already"
+    """The id was known, live or finished: a repeated enqueue changed nothing."""
+    GUARDED = "guarded"
+    """The guard did not hold; nothing of this job was stored."""
+    UNKNOWN_PARENT = "unknown_parent"
+    """An edge names a job that is neither stored nor in the batch; nothing of the whole batch was stored."""
+    REFUSED = "refused"
+    """Nothing wrong with this one, but the batch was refused because of another."""
+
+
+class Enqueued(NamedTuple):
+    """The answer for one new job: its id, what became of it, and its state (None when it was not stored)."""
+
+    id: JobId
+    verdict: Stored
+    state: State | None
+
+
+class Want(NamedTuple):
+    """What a worker asks of one queue: `take` jobs, and up to `up_to` if other queues leave their share unused."""
+
+    queue: str
+    take: int
+    up_to: int
+
+
+class Claimed(NamedTuple):
+    """One job in a worker's hands: all it needs to run an attempt, and the fence it must show afterwards.
+
+    `ref` is the engine's own address of the job; the fence is (`id`, `attempt`, the lease it was claimed under).
+    `first_failed_at` is None until an attempt has failed. `suspect` marks a job that was in a worker when it died.
+    """
+
+    ref: Ref
+    id: JobId
+    task: str
+    version: int
+    codec: str
+    queue: str
+    priority: int
+    attempt: int
+    failures: int
+    crashes: int
+    snoozes: int
+    enqueued_at: Micros
+    claimed_at: Micros
+    first_failed_at: Micros | None
+    start_by: Micros | None
+    suspect: bool
+    args: str
+    options: str | None
+    headers: str | None
+
+
+class Claims(NamedTuple):
+    """A claim's answer. `lost` is true when the lease no longer holds: nothing was claimed and the worker must stop."""
+
+    jobs: list[Claimed]
+    lost: bool
+
+
+class WorkerInfo(NamedTuple):
+    """Who holds a lease: shown to operators, and read to tell which tasks some live worker knows."""
+
+    name: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    tasks: tuple[str, ...]
+    slots: int
+
+
+class Renewal(NamedTuple):
+    """The store's answer to a heartbeat: still yours or not, and which of your running jobs are asked to stop."""
+
+    lost: bool
+    cancels: list[JobId]
+
+
+class Witness(NamedTuple):
+    """A lease whose worker somebody saw end, and how (`signal 9`, `exit 1`, or empty for a clean stop)."""
+
+    lease: LeaseId
+    exit: str
+
+
+class Rescued(NamedTuple):
+    """One job taken back from a lease that ran out or was witnessed to end."""
+
+    id: JobId
+    attempt: int
+    lease: LeaseId
+    state: State
+
+
+class Promoted(NamedTuple):
+    """What `promote` did: jobs now queued, jobs now expired, and when the next one is due (None: nothing is waiting)."""
+
+    queued: int
+    expired: int
+    next_due: Micros | None
+
+
+class Lease(NamedTuple):
+    """One worker process as the store sees it. `expires_in` is seconds, negative once the lease has run out."""
+
+    id: LeaseId
+    worker: WorkerInfo
+    started_at: Micros
+    expires_in: float
+    running: int
+
+
+class AttemptRecord(NamedTuple):
+    """One attempt that did not complete. `error` is the JSON text of an `ErrorRecord`, or None."""
+
+    attempt: int
+    outcome: str
+    worker: str
+    started_at: Micros
+    ended_at: Micros
+    delay: float | None
+    error: str | None
+
+
+class DeadLetter(NamedTuple):
+    """What happened to a job that gave up, and what was done about it since."""
+
+    cause: str
+    reason: str
+    fingerprint: str
+    status: Literal["open", "replayed", "resolved"]
+    died_at: Micros
+    changed_by: str | None
+    changed_at: Micros | None
+    note: str | None
+
+
+@dataclass(slots=True)
+class Job:
+    """A job as it is looked at. Details (`attempts`, `parents`, `children`, `notes`) are filled only when asked for."""
+
+    id: JobId
+    task: str
+    version: int
+    codec: str
+    queue: str
+    priority: int
+    state: State
+    blocked_on: str | None
+    attempt: int
+    failures: int
+    crashes: int
+    snoozes: int
+    releases: int
+    enqueued_at: Micros
+    due_at: Micros | None
+    start_by: Micros | None
+    claimed_at: Micros | None
+    finished_at: Micros | None
+    lease: LeaseId | None
+    worker: str | None
+    cancel_requested: bool
+    stuck: bool
+    suspect: bool
+    key: str | None
+    tags: tuple[str, ...]
+    args: str
+    options: str | None
+    headers: str | None
+    result: str | None
+    reason: str | None
+    progress: str | None
+    dead: DeadLetter | None
+    attempts: tuple[AttemptRecord, ...] = ()
+    parents: tuple[tuple[JobId, OnDead, State], ...] = ()
+    children: tuple[tuple[JobId, OnDead, State], ...] = ()
+    notes: Mapping[str, str] | None = None
