@@ -108,9 +108,7 @@ class Engine(Protocol):
         """
         ...
 
-    def alter(
-        self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None
-    ) -> Plan[list[Altered]]:
+    def alter(self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None) -> Plan[list[Altered]]:
         """Apply one change to up to `limit` jobs, oldest first, and write the audit line in the same step.
 
         A move that the table does not permit leaves the job alone and answers `done=False`.

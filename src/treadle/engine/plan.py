@@ -56,7 +56,8 @@ def drive(plan: Plan[R], send: Callable[[Any], Any]) -> R:
         while True:
             step = steps.send(send(step))
     except StopIteration as stop:
-        return stop.value
+        answer: R = stop.value
+        return answer
     finally:
         steps.close()
 
@@ -69,6 +70,7 @@ async def adrive(plan: Plan[R], send: Callable[[Any], Awaitable[Any]]) -> R:
         while True:
             step = steps.send(await send(step))
     except StopIteration as stop:
-        return stop.value
+        answer: R = stop.value
+        return answer
     finally:
         steps.close()
