@@ -1,0 +1,61 @@
+"""What the worker asks of an executor."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from treadle.model.outcome import NoteKind, Outcome
+from treadle.worker.run import Run
+
+
+class Bench(Protocol):
+    """What an executor asks of the worker. Called on the worker's loop thread, except `report`, which any thread may call."""
+
+    def started(self, run: Run) -> None:
+        """The body is about to run: sets `run.started` and, when it has a timeout, enters its deadline."""
+        ...
+
+    def ended(self, run: Run, outcome: Outcome) -> None:
+        """The attempt is over; its outcome goes to the settler. Called exactly once for each run submitted."""
+        ...
+
+    def report(self, run: Run, kind: NoteKind, name: str, value: str) -> None:
+        """Something the body wants written down. Never blocks."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs bodies. All methods are called on the worker's loop thread."""
+
+    slots: int
+    """How many bodies run at once."""
+
+    def room(self) -> int:
+        """How many more runs it would take now: free slots plus a buffer of at most 50 ms of measured work."""
+        ...
+
+    def free(self) -> int:
+        """How many slots stand free: what a run that must start at once may count on."""
+        ...
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        """Take runs; those beyond the free slots wait, in order."""
+        ...
+
+    def stop(self, run: Run) -> None:
+        """Make a run end for the reason in `run.stop`: cancellation, a token, a signal - whatever the place allows."""
+        ...
+
+    def hand_back(self) -> list[Run]:
+        """Give back every run that has not started, without ending it."""
+        ...
+
+    async def open(self) -> None:
+        """Make ready to take runs."""
+        ...
+
+    async def close(self) -> None:
+        """Free everything. Whatever still runs is abandoned: its outcome is no longer reported."""
+        ...
+
+
+MakeExecutor = Callable[[Bench], Executor]
