@@ -81,7 +81,11 @@ class Cancel:
 
 @dataclass(slots=True, frozen=True)
 class Replay:
-    """Send back to the queue with fresh budgets, after `delay` seconds, with new arguments if `args` (JSON text) is given."""
+    """Send back to the queue with fresh budgets, after `delay` seconds, with new arguments if `args` (JSON text) is given.
+
+    All four counters begin at 0; `attempt` goes on. The start-by deadline, the suspect mark and, without a delay, `due_at`
+    are gone. A dead letter becomes `replayed`. A waiting job can only be sent at once: a delay is not permitted there.
+    """
 
     delay: float = 0.0
     args: str | None = None
@@ -90,21 +94,24 @@ class Replay:
 
 @dataclass(slots=True, frozen=True)
 class Resolve:
-    """Close a dead letter for good; children held by it are cancelled."""
+    """Close an open dead letter for good; children held by it are cancelled."""
 
     note: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class Annotate:
-    """Write a note on a dead letter."""
+    """Write a note on a dead letter, open or not; who changed its status, and when, stays as it was."""
 
     note: str
 
 
 @dataclass(slots=True, frozen=True)
 class Erase:
-    """Remove every trace of the jobs except the audit line. Running jobs are refused: cancel them first."""
+    """Remove every trace of the jobs except the audit line. Running jobs are refused: cancel them first.
+
+    Children that still wait for one are settled as if it had been cancelled.
+    """
 
 
 Change = Cancel | Replay | Resolve | Annotate | Erase

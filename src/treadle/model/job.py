@@ -185,7 +185,12 @@ class Lease(NamedTuple):
 
 
 class AttemptRecord(NamedTuple):
-    """One attempt that did not complete. `error` is the JSON text of an `ErrorRecord`, or None."""
+    """One attempt that did not complete. `error` is the JSON text of an `ErrorRecord`, or None.
+
+    `outcome` is what was handed to `settle`, in lower case (`retrying`, `snoozed`, `released`, `died`, `cancelled`,
+    `crashed`, `expired`), or `rescued`. `started_at` is the claim, `delay` the seconds until the next attempt where one was
+    set, `exit` how the process ended where somebody saw it.
+    """
 
     attempt: int
     outcome: str
@@ -194,6 +199,7 @@ class AttemptRecord(NamedTuple):
     ended_at: Micros
     delay: float | None
     error: str | None
+    exit: str | None = None
 
 
 class DeadLetter(NamedTuple):
@@ -211,7 +217,13 @@ class DeadLetter(NamedTuple):
 
 @dataclass(slots=True)
 class Job:
-    """A job as it is looked at. Details (`attempts`, `parents`, `children`, `notes`) are filled only when asked for."""
+    """A job as it is looked at. Details (`attempts`, `parents`, `children`, `notes`) are filled only when asked for.
+
+    `due_at` is None for a job that never had to wait for a time. `claimed_at` is the last claim. `lease`, `worker`, `stuck`
+    and `cancel_requested` speak of a running job only. `reason` says why it was cancelled (or is asked to) or died.
+    `progress` is the latest progress note. Parents and children stand oldest first, those still stored; `notes` are
+    named `KIND`, or `KIND/NAME` where the note has a name.
+    """
 
     id: JobId
     task: str

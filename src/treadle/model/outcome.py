@@ -25,6 +25,10 @@ class Cause(StrEnum):
     """The process under it died as often as its crash budget allows."""
 
 
+UNSETTLED = "its worker ended without settling it"
+"""The reason of a `worker_lost` death that nobody saw happen; else the reason is the exit seen."""
+
+
 @dataclass(slots=True, frozen=True)
 class Completed:
     """The body returned. `result` is JSON text, or None for no result."""
@@ -64,7 +68,7 @@ class Died:
 
 @dataclass(slots=True, frozen=True)
 class Cancelled:
-    """The job ends cancelled."""
+    """The job ends cancelled, for this reason; empty takes that of the cancel request."""
 
     reason: str
 
