@@ -1,0 +1,2 @@
+GREETING = """A string that begins
+and goes on, and on, and never ends.

@@ -1,0 +1,4 @@
+def mixed(value):
+	if value:
+        return 1
+	return 0

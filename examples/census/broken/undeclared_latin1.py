@@ -1,0 +1,2 @@
+drink = "café"
+price = 3

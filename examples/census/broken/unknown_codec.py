@@ -1,0 +1,2 @@
+# -*- coding: klingon -*-
+qapla = True

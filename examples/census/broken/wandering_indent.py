@@ -1,0 +1,4 @@
+def misplaced(value):
+    if value:
+        value += 1
+      return value
