@@ -55,7 +55,8 @@ class Engine(Protocol):
         `GUARDED` stand, all others answer `UNKNOWN_PARENT` or `REFUSED`. Edges to parents that have ended are settled at
         once: completed, or ended otherwise with `run`, does not block; dead with an open letter and `hold` blocks; ended
         otherwise with `cancel` or `hold` stores the job cancelled, which settles its own children in turn. Parents may
-        stand in the same batch, before or after. The queue is entered in batch order.
+        stand in the same batch, before or after. A parent named twice counts once, as first named. The queue is entered in
+        batch order.
         """
         ...
 
@@ -65,10 +66,10 @@ class Engine(Protocol):
         """Move queued jobs to `running` under `lease`, by priority (larger first), then `seq`, per queue.
 
         Takes only names in `tasks`, nothing from a paused queue, nothing past its start-by deadline, and at most
-        `suspects` suspects over all wants, earlier wants first (a suspect over that number is passed by). Each want gets `take`; what one leaves unused, later passes give to the others, up to their
-        `up_to`, in the order of `wants`; all wants together never get more than the sum of `take`. Each claim adds one
-        to `attempt`. The answer stands in the order of `wants`, then the order of the queue. A lease that is unknown or
-        has run out claims nothing and is told so.
+        `suspects` suspects over all wants, earlier wants first (a suspect over that number is passed by). Each want gets
+        `take`; what one leaves unused, later passes give to the others, up to their `up_to`, in the order of `wants`; all
+        wants together never get more than the sum of `take`. Each claim adds one to `attempt`. The answer stands in the
+        order of `wants`, then the order of the queue. A lease that is unknown or has run out claims nothing and is told so.
         """
         ...
 
@@ -110,8 +111,8 @@ class Engine(Protocol):
     def promote(self, *, limit: int = 1000, now: Now = None) -> Plan[Promoted]:
         """Queue what is due (in due order, with new `seq`) and expire what missed its start-by deadline, `limit` of each.
 
-        What is due but past its deadline is expired, never queued. `next_due` is the earliest `due_at` still scheduled or
-        retrying afterwards.
+        What is due but past its deadline is expired, never queued. What is queued precedes the children that expiry frees.
+        `next_due` is the earliest `due_at` still scheduled or retrying afterwards.
         """
         ...
 

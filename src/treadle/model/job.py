@@ -18,6 +18,11 @@ LeaseId = str
 Ref = int | str
 
 
+def micros(seconds: float) -> Micros:
+    """Seconds as whole microseconds, rounded to the nearest."""
+    return round(seconds * 1_000_000)
+
+
 class OnDead(StrEnum):
     """What an edge does to its child when the parent dies.
 
@@ -220,9 +225,9 @@ class Job:
     """A job as it is looked at. Details (`attempts`, `parents`, `children`, `notes`) are filled only when asked for.
 
     `due_at` is None for a job that never had to wait for a time. `claimed_at` is the last claim. `lease`, `worker`, `stuck`
-    and `cancel_requested` speak of a running job only. `reason` says why it was cancelled (or is asked to) or died.
-    `progress` is the latest progress note. Parents and children stand oldest first, those still stored; `notes` are
-    named `KIND`, or `KIND/NAME` where the note has a name.
+    and `cancel_requested` speak of a running job only, `suspect` of a live one. `reason` says why it was cancelled (or is
+    asked to) or died. `progress` is the latest progress note. Parents and children stand oldest first, those still stored;
+    `notes` are named `KIND`, or `KIND/NAME` where the note has a name.
     """
 
     id: JobId
