@@ -1,12 +1,12 @@
-"""Small plots as SVG text, drawn 360 units wide so that they stay readable on a telephone. Colours come from the page."""
+"""Small plots as SVG text, drawn 330 units wide so that they stay readable on a telephone. Colours come from the page."""
 
 import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH = 360
-_LEFT = 44
+WIDTH = 330
+_LEFT = 40
 _RIGHT = 10
 _TOP = 10
 _BOTTOM = 34
@@ -47,7 +47,7 @@ def bars(rows: Sequence[Bar], label: str) -> str:
         width = max(2.0, (WIDTH - 50) * row.value / top)
         out.append(
             f"<g><title>{escape(row.note)}</title>"
-            f'<text class="name" x="0" y="{y + 13}">{escape(_fit(row.name, 46))}</text>'
+            f'<text class="name" x="0" y="{y + 13}">{escape(_fit(row.name, 44))}</text>'
             f'<rect class="mark" x="0" y="{y + 18}" width="{width:.1f}" height="10" rx="2"/>'
             f'<text class="value" x="{width + 5:.1f}" y="{y + 27}">{short(row.value)}</text></g>'
         )

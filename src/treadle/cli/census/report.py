@@ -78,12 +78,12 @@ def _figures(census: Census) -> str:
     size = sum(each.size for each in measures)
     packed = sum(each.compressed for each in measures)
     figures = [
-        ("files measured", f"{len(measures):,}"),
+        ("files", f"{len(measures):,}"),
         ("lines", short(sum(each.lines for each in measures))),
         ("functions", short(sum(each.functions for each in measures))),
         ("classes", short(sum(each.classes for each in measures))),
         ("packages", f"{len(census.packages):,}"),
-        ("compressed to", f"{100 * packed / size:.0f} %" if size else "–"),
+        ("compressed", f"{100 * packed / size:.0f} %" if size else "–"),
         ("dead letters", f"{len(census.refusals):,}"),
         ("retried", f"{census.retried:,}"),
         ("seconds", f"{took:.1f}"),
@@ -95,9 +95,20 @@ def _figures(census: Census) -> str:
 
 def _charts(census: Census) -> Iterable[str]:
     measures = census.measures
-    largest = sorted(census.packages, key=lambda each: each.lines, reverse=True)[:12]
+    largest = sorted(census.packages, key=lambda each: each.lines, reverse=True)[:10]
     rows = [Bar(each.package, each.lines, f"{each.package}: {each.lines:,} lines in {each.files:,} files") for each in largest]
     yield _figure("The largest packages", "Lines of code in each package's own files.", bars(rows, "Lines by package"))
+    hardest = sorted(measures, key=lambda each: each.hardest_score, reverse=True)[:10]
+    rows = [
+        Bar(
+            f"{each.hardest} · {each.file}",
+            each.hardest_score,
+            f"{each.hardest} in {each.file}: complexity {each.hardest_score}",
+        )
+        for each in hardest
+        if each.hardest
+    ]
+    yield _figure("The hardest functions", "Cyclomatic complexity: decisions plus one.", bars(rows, "Complexity by function"))
     dots = [
         Dot(max(1, each.lines), each.complexity, f"{each.file}: {each.lines:,} lines, complexity {each.complexity:,}")
         for each in measures
@@ -117,17 +128,6 @@ def _charts(census: Census) -> Iterable[str]:
         "Compressed size as a share of the size; files of at least 1 kB.",
         columns(_shares(measures), "Files by compression", "% of the size", "files"),
     )
-    hardest = sorted(measures, key=lambda each: each.hardest_score, reverse=True)[:12]
-    rows = [
-        Bar(
-            f"{each.hardest}  {each.file}",
-            each.hardest_score,
-            f"{each.hardest} in {each.file}: complexity {each.hardest_score}",
-        )
-        for each in hardest
-        if each.hardest
-    ]
-    yield _figure("The hardest functions", "Cyclomatic complexity: decisions plus one.", bars(rows, "Complexity by function"))
     yield _figure(
         "How the work went",
         "Files ended, by seconds since the first was enqueued.",
@@ -202,8 +202,9 @@ def _table(title: str, caption: str, names: Sequence[str], rows: Sequence[Sequen
         "<tr>" + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
         for row in rows
     )
+    kind = "wide" if any(kinds) else "stacked"
     heading = f"<h2>{escape(title)}</h2><p>{escape(caption)}</p>" if title else ""
     return (
-        f'<section>{heading}<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f'<section>{heading}<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div></section>"
     )

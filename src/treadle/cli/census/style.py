@@ -21,9 +21,9 @@ dd { margin: 0; font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabu
 .charts { display: grid; gap: .8rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 figure { margin: 0; min-width: 0; }
-svg { display: block; width: 100%; height: auto; font: 11px system-ui, sans-serif; }
+svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--ink); }
-svg .tick, svg .axis, svg .value { fill: var(--quiet); font-size: 10.5px; }
+svg .tick, svg .axis, svg .value { fill: var(--quiet); font-size: 11.5px; }
 svg .grid { stroke: var(--edge); stroke-width: 1; }
 svg .mark { fill: var(--mark); }
 svg g:hover .mark, svg .dot:hover { fill: var(--hot); }
@@ -39,6 +39,14 @@ table { border-collapse: collapse; width: 100%; font-size: .85rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--edge);
   overflow-wrap: anywhere; }
 td:first-child { min-width: 9rem; }
+td:last-child { padding-right: 0; }
 th { color: var(--quiet); font-weight: 500; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+@media (max-width: 40rem) {
+  .wide { min-width: 34rem; }
+  .stacked thead { display: none; }
+  .stacked td { display: block; border: 0; padding: 0; }
+  .stacked td:first-child { font-weight: 600; padding-top: .4rem; }
+  .stacked td:last-child { color: var(--quiet); padding-bottom: .4rem; border-bottom: 1px solid var(--edge); }
+}
 """
