@@ -1,0 +1,80 @@
+"""What every worker does beside running jobs: promote what is due, rescue what was lost, prune what is old.
+
+A chore is a row: name, interval, and what to do. All are safe to run everywhere at once; there is no leader.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from treadle.engine.contract import Engine
+from treadle.engine.session import Session
+from treadle.model.filter import Retention
+
+log = logging.getLogger("treadle.worker")
+
+RESCUE_EVERY = 5.0
+PRUNE_EVERY = 60.0
+BATCH = 1000
+
+
+@dataclass(slots=True)
+class Chore:
+    """One recurring duty. `work` returns the seconds until it wants its next turn, or None for the usual interval."""
+
+    name: str
+    interval: float
+    work: Callable[[], Awaitable[float | None]]
+    progressed: float = 0.0
+
+    async def run(self) -> None:
+        """Work at the interval, with a tenth of jitter, until cancelled. A failure is logged and tried again."""
+        while True:
+            wait: float | None = None
+            try:
+                wait = await self.work()
+                self.progressed = time.monotonic()
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("the chore %s failed; trying again", self.name)
+            pause = self.interval * random.uniform(0.9, 1.0) if wait is None else wait  # noqa: S311 - jitter
+            await asyncio.sleep(pause)
+
+
+class Chores:
+    """The three chores of a worker, over its own session."""
+
+    def __init__(
+        self, engine: Engine, session: Session, retention: Retention, *, poll: float, lease: float, crash_delay: float
+    ) -> None:
+        self._engine = engine
+        self._session = session
+        self._retention = retention
+        self._poll = poll
+        self._crash_delay = crash_delay
+        self.rows = [
+            Chore("promote", poll, self._promote),
+            Chore("rescue", min(RESCUE_EVERY, lease), self._rescue),
+            Chore("prune", PRUNE_EVERY, self._prune),
+        ]
+
+    async def _promote(self) -> float | None:
+        promoted = await self._session.arun(self._engine.promote(limit=BATCH))
+        if promoted.queued >= BATCH or promoted.expired >= BATCH:
+            return 0.0
+        if promoted.next_due is None:
+            return None
+        # The store's clock may differ from ours, so its word only ever shortens the wait.
+        return min(self._poll, max(0.001, promoted.next_due / 1e6 - time.time()))
+
+    async def _rescue(self) -> None:
+        for job in await self._session.arun(self._engine.rescue(delay=self._crash_delay)):
+            log.warning("rescued job %s attempt %d from a lost worker; it is %s now", job.id, job.attempt, job.state)
+
+    async def _prune(self) -> float | None:
+        pruned = await self._session.arun(self._engine.prune(self._retention, limit=BATCH))
+        return 0.0 if pruned >= BATCH else None

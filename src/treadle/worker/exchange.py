@@ -1,0 +1,128 @@
+"""The worker's conversation with the store: one call at a time, carrying notes, outcomes and the next claim together."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from treadle.engine.contract import Engine
+from treadle.engine.plan import Plan, together
+from treadle.engine.session import Durability, Session, Waiter
+from treadle.model.job import LeaseId
+from treadle.worker.fetcher import Ask, Fetcher
+from treadle.worker.notes import Notes
+from treadle.worker.settler import Settler
+
+log = logging.getLogger("treadle.worker")
+
+
+class Exchange:
+    """Settles and claims whenever there is something to settle or room to fill, and sleeps on the waiter otherwise.
+
+    An empty claim is not yet a reason to sleep: the worker first declares itself idle, then claims once more, so that a
+    job stored between the two is either claimed or announced.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        session: Session,
+        waiter: Waiter,
+        lease: LeaseId,
+        settler: Settler,
+        notes: Notes,
+        signal: asyncio.Event,
+        poll: float,
+        lost: Callable[[], None],
+    ) -> None:
+        self.fetcher: Fetcher | None = None
+        self.progressed = monotonic()
+        self._engine = engine
+        self._session = session
+        self._waiter = waiter
+        self._lease = lease
+        self._settler = settler
+        self._notes = notes
+        self._signal = signal
+        self._poll = poll
+        self._lost = lost
+        self._idle = False
+        self._patience = 0.0
+
+    async def run(self) -> None:
+        """Converse until cancelled."""
+        while True:
+            await self._signal.wait()
+            self._signal.clear()
+            await self.once()
+            self.progressed = monotonic()
+
+    async def listen(self) -> None:
+        """Turn wakes and the passing of the poll interval into appetite, until cancelled."""
+        while True:
+            await self._waiter.await_(self._poll * random.uniform(0.9, 1.0))  # noqa: S311 - jitter, not a secret
+            if self.fetcher is not None:
+                self.fetcher.hungry = True
+            self._signal.set()
+
+    async def once(self) -> None:
+        """One exchange: write what is pending, claim what fits."""
+        notes = self._notes.take()
+        batch, strictness = self._settler.take()
+        asks = self.fetcher.asks() if self.fetcher is not None else []
+        plans: list[Plan[Any]] = []
+        if notes:
+            plans.append(self._engine.note(self._lease, notes))
+        if batch:
+            plans.append(self._engine.settle(self._lease, batch))
+        plans.extend(ask.plan for ask in asks)
+        if not plans:
+            return
+        durability = Durability.DEFAULT if asks or notes else strictness
+        try:
+            answers = await self._session.arun(together(*plans), durability)
+        except asyncio.CancelledError:
+            # Whether it was stored is unknown; telling again does no harm, forgetting would.
+            self._settler.put_back(batch, strictness)
+            self._notes.put_back(notes)
+            raise
+        except Exception:
+            self._settler.put_back(batch, strictness)
+            self._notes.put_back(notes)
+            await self._back_off()
+            return
+        self._patience = 0.0
+        rest = list(answers[1:] if notes else answers)
+        if batch:
+            self._settler.confirm(batch, rest.pop(0))
+        self._claimed(asks, rest)
+        if len(self._settler) or (asks and self.fetcher is not None and self.fetcher.hungry):
+            self._signal.set()
+
+    def _claimed(self, asks: Sequence[Ask], answers: Sequence[Any]) -> None:
+        if not asks:
+            return
+        assert self.fetcher is not None
+        if any(claims.lost for claims in answers):
+            self._lost()
+            return
+        filled = [self.fetcher.take(ask, claims) for ask, claims in zip(asks, answers, strict=True)]
+        if any(filled):
+            self._declare(idle=False)
+        elif self._idle:
+            self.fetcher.hungry = False
+        else:
+            self._declare(idle=True)
+
+    def _declare(self, *, idle: bool) -> None:
+        if idle is not self._idle:
+            self._idle = idle
+            self._waiter.idle(idle)
+
+    async def _back_off(self) -> None:
+        self._patience = min(1.0, max(0.02, self._patience * 2))
+        log.exception("the store did not take an exchange; trying again within %.2f s", self._patience)
+        await asyncio.sleep(self._patience * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        self._signal.set()

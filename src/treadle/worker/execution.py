@@ -1,0 +1,159 @@
+"""One attempt: decode, call, encode, and turn whatever comes out into an outcome."""
+
+import asyncio
+import random
+from time import monotonic
+
+from treadle.app.context import Context
+from treadle.app.failure import capture
+from treadle.app.settings import TaskSettings
+from treadle.app.task import AnyTask
+from treadle.model.errors import InvalidArguments, InvalidResult
+from treadle.model.job import Claimed
+from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, NoteKind, Outcome, Released, Retrying, Snoozed
+from treadle.model.raised import CancelJob, Retry, Snooze
+from treadle.policy.duration import seconds
+from treadle.policy.retry import Over, decide
+from treadle.worker.executors.port import Bench
+from treadle.worker.logs import in_job
+from treadle.worker.run import Run, Stop
+
+NO_RESULT = Completed()
+"""The outcome of a body that returned None: always the same value, so it is made once."""
+
+
+class JobTimeout(Exception):
+    """The body ran longer than its timeout allows."""
+
+
+class JobExit(Exception):
+    """Stands in for `SystemExit` and its kin when the retry rule is asked: leaving is a failure like any other."""
+
+
+class RunReporter:
+    """What a context may ask of the worker, for one run."""
+
+    __slots__ = ("_bench", "_run")
+
+    def __init__(self, run: Run, bench: Bench) -> None:
+        self._run = run
+        self._bench = bench
+
+    def report(self, kind: NoteKind, name: str, value: str) -> None:
+        """Hand a note to the worker; never blocks."""
+        self._bench.report(self._run, kind, name, value)
+
+    def cancelled(self) -> bool:
+        """Whether the body has been asked to stop."""
+        return self._run.stop is not None
+
+
+async def run_async(run: Run, bench: Bench) -> Outcome:
+    """Run an `async def` task to its outcome. Raises only when the worker itself is being torn down."""
+    task, claimed = run.task, run.claimed
+    try:
+        with in_job(claimed):
+            args, kwargs = task.prepare(claimed.args)
+            if task.wants_context:
+                value = await task.fn(Context(claimed, RunReporter(run, bench)), *args, **kwargs)
+            else:
+                value = await task.fn(*args, **kwargs)
+            result = task.encode_result(value)
+    except asyncio.CancelledError as error:
+        if run.stop is not None:
+            return stopped(run)
+        runner = asyncio.current_task()
+        if runner is not None and runner.cancelling():
+            raise
+        return failed(run.settings, claimed, error, _spent(run))
+    except BaseException as error:
+        return stopped(run) if run.stop is not None else failed(run.settings, claimed, error, _spent(run))
+    return NO_RESULT if result is None else Completed(result)
+
+
+def run_in_thread(run: Run, bench: Bench) -> Outcome:
+    """Run a `def` task to its outcome in the calling thread. Never raises."""
+    context = Context(run.claimed, RunReporter(run, bench)) if run.task.wants_context else None
+    outcome = run_sync(run.task, run.settings, run.claimed, context)
+    if run.stop is not None and not isinstance(outcome, Completed):
+        return stopped(run)
+    return outcome
+
+
+def run_sync(task: AnyTask, settings: TaskSettings, claimed: Claimed, context: Context | None) -> Outcome:
+    """Run a `def` task to its outcome. Never raises, whatever the body does."""
+    began = monotonic()
+    try:
+        with in_job(claimed):
+            args, kwargs = task.prepare(claimed.args)
+            value = task.fn(*args, **kwargs) if context is None else task.fn(context, *args, **kwargs)
+            result = task.encode_result(value)
+    except BaseException as error:
+        return failed(settings, claimed, error, monotonic() - began)
+    return NO_RESULT if result is None else Completed(result)
+
+
+def failed(settings: TaskSettings, claimed: Claimed, error: BaseException, spent: float) -> Outcome:
+    """The outcome of an attempt whose body raised `error` after `spent` seconds."""
+    match error:
+        case Snooze():
+            return Snoozed(seconds(error.duration))
+        case CancelJob():
+            return Cancelled(error.reason)
+        case InvalidArguments() | InvalidResult():
+            failure = capture(error)
+            return Died(Cause.INVALID, failure.summary, failure.fingerprint, failure.json)
+        case _:
+            return _retry_or_die(settings, claimed, error, spent)
+
+
+def _retry_or_die(settings: TaskSettings, claimed: Claimed, error: BaseException, spent: float) -> Outcome:
+    failure = capture(error)
+    if settings.at_most_once:
+        reason = f"{failure.summary} (at most once: no second start)"
+        return Died(_exhausted(error), reason, failure.fingerprint, failure.json)
+    since = None
+    if claimed.first_failed_at is not None:
+        # Both moments are the store's own, so the worker's clock does not matter.
+        since = (claimed.claimed_at - claimed.first_failed_at) / 1e6 + spent
+    after = seconds(error.after) if isinstance(error, Retry) and error.after is not None else None
+    judged = error if isinstance(error, Exception) else JobExit(failure.summary)
+    decision = decide(
+        settings.retry,
+        failures_before=claimed.failures,
+        since_first_failure=since,
+        error=judged,
+        draw=random.random(),  # noqa: S311 - jitter, not a secret
+        after=after,
+        exhausted=_exhausted(error),
+    )
+    if isinstance(decision, Over):
+        reason = f"{decision.reason}; last error: {failure.summary}"
+        return Died(decision.cause, reason, failure.fingerprint, failure.json)
+    return Retrying(decision.delay, failure.json)
+
+
+def _exhausted(error: BaseException) -> Cause:
+    return Cause.TIMED_OUT if isinstance(error, JobTimeout) else Cause.FAILED
+
+
+def stopped(run: Run, detail: str = "") -> Outcome:
+    """The outcome of a run that was made to end, by the reason it was."""
+    match run.stop:
+        case Stop.TIMEOUT:
+            limit = run.settings.timeout
+            error = JobTimeout(f"ran longer than its timeout of {limit:g} s{detail}" if limit else f"timed out{detail}")
+            return failed(run.settings, run.claimed, error, _spent(run))
+        case Stop.CANCEL:
+            return Cancelled(f"cancelled while running{detail}")
+        case _:
+            return Released()
+
+
+def crashed(exit: str, delay: float) -> Outcome:
+    """The outcome of a run whose own process died: `exit` says how, `delay` is seconds until another try."""
+    return Crashed(exit, delay)
+
+
+def _spent(run: Run) -> float:
+    return 0.0 if run.started is None else monotonic() - run.started

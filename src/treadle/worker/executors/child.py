@@ -1,0 +1,315 @@
+"""A child process of a worker: runs the bodies it is fed, one at a time, until the worker lets it go.
+
+The main thread runs bodies and does nothing else, so that a signal can interrupt one. A second thread speaks with the
+worker: it hears of new jobs, recalls and the worker's end while a body runs.
+"""
+
+import contextlib
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import monotonic
+
+from treadle.app.context import Context
+from treadle.app.registry import Registry
+from treadle.model.job import Claimed
+from treadle.model.outcome import NoteKind, Outcome, Released, Snoozed
+from treadle.worker.execution import run_sync
+from treadle.worker.executors.wire import (
+    Feed,
+    FromChild,
+    Ready,
+    Recall,
+    Returned,
+    Said,
+    Setup,
+    Slate,
+    ToChild,
+    Weight,
+    ended,
+    frame,
+    to_child,
+)
+from treadle.worker.logs import configure
+from treadle.worker.start import EXIT_CONFIG, load_app, report_unusable
+
+log = logging.getLogger("treadle.worker")
+
+STALE = 0.02
+"""Seconds that an outcome may wait for others before it is sent."""
+ORPHAN_GRACE = 1.0
+"""Seconds that a body has to clean up when the worker is gone and its job belongs to nobody."""
+UNKNOWN_DELAY = 10.0
+
+
+class JobStopped(BaseException):
+    """Raised in a body that has to end: its timeout passed, or it was cancelled. Let it pass, after cleaning up."""
+
+
+class Inbox:
+    """The child's end of the socket, and what was heard but not begun."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._received = bytearray()
+        self._heard: list[ToChild] = []
+
+    def hear(self) -> list[ToChild] | None:
+        """What the worker says next, waiting for it; None when the worker is gone."""
+        while True:
+            if messages := to_child(self._received):
+                return messages
+            try:
+                data = self._line.recv(1 << 18)
+            except ConnectionError:
+                return None
+            if not data:
+                return None
+            self._received += data
+
+
+class Child:
+    """One child process from its first job to its last."""
+
+    def __init__(self, line: socket.socket, slate: Slate, registry: Registry, inbox: Inbox, weigh: bool) -> None:
+        self._line = line
+        self._slate = slate
+        self._registry = registry
+        self._inbox = inbox
+        self._weigh = weigh
+        self._jobs: SimpleQueue[tuple[int, Claimed] | None] = SimpleQueue()
+        self._fed = 0
+        self._send_lock = threading.Lock()
+        self._said: dict[tuple[int, NoteKind, str], str] = {}
+        self._unsent = False
+        self._nudge_in, self._nudge_out = os.pipe()
+        os.set_blocking(self._nudge_out, False)
+        self._may_stop = False
+        self.stopped = False
+
+    # -- the main thread
+
+    def work(self) -> None:
+        """Run bodies until the worker lets go, or until one had to be interrupted: a process whose Python was broken
+        off at any point is not trusted with another job."""
+        signal.signal(signal.SIGTERM, self._on_term)
+        threading.Thread(target=self._attend, name="treadle line", daemon=True).start()
+        jobs, slate = self._jobs, self._slate
+        while not self.stopped and (job := jobs.get()) is not None:
+            number, claimed = job
+            slate.running = number
+            began = monotonic()
+            outcome = self._run(number, claimed)
+            self._tell(frame(ended(number, self.stopped, monotonic() - began, outcome)))
+            slate.running = 0
+            if jobs.empty():
+                self.flush()
+        self.flush()
+
+    def _run(self, number: int, claimed: Claimed) -> Outcome:
+        task = self._registry.get(claimed.task)
+        if task is None:
+            log.error("this process does not know task %s, though its worker does: was the code changed?", claimed.task)
+            return Snoozed(UNKNOWN_DELAY)
+        context = Context(claimed, Reporter(self, number)) if task.wants_context else None
+        settings = task.settings_for(claimed.options)
+        outcome: Outcome = Released()
+        try:
+            self._may_stop = True
+            outcome = run_sync(task, settings, claimed, context)
+            self._may_stop = False
+        except JobStopped:
+            # It came after the body had caught everything else; the worker knows why it asked.
+            pass
+        self._may_stop = False
+        return outcome
+
+    def _on_term(self, *_: object) -> None:
+        """Interrupt the body the worker means. A signal meant for the whole group, or come too late, does nothing."""
+        slate = self._slate
+        if self._may_stop and not self.stopped and slate.victim == slate.running:
+            self.stopped = True
+            raise JobStopped
+
+    def _tell(self, outcome: bytes) -> None:
+        with self._send_lock:
+            if self._slate.keep(outcome):
+                self._unsent = True
+                return
+            self._send_kept()
+            if not self._slate.keep(outcome):
+                self._send(outcome)
+
+    # -- either thread
+
+    def flush(self) -> None:
+        """Send all that is pending: notes first, so that none comes after the end of its job."""
+        with self._send_lock:
+            self._send_kept()
+
+    def _send_kept(self) -> None:
+        notes = bytearray()
+        while self._said:
+            (number, kind, name), value = self._said.popitem()
+            notes += frame(Said(number, kind, name, value))
+        if self._weigh and self._unsent:
+            notes += frame(Weight(occupied()))
+        self._unsent = False
+        self._send(notes + self._slate.kept())
+        self._slate.forget()
+
+    def _send(self, data: bytes | bytearray) -> None:
+        # A broken line means that the worker is gone; the other thread hears it too, and ends this process.
+        with contextlib.suppress(OSError):
+            self._line.sendall(data)
+
+    def say(self, number: int, kind: NoteKind, name: str, value: str) -> None:
+        """Note something for the next sending. Called by bodies: it takes no lock that an interruption could leave held."""
+        first = not self._said
+        self._said[(number, kind, name)] = value
+        if first:
+            # A full pipe is as good as another byte in it.
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._nudge_out, b".")
+
+    # -- the second thread
+
+    def _attend(self) -> None:
+        """Listen to the worker, and send what waited long enough, until the worker is gone."""
+        poll = select.poll()
+        poll.register(self._line, select.POLLIN)
+        poll.register(self._nudge_in, select.POLLIN)
+        while True:
+            ready = {file for file, _ in poll.poll(STALE * 1000 if self._busy() else None)}
+            if self._nudge_in in ready:
+                os.read(self._nudge_in, 4096)
+            if self._line.fileno() in ready:
+                messages = self._inbox.hear()
+                if messages is None:
+                    self._orphaned()
+                    return
+                self._obey(messages)
+            elif self._unsent or self._said:
+                self.flush()
+
+    def _busy(self) -> bool:
+        return self._unsent or bool(self._said) or not self._jobs.empty()
+
+    def _obey(self, messages: Sequence[ToChild]) -> None:
+        for message in messages:
+            if isinstance(message, Feed):
+                for claimed in message.jobs:
+                    self._fed += 1
+                    self._jobs.put((self._fed, claimed))
+            elif isinstance(message, Recall):
+                self._give_back()
+
+    def _give_back(self) -> None:
+        numbers: list[int] = []
+        with contextlib.suppress(Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    numbers.append(job[0])
+        with self._send_lock:
+            self._send(frame(Returned(numbers)))
+
+    def _orphaned(self) -> None:
+        """The worker is gone or needs this child no more. What is running belongs to nobody: end it, by force if need be."""
+        with contextlib.suppress(Empty):
+            while True:
+                self._jobs.get_nowait()
+        running = self._slate.running
+        self._jobs.put(None)
+        if running:
+            self._slate.victim = running
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            threading.Event().wait(ORPHAN_GRACE)
+            os._exit(1)
+
+
+class Reporter:
+    """What a body in a child may tell its worker."""
+
+    __slots__ = ("_child", "_number")
+
+    def __init__(self, child: Child, number: int) -> None:
+        self._child = child
+        self._number = number
+
+    def report(self, kind: NoteKind, name: str, value: str) -> None:
+        """Pass a note on; the latest of each kind and name within a short while is sent."""
+        self._child.say(self._number, kind, name, value)
+
+    def cancelled(self) -> bool:
+        """Whether this body was interrupted and is cleaning up."""
+        return self._child.stopped
+
+
+def occupied() -> int:
+    """Bytes of memory this process occupies: now, where the system tells, else at its peak."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * resource.getpagesize()
+
+
+def _own_signals() -> None:
+    """Ctrl-C reaches the whole group of a terminal; the worker decides what it means, so a child lets it pass.
+
+    A function, not "ignore": what a job starts with exec gets the default back. A job's own forks get it here.
+    """
+    signal.signal(signal.SIGINT, _let_pass)
+    signal.signal(signal.SIGTERM, _let_pass)
+    os.register_at_fork(after_in_child=_default_signals)
+
+
+def _let_pass(*_: object) -> None:
+    pass
+
+
+def _default_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve the socket and the slate whose file numbers are given; returns the exit code."""
+    _own_signals()
+    line_file, slate_file = (int(each) for each in arguments)
+    # What jobs start must not hold these open.
+    os.set_inheritable(line_file, False)
+    os.set_inheritable(slate_file, False)
+    line = socket.socket(fileno=line_file)
+    slate = Slate(slate_file)
+    inbox = Inbox(line)
+    first = inbox.hear()
+    if first is None:
+        return 0
+    setup = first[0]
+    assert isinstance(setup, Setup)
+    configure(json=setup.json_logs, level=setup.log_level, worker=setup.worker)
+    try:
+        app = load_app(setup.target, setup.url, setup.namespace)
+    except BaseException as error:  # noqa: BLE001 - whatever the user's module raises, it is shown
+        report_unusable(setup.target, error)
+        return EXIT_CONFIG
+    child = Child(line, slate, app.registry, inbox, setup.weigh)
+    ready: FromChild = Ready()
+    line.sendall(frame(ready))
+    child.work()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""Async bodies, run by a fixed pool of runner coroutines on one deque.
+
+A runner costs 1.5 to 2 us per job, a task per job 4, a task group 5 (measured without storage).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from time import monotonic
+
+from treadle.worker.execution import run_async, stopped
+from treadle.worker.executors.port import Bench
+from treadle.worker.pace import Pace
+from treadle.worker.run import Run
+
+TURN = 50
+"""Jobs a runner finishes before it lets the loop breathe, when none of them waits for anything."""
+
+
+class LoopExecutor:
+    """Runs `async def` tasks on the worker's own event loop, `slots` at a time."""
+
+    def __init__(self, bench: Bench, slots: int) -> None:
+        self.slots = slots
+        self._bench = bench
+        self._pace = Pace(slots)
+        self._waiting: deque[Run] = deque()
+        self._parked: deque[asyncio.Future[None]] = deque()
+        self._runners: list[asyncio.Task[None]] = []
+
+    def free(self) -> int:
+        return max(0, self.slots - self._busy() - len(self._waiting))
+
+    def room(self) -> int:
+        return max(0, self.slots - self._busy() - len(self._waiting) + self._pace.buffer())
+
+    def _busy(self) -> int:
+        return self.slots - len(self._parked)
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        self._waiting.extend(runs)
+        for _ in range(min(len(runs), len(self._parked))):
+            self._parked.popleft().set_result(None)
+
+    def stop(self, run: Run) -> None:
+        if isinstance(run.place, asyncio.Task):
+            run.place.cancel()
+        elif run in self._waiting:
+            self._waiting.remove(run)
+            self._bench.ended(run, stopped(run))
+
+    def hand_back(self) -> list[Run]:
+        runs = list(self._waiting)
+        self._waiting.clear()
+        return runs
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._runners = [loop.create_task(self._runner(), name=f"treadle runner {n}") for n in range(self.slots)]
+        while len(self._parked) < self.slots:
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        for runner in self._runners:
+            runner.cancel()
+        # A body that swallows its cancellation must not hold up the exit: wait a moment, then abandon it.
+        await asyncio.wait(self._runners, timeout=0.5)
+        self._runners.clear()
+
+    async def _runner(self) -> None:
+        runner = asyncio.current_task()
+        assert runner is not None
+        loop = asyncio.get_running_loop()
+        waiting, parked, bench, pace = self._waiting, self._parked, self._bench, self._pace
+        while True:
+            for _ in range(TURN):
+                if not waiting:
+                    break
+                run = waiting.popleft()
+                run.place = runner
+                bench.started(run)
+                outcome = await run_async(run, bench)
+                run.place = None
+                while run.stop is not None and runner.cancelling():
+                    runner.uncancel()
+                started = run.started
+                assert started is not None
+                pace.took(monotonic() - started)
+                bench.ended(run, outcome)
+            if waiting:
+                await asyncio.sleep(0)
+            else:
+                turn: asyncio.Future[None] = loop.create_future()
+                parked.append(turn)
+                await turn

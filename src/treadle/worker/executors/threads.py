@@ -1,0 +1,116 @@
+"""Plain functions, run by threads of our own.
+
+`loop.run_in_executor` costs 43 to 58 us per job; own threads fed by a `SimpleQueue`, with one wake-up of the loop until it
+has drained what they finished, cost about 1.5 (measured without storage).
+"""
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from time import monotonic
+
+from treadle.model.outcome import Outcome
+from treadle.worker.execution import run_in_thread, stopped
+from treadle.worker.executors.port import Bench
+from treadle.worker.pace import Pace
+from treadle.worker.run import Run
+
+
+class ThreadExecutor:
+    """Runs `def` tasks in `slots` daemon threads. A running body can only be asked to stop: it reads `ctx.cancelled`."""
+
+    def __init__(self, bench: Bench, slots: int) -> None:
+        self.slots = slots
+        self._bench = bench
+        self._pace = Pace(slots)
+        self._queue: SimpleQueue[Run | None] = SimpleQueue()
+        self._news: deque[tuple[Run, Outcome | None]] = deque()
+        self._told = False
+        self._held = 0
+        self._threads: list[threading.Thread] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def free(self) -> int:
+        return max(0, self.slots - self._held)
+
+    def room(self) -> int:
+        return max(0, self.slots - self._held + self._pace.buffer())
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        self._held += len(runs)
+        while len(self._threads) < min(self._held, self.slots):
+            self._grow()
+        for run in runs:
+            self._queue.put(run)
+
+    def stop(self, run: Run) -> None:
+        """Nothing to do: the body's token is `run.stop` itself, and a run still waiting is skipped when its turn comes."""
+
+    def hand_back(self) -> list[Run]:
+        runs: list[Run] = []
+        while True:
+            try:
+                run = self._queue.get_nowait()
+            except Empty:
+                break
+            if run is not None:
+                runs.append(run)
+        self._held -= len(runs)
+        return runs
+
+    async def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    async def close(self) -> None:
+        for _ in self._threads:
+            self._queue.put(None)
+
+    def _grow(self) -> None:
+        number = len(self._threads)
+        # Each thread gets a copy of the worker's context, so that log records know the worker.
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(self._work,), name=f"treadle thread {number}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        queue, bench = self._queue, self._bench
+        while (run := queue.get()) is not None:
+            if run.stop is not None:
+                self._tell(run, stopped(run))
+                continue
+            run.started = monotonic()
+            run.place = threading.get_ident()
+            if run.settings.timeout is not None:
+                self._tell(run, None)
+            outcome = run_in_thread(run, bench)
+            self._tell(run, outcome)
+
+    def _tell(self, run: Run, outcome: Outcome | None) -> None:
+        """Post news for the loop (None: it has started), waking it only if no wake-up is under way."""
+        self._news.append((run, outcome))
+        if not self._told:
+            self._told = True
+            assert self._loop is not None
+            try:
+                self._loop.call_soon_threadsafe(self._listen)
+            except RuntimeError:
+                # The loop has closed: the process is leaving, and this outcome was abandoned with it.
+                return
+
+    def _listen(self) -> None:
+        self._told = False
+        news, bench = self._news, self._bench
+        while news:
+            run, outcome = news.popleft()
+            if outcome is None:
+                bench.started(run)
+                continue
+            self._held -= 1
+            if run.started is not None:
+                self._pace.took(monotonic() - run.started)
+            run.place = None
+            bench.ended(run, outcome)

@@ -1,0 +1,124 @@
+"""What to claim next: how many, from which queues, for which executor."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from treadle.app.registry import Registry
+from treadle.engine.contract import Engine
+from treadle.engine.plan import Plan
+from treadle.model.job import Claimed, Claims, LeaseId, Want
+from treadle.policy import fairness
+from treadle.worker.executors.port import Executor
+from treadle.worker.inflight import Inflight
+from treadle.worker.run import Run
+
+log = logging.getLogger("treadle.worker")
+
+MOST = 500
+"""Jobs in one claim. Larger batches were no faster on any engine and hold the store longer."""
+
+
+class Ask(NamedTuple):
+    """One claim to make: for one executor, and what it asks of each queue."""
+
+    place: str
+    takes: list[int]
+    plan: Plan[Claims]
+
+
+class Fetcher:
+    """Turns free room into claims, and claims into runs.
+
+    Each executor with room makes a claim of its own, limited to the tasks that run there: a full thread pool never fills the
+    worker's hands with jobs that only threads can run.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        lease: LeaseId,
+        registry: Registry,
+        queues: Sequence[tuple[str, int]],
+        strict: bool,
+        executors: Mapping[str, Executor],
+        inflight: Inflight,
+    ) -> None:
+        self.hungry = True
+        self.draining = False
+        self._engine = engine
+        self._lease = lease
+        self._registry = registry
+        self._queues = [queue for queue, _ in queues]
+        self._weights = [weight for _, weight in queues]
+        self._strict = strict
+        self._executors = executors
+        self._inflight = inflight
+        self._credits = [0.0] * len(queues)
+        self._turn = 0
+        self._names: dict[str, list[str]] = {place: [] for place in executors}
+        for name in registry.names():
+            task = registry.get(name)
+            assert task is not None
+            self._names[task.settings.executor].append(name)
+        if strict:
+            order = sorted(range(len(self._queues)), key=lambda index: -self._weights[index])
+            self._queues = [self._queues[index] for index in order]
+            self._weights = [self._weights[index] for index in order]
+
+    def asks(self) -> list[Ask]:
+        """The claims worth making now; none when draining, full, or not hungry."""
+        if self.draining or not self.hungry:
+            return []
+        asks: list[Ask] = []
+        places = [place for place in self._executors if self._names[place]]
+        # One suspect at a time per worker, so one claim at a time may take one: the executors take turns.
+        self._turn += 1
+        chosen = places[self._turn % len(places)] if places else None
+        for place in places:
+            executor = self._executors[place]
+            room = min(MOST, executor.room())
+            if room <= 0:
+                continue
+            suspects = self._inflight.suspects_wanted if place == chosen and executor.free() > 0 else 0
+            takes = self._split(room)
+            wants = [Want(queue, take, room) for queue, take in zip(self._queues, takes, strict=True)]
+            plan = self._engine.claim(self._lease, wants, self._names[place], suspects=suspects)
+            asks.append(Ask(place, takes, plan))
+        return asks
+
+    def take(self, ask: Ask, claims: Claims) -> bool:
+        """Hand claimed jobs to their executor; True when the claim was filled, so that more may be waiting."""
+        jobs = claims.jobs
+        if not jobs:
+            if not self._strict:
+                self._credits = fairness.charge(self._weights, self._credits, ask.takes, [0] * len(ask.takes))
+            return False
+        if len(self._queues) > 1 and not self._strict:
+            got = dict.fromkeys(self._queues, 0)
+            for claimed in jobs:
+                got[claimed.queue] += 1
+            self._credits = fairness.charge(self._weights, self._credits, ask.takes, list(got.values()))
+        get, take = self._registry.get, self._inflight.take
+        runs: list[Run] = []
+        for claimed in jobs:
+            task = get(claimed.task)
+            assert task is not None, "claims name only tasks of this registry"
+            run = Run(claimed, task, task.settings_for(claimed.options))
+            take(run)
+            runs.append(run)
+        runs.sort(key=_suspects_first)
+        self._executors[ask.place].submit(runs)
+        return len(jobs) >= sum(ask.takes)
+
+    def _split(self, room: int) -> list[int]:
+        if len(self._queues) == 1:
+            return [room]
+        if self._strict:
+            return [room] + [0] * (len(self._queues) - 1)
+        return fairness.ask(self._weights, self._credits, room)
+
+
+def _suspects_first(run: Run) -> bool:
+    claimed: Claimed = run.claimed
+    return not claimed.suspect

@@ -1,0 +1,69 @@
+"""What this process holds right now: the one table that fetcher, executors, heartbeat and settler share.
+
+Only the loop thread writes to it. The heartbeat thread reads it when something is wrong.
+"""
+
+from collections.abc import Callable
+from time import monotonic
+
+from treadle.model.job import JobId
+from treadle.model.outcome import NoteKind, Outcome, Settlement
+from treadle.worker.deadlines import Deadlines
+from treadle.worker.notes import Notes
+from treadle.worker.run import Run
+from treadle.worker.settler import Settler
+
+
+class Inflight:
+    """The bench that executors work at: every run between its claim and its outcome."""
+
+    def __init__(self, settler: Settler, notes: Notes, deadlines: Deadlines, changed: Callable[[], None]) -> None:
+        self.runs: dict[JobId, Run] = {}
+        self._settler = settler
+        self._notes = notes
+        self._deadlines = deadlines
+        self._changed = changed
+        self._suspect: JobId | None = None
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @property
+    def suspects_wanted(self) -> int:
+        """One while no suspect is held, else none: what killed a worker once must not take another suspect with it."""
+        return 0 if self._suspect is not None else 1
+
+    def take(self, run: Run) -> None:
+        """A claim brought this run."""
+        claimed = run.claimed
+        self.runs[claimed.id] = run
+        if claimed.suspect:
+            self._suspect = claimed.id
+
+    def started(self, run: Run) -> None:
+        """A body begins: its time counts from now."""
+        started = run.started
+        if started is None:
+            started = run.started = monotonic()
+        timeout = run.settings.timeout
+        if timeout is not None:
+            run.deadline = started + timeout
+            self._deadlines.enter(run, run.deadline)
+
+    def ended(self, run: Run, outcome: Outcome) -> None:
+        """An attempt is over: forget it here, and let the settler tell the store."""
+        claimed = run.claimed
+        if self.runs.pop(claimed.id, None) is not run:
+            return
+        if run.deadline is not None:
+            self._deadlines.drop(run)
+        if claimed.id == self._suspect:
+            self._suspect = None
+        started = run.started
+        took = 0.0 if started is None else monotonic() - started
+        self._settler.add(Settlement(claimed.ref, claimed.id, claimed.attempt, outcome, took), run.settings.durability)
+        self._changed()
+
+    def report(self, run: Run, kind: NoteKind, name: str, value: str) -> None:
+        """A body says something; any thread may call."""
+        self._notes.add(run.claimed, kind, name, value)

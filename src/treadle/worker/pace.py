@@ -1,0 +1,26 @@
+"""How much to hold ready beside what runs: a buffer of at most 50 ms of measured work."""
+
+BUFFERED_SECONDS = 0.05
+MOST = 1000
+
+
+class Pace:
+    """A running mean of how long bodies take, and the buffer that follows from it."""
+
+    __slots__ = ("_mean", "_slots")
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._mean: float | None = None
+
+    def took(self, seconds: float) -> None:
+        """Learn from one body."""
+        mean = self._mean
+        self._mean = seconds if mean is None else mean + (seconds - mean) * 0.05
+
+    def buffer(self) -> int:
+        """How many jobs beyond the free slots may be held; none before anything was measured."""
+        mean = self._mean
+        if mean is None:
+            return 0
+        return min(MOST, int(self._slots * BUFFERED_SECONDS / max(mean, 1e-6)))

@@ -1,0 +1,55 @@
+"""Outcomes on their way to the store: batched, never dropped while the lease lasts."""
+
+import logging
+
+from treadle.engine.session import Durability
+from treadle.model.outcome import Settlement, Verdict
+
+log = logging.getLogger("treadle.worker")
+
+MOST = 1000
+
+
+class Settler:
+    """Collects outcomes; an exchange takes them in batches and either confirms them or puts them back."""
+
+    def __init__(self) -> None:
+        self._pending: list[Settlement] = []
+        self._strict = 0
+        self.settled = 0
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, settlement: Settlement, durability: Durability) -> None:
+        """One more attempt is over."""
+        self._pending.append(settlement)
+        if durability is Durability.DEFAULT:
+            self._strict += 1
+
+    def take(self) -> tuple[list[Settlement], Durability]:
+        """The oldest outcomes, and how strictly they must be stored: as the strictest of all that are pending."""
+        durability = Durability.DEFAULT if self._strict else Durability.RELAXED
+        if len(self._pending) <= MOST:
+            batch, self._pending = self._pending, []
+            self._strict = 0
+        else:
+            batch, self._pending = self._pending[:MOST], self._pending[MOST:]
+        return batch, durability
+
+    def put_back(self, batch: list[Settlement], durability: Durability) -> None:
+        """The store was not reached: try these first next time."""
+        self._pending[:0] = batch
+        if durability is Durability.DEFAULT:
+            self._strict += len(batch)
+
+    def confirm(self, batch: list[Settlement], verdicts: list[Verdict]) -> None:
+        """Count what the store said. A refusal is the fence at work: the job belongs to somebody else now."""
+        self.settled += len(batch)
+        if Verdict.LOST not in verdicts:
+            return
+        for settlement, verdict in zip(batch, verdicts, strict=True):
+            if verdict is Verdict.LOST:
+                self.refused += 1
+                log.warning("the outcome of job %s attempt %d came too late and was refused", settlement.id, settlement.attempt)
