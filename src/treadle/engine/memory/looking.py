@@ -1,0 +1,114 @@
+"""The verbs that only look: `find`, `count`, `read`, `leases`."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from treadle.engine.memory.row import Row, shown
+from treadle.engine.memory.tables import Tables
+from treadle.engine.memory.turn import Turn
+from treadle.model.filter import Axis, Count, Filter, Order, Page
+from treadle.model.job import Job, JobId, Lease, Micros, OnDead
+from treadle.model.record import Record, Space
+
+
+def matching(tables: Tables, where: Filter) -> list[Row]:
+    """The rows meant by a filter, oldest first."""
+    if where.ids is None:
+        rows = list(tables.jobs.values())
+    else:
+        rows = [tables.jobs[each] for each in set(where.ids) if each in tables.jobs]
+    return sorted((row for row in rows if _matches(row, where)), key=lambda row: row.age)
+
+
+def _matches(row: Row, where: Filter) -> bool:
+    """Every field that is set must hold; `ids` is looked at by the caller."""
+    status = None if row.dead is None else row.dead.status
+    fingerprint = None if row.dead is None else row.dead.fingerprint
+    return (
+        (where.states is None or row.state in where.states)
+        and (where.queues is None or row.queue in where.queues)
+        and (where.tasks is None or row.task in where.tasks)
+        and (where.lease is None or row.lease == where.lease)
+        and (where.tag is None or where.tag in row.tags)
+        and (where.key is None or row.key == where.key)
+        and (where.status is None or status == where.status)
+        and (where.fingerprint is None or fingerprint == where.fingerprint)
+        and (where.enqueued_before is None or row.enqueued_at < where.enqueued_before)
+        and (where.enqueued_after is None or row.enqueued_at > where.enqueued_after)
+        and (where.finished_before is None or (row.finished_at is not None and row.finished_at < where.finished_before))
+    )
+
+
+def find(turn: Turn, where: Filter, page: Page) -> list[Job]:
+    """Jobs as they are now, one page of them."""
+    rows = matching(turn.tables, where)
+    if page.after is not None:
+        last = turn.tables.jobs.get(page.after)
+        if last is None:
+            return []
+        newer = page.order is Order.OLDEST
+        rows = [row for row in rows if row.age != last.age and (row.age > last.age) is newer]
+    if page.order is Order.NEWEST:
+        rows.reverse()
+    return [_shown(turn, row, details=page.details) for row in rows[: page.limit]]
+
+
+def _shown(turn: Turn, row: Row, *, details: bool) -> Job:
+    job = shown(row, None if row.lease is None else turn.worker_of(row.lease))
+    if not details:
+        return job
+    parents = {edge.parent for edge in row.edges if edge.parent in turn.tables.jobs}
+    children = turn.tables.children.get(row.id, set())
+    return replace(
+        job,
+        attempts=row.attempts,
+        parents=tuple((parent.id, _edge(row, parent.id), parent.state) for parent in turn.oldest_first(parents)),
+        children=tuple((child.id, _edge(child, row.id), child.state) for child in turn.oldest_first(children)),
+        notes={f"{kind}/{name}" if name else str(kind): value for (kind, name), value in row.notes.items()},
+    )
+
+
+def _edge(child: Row, parent: JobId) -> OnDead:
+    return next(edge.on_dead for edge in child.edges if edge.parent == parent)
+
+
+AXES: dict[Axis, Callable[[Row], str | None]] = {
+    Axis.STATE: lambda row: row.state.value,
+    Axis.QUEUE: lambda row: row.queue,
+    Axis.TASK: lambda row: row.task,
+    Axis.STATUS: lambda row: None if row.dead is None else row.dead.status,
+}
+
+
+def count(turn: Turn, where: Filter, by: Sequence[Axis]) -> list[Count]:
+    """How many jobs there are, by the axes asked for."""
+    waits: defaultdict[tuple[str | None, ...], list[Micros]] = defaultdict(list)
+    if not by:
+        waits[()] = []
+    for row in matching(turn.tables, where):
+        since = row.enqueued_at if row.due_at is None else row.due_at
+        waits[tuple(AXES[axis](row) for axis in by)].append(since)
+    in_order = sorted(waits.items(), key=lambda item: tuple((part is not None, part or "") for part in item[0]))
+    return [Count(key, len(since), min(since, default=None)) for key, since in in_order]
+
+
+def read(turn: Turn, space: Space, keys: Sequence[str] | None) -> list[Record]:
+    """Records of a space, sorted by key."""
+    mine = [record for (where, _), record in turn.tables.records.items() if where is space]
+    return sorted((record for record in mine if keys is None or record.key in keys), key=lambda record: record.key)
+
+
+def leases(turn: Turn) -> list[Lease]:
+    """Every lease not yet removed."""
+    tables = turn.tables
+    return [
+        Lease(
+            holding.id,
+            holding.worker,
+            holding.started_at,
+            turn.remaining(holding) / 1_000_000,
+            len(tables.running.get(holding.id, ())),
+        )
+        for holding in sorted(tables.leases.values(), key=lambda holding: (holding.started_at, holding.id))
+    ]

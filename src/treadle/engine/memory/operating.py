@@ -1,0 +1,118 @@
+"""The verb of operators that changes things: `alter`."""
+
+from dataclasses import replace
+
+from treadle.engine.memory.family import settle_children
+from treadle.engine.memory.looking import matching
+from treadle.engine.memory.row import Row
+from treadle.engine.memory.tables import AuditLine
+from treadle.engine.memory.turn import Turn
+from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Filter, Replay, Resolve
+from treadle.model.state import State
+
+WAITING = frozenset({State.SCHEDULED, State.BLOCKED, State.QUEUED, State.RETRYING})
+SENT_AT_ONCE = frozenset({State.SCHEDULED, State.RETRYING})
+SENT_BACK = frozenset({State.DEAD, State.CANCELLED, State.EXPIRED})
+
+
+def alter(turn: Turn, where: Filter, change: Change, actor: str, limit: int) -> list[Altered]:
+    """Apply one change to the oldest jobs that match, and write the audit line."""
+    rows = matching(turn.tables, where)[:limit]
+    altered = [_alter_one(turn, row, change, actor) for row in rows]
+    settle_children(turn)
+    if isinstance(change, Erase):
+        for each in altered:
+            if each.done:
+                turn.tables.drop_job(each.id)
+    changed = tuple(each.id for each in altered if each.done)
+    if changed:
+        turn.tables.put_audit(AuditLine(turn.now, actor, type(change).__name__.lower(), changed, _remark(change)))
+    return altered
+
+
+def _alter_one(turn: Turn, row: Row, change: Change, actor: str) -> Altered:
+    match change:
+        case Cancel():
+            after = _cancel(turn, row, change)
+        case Replay():
+            after = _replay(turn, row, change, actor)
+        case Resolve():
+            after = _resolve(turn, row, change, actor)
+        case Annotate():
+            after = _annotate(turn, row, change)
+        case Erase():
+            return _erase(turn, row)
+    if after is None:
+        return Altered(row.id, row.state, row.state, done=False)
+    return Altered(row.id, row.state, after.state, done=True)
+
+
+def _cancel(turn: Turn, row: Row, change: Cancel) -> Row | None:
+    if row.state in WAITING:
+        return turn.end(row, State.CANCELLED, change.reason)
+    if row.state is not State.RUNNING:
+        return None
+    turn.topics.add(f"lease:{row.lease}")
+    return turn.tables.put_job(replace(row, cancel_requested=True, reason=change.reason))
+
+
+def _replay(turn: Turn, row: Row, change: Replay, actor: str) -> Row | None:
+    if row.state not in SENT_BACK and not (row.state in SENT_AT_ONCE and change.delay <= 0):
+        return None
+    letter = row.dead
+    if row.state is State.DEAD and letter is not None:
+        note = letter.note if change.note is None else change.note
+        letter = letter._replace(status="replayed", changed_by=actor, changed_at=turn.now, note=note)
+    fresh = replace(
+        row,
+        args=row.args if change.args is None else change.args,
+        failures=0,
+        crashes=0,
+        snoozes=0,
+        releases=0,
+        first_failed_at=None,
+        start_by=None,
+        due_at=turn.after(change.delay) if change.delay > 0 else None,
+        finished_at=None,
+        suspect=False,
+        result=None,
+        reason=None,
+        dead=letter,
+    )
+    return turn.enter(fresh)
+
+
+def _resolve(turn: Turn, row: Row, change: Resolve, actor: str) -> Row | None:
+    if not row.letter_open or row.dead is None:
+        return None
+    note = row.dead.note if change.note is None else change.note
+    letter = row.dead._replace(status="resolved", changed_by=actor, changed_at=turn.now, note=note)
+    closed = turn.tables.put_job(replace(row, dead=letter))
+    turn.ended.append(closed)
+    return closed
+
+
+def _annotate(turn: Turn, row: Row, change: Annotate) -> Row | None:
+    if row.dead is None:
+        return None
+    return turn.tables.put_job(replace(row, dead=row.dead._replace(note=change.note)))
+
+
+def _erase(turn: Turn, row: Row) -> Altered:
+    if row.state is State.RUNNING:
+        return Altered(row.id, row.state, row.state, done=False)
+    if row.state in WAITING:
+        turn.end(row, State.CANCELLED)
+    else:
+        turn.ended.append(replace(row, state=State.CANCELLED))
+    return Altered(row.id, row.state, None, done=True)
+
+
+def _remark(change: Change) -> str | None:
+    match change:
+        case Cancel(reason):
+            return reason or None
+        case Replay(note=note) | Resolve(note) | Annotate(note):
+            return note
+        case Erase():
+            return None

@@ -1,0 +1,156 @@
+"""The tables: jobs with the indices drawn from them, leases, records and the audit, and a journal that takes it all back."""
+
+import itertools
+from bisect import bisect_left, insort
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+from treadle.engine.memory.row import Row
+from treadle.model.job import JobId, LeaseId, Micros, WorkerInfo
+from treadle.model.record import Record, Space
+from treadle.model.state import State
+
+Entry = tuple[int, int, JobId]
+
+
+class Holding(NamedTuple):
+    """A lease as stored: when it ends by the wall clock, for callers that name the time, and by the steady clock."""
+
+    id: LeaseId
+    worker: WorkerInfo
+    started_at: Micros
+    ends_at: Micros
+    ends_tick: int
+
+
+class AuditLine(NamedTuple):
+    """Who changed which jobs, how and when."""
+
+    at: Micros
+    actor: str
+    change: str
+    jobs: tuple[JobId, ...]
+    note: str | None
+
+
+class Tables:
+    """All that is stored. Rows are replaced through `put_*` and `drop_*` only, so that the indices and the journal follow."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[JobId, Row] = {}
+        self.leases: dict[LeaseId, Holding] = {}
+        self.records: dict[tuple[Space, str], Record] = {}
+        self.audit: list[AuditLine] = []
+        self.ready: dict[str, list[Entry]] = {}
+        self.due: list[Entry] = []
+        self.deadlines: list[Entry] = []
+        self.running: dict[LeaseId, set[JobId]] = {}
+        self.children: dict[JobId, set[JobId]] = {}
+        self._seq = itertools.count(1)
+        self._journal: list[Callable[[], Any]] = []
+        self._depth = 0
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """Keep what the block does, or, when it raises, none of it. Blocks may be nested."""
+        mark = len(self._journal)
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            while len(self._journal) > mark:
+                self._journal.pop()()
+            raise
+        finally:
+            self._depth -= 1
+        if self._depth == 0:
+            self._journal.clear()
+
+    def next_seq(self) -> int:
+        """The back of every queue. A number spent in a transaction that is taken back stays spent."""
+        return next(self._seq)
+
+    def put_job(self, row: Row) -> Row:
+        """Store a row in place of what has its id."""
+        self._journal.append(partial(self._set_job, row.id, self.jobs.get(row.id)))
+        self._set_job(row.id, row)
+        return row
+
+    def drop_job(self, job: JobId) -> None:
+        """Remove a row."""
+        self._journal.append(partial(self._set_job, job, self.jobs[job]))
+        self._set_job(job, None)
+
+    def put_lease(self, holding: Holding) -> None:
+        """Store a lease in place of what has its id."""
+        self._journal.append(partial(_set, self.leases, holding.id, self.leases.get(holding.id)))
+        self.leases[holding.id] = holding
+
+    def drop_lease(self, lease: LeaseId) -> None:
+        """Remove a lease."""
+        self._journal.append(partial(_set, self.leases, lease, self.leases.pop(lease)))
+
+    def put_record(self, space: Space, key: str, record: Record | None) -> None:
+        """Store a record, or remove it (None)."""
+        self._journal.append(partial(_set, self.records, (space, key), self.records.get((space, key))))
+        _set(self.records, (space, key), record)
+
+    def put_audit(self, line: AuditLine) -> None:
+        """Add a line to the audit."""
+        self._journal.append(self.audit.pop)
+        self.audit.append(line)
+
+    def _set_job(self, job: JobId, row: Row | None) -> None:
+        old = self.jobs.get(job)
+        if old is not None:
+            self._leave(old)
+            if row is None:
+                self._forget_edges(old)
+        _set(self.jobs, job, row)
+        if row is not None:
+            self._enter(row)
+            if old is None:
+                self._learn_edges(row)
+
+    def _enter(self, row: Row) -> None:
+        for line, entry in self._places(row):
+            insort(line, entry)
+        if row.lease is not None:
+            self.running.setdefault(row.lease, set()).add(row.id)
+
+    def _leave(self, row: Row) -> None:
+        for line, entry in self._places(row):
+            line.pop(bisect_left(line, entry))
+        if row.lease is not None:
+            self.running[row.lease].discard(row.id)
+            if not self.running[row.lease]:
+                del self.running[row.lease]
+
+    def _places(self, row: Row) -> Iterator[tuple[list[Entry], Entry]]:
+        """The sorted lists that hold this row, and where."""
+        if row.state is State.QUEUED:
+            yield self.ready.setdefault(row.queue, []), (-row.priority, row.seq, row.id)
+        elif row.state in (State.SCHEDULED, State.RETRYING):
+            assert row.due_at is not None
+            yield self.due, (row.due_at, row.enqueued_at, row.id)
+        if row.start_by is not None and row.state in (State.QUEUED, State.SCHEDULED, State.BLOCKED):
+            yield self.deadlines, (row.start_by, row.enqueued_at, row.id)
+
+    def _learn_edges(self, row: Row) -> None:
+        for edge in row.edges:
+            self.children.setdefault(edge.parent, set()).add(row.id)
+
+    def _forget_edges(self, row: Row) -> None:
+        for edge in row.edges:
+            self.children[edge.parent].discard(row.id)
+            if not self.children[edge.parent]:
+                del self.children[edge.parent]
+
+
+def _set(table: dict[Any, Any], key: Any, value: Any) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
