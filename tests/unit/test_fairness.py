@@ -17,12 +17,12 @@ def test_a_claim_is_split_whole(weights: list[int], room: int) -> None:
 
 @given(weights, st.lists(st.integers(1, 50), min_size=20, max_size=60))
 def test_full_queues_are_served_by_weight(weights: list[int], rooms: list[int]) -> None:
-    credits = [0.0] * len(weights)
+    credit = [0.0] * len(weights)
     served = [0] * len(weights)
     for room in rooms:
-        takes = ask(weights, credits, room)
+        takes = ask(weights, credit, room)
         served = [had + take for had, take in zip(served, takes, strict=True)]
-        credits = charge(weights, credits, takes, takes)
+        credit = charge(weights, credit, takes, takes)
     total = sum(served)
     for weight, had in zip(weights, served, strict=True):
         # Rounding is carried over as credit, so no queue is ever further from its share than one job per queue.
@@ -30,23 +30,23 @@ def test_full_queues_are_served_by_weight(weights: list[int], rooms: list[int]) 
 
 
 def test_one_slot_at_a_time_follows_the_weights_exactly() -> None:
-    credits = [0.0, 0.0, 0.0]
+    credit = [0.0, 0.0, 0.0]
     served = [0, 0, 0]
     for _ in range(100):
-        takes = ask([60, 30, 10], credits, 1)
+        takes = ask([60, 30, 10], credit, 1)
         served = [had + take for had, take in zip(served, takes, strict=True)]
-        credits = charge([60, 30, 10], credits, takes, takes)
+        credit = charge([60, 30, 10], credit, takes, takes)
     assert served == [60, 30, 10]
 
 
 def test_an_empty_queue_saves_up_nothing() -> None:
-    credits = [0.0, 0.0]
+    credit = [0.0, 0.0]
     for _ in range(50):
-        takes = ask([1, 1], credits, 10)
-        credits = charge([1, 1], credits, takes, [10, 0])
-    assert credits[1] == 0.0
+        takes = ask([1, 1], credit, 10)
+        credit = charge([1, 1], credit, takes, [10, 0])
+    assert credit[1] == 0.0
     # When it fills again it gets its share, not its past.
-    assert ask([1, 1], credits, 10)[1] <= 10
+    assert ask([1, 1], credit, 10)[1] <= 10
 
 
 @given(weights, st.integers(1, 100), st.data())

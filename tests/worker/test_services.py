@@ -16,17 +16,17 @@ from treadle.worker.run import Run
 from treadle.worker.settler import Settler
 
 
-def claimed(id: str = "j", *, suspect: bool = False) -> Claimed:
-    return Claimed(1, id, "t", 1, "json", "q", 0, 1, 0, 0, 0, 0, 0, None, None, suspect, "{}", None, None)
+def claimed(job: str = "j", *, suspect: bool = False) -> Claimed:
+    return Claimed(1, job, "t", 1, "json", "q", 0, 1, 0, 0, 0, 0, 0, None, None, suspect, "{}", None, None)
 
 
-def run(id: str = "j", *, timeout: float | None = None, suspect: bool = False) -> Run:
+def run(job: str = "j", *, timeout: float | None = None, suspect: bool = False) -> Run:
     settings = TaskSettings(name="t", executor="loop", timeout=timeout)
-    return Run(claimed(id, suspect=suspect), cast("Any", None), settings)
+    return Run(claimed(job, suspect=suspect), cast("Any", None), settings)
 
 
-def settlement(id: str) -> Settlement:
-    return Settlement(1, id, 1, Completed(), 0.0)
+def settlement(job: str) -> Settlement:
+    return Settlement(1, job, 1, Completed(), 0.0)
 
 
 def test_deadlines_fire_in_time_order_and_never_for_dropped_runs() -> None:

@@ -8,10 +8,10 @@ Varghese 1995). A queue that had less than its share to give keeps no credit: it
 from collections.abc import Sequence
 
 
-def ask(weights: Sequence[int], credits: Sequence[float], room: int) -> list[int]:
+def ask(weights: Sequence[int], credit: Sequence[float], room: int) -> list[int]:
     """Split `room` among queues by weight and standing credit; the parts add up to `room` and none is negative."""
     total = sum(weights)
-    due = [credit + room * weight / total for weight, credit in zip(weights, credits, strict=True)]
+    due = [carried + room * weight / total for weight, carried in zip(weights, credit, strict=True)]
     takes = [max(0, int(part)) for part in due]
     # Rounding leaves a few over, old debts take a few too many: settle both where the remainder is largest or smallest.
     while (rest := room - sum(takes)) != 0:
@@ -22,15 +22,15 @@ def ask(weights: Sequence[int], credits: Sequence[float], room: int) -> list[int
     return takes
 
 
-def charge(weights: Sequence[int], credits: Sequence[float], takes: Sequence[int], got: Sequence[int]) -> list[float]:
-    """The credits after a claim that asked for `takes` and was given `got`. Nobody carries more than one claim's room."""
+def charge(weights: Sequence[int], credit: Sequence[float], takes: Sequence[int], got: Sequence[int]) -> list[float]:
+    """The credit after a claim that asked for `takes` and was given `got`. Nobody carries more than one claim's room."""
     room = sum(takes)
     total = sum(weights)
     given = sum(got)
     after: list[float] = []
-    for weight, credit, take, had in zip(weights, credits, takes, got, strict=True):
+    for weight, carried, take, had in zip(weights, credit, takes, got, strict=True):
         if had < take:
             after.append(0.0)
         else:
-            after.append(max(-float(room), min(float(room), credit + given * weight / total - had)))
+            after.append(max(-float(room), min(float(room), carried + given * weight / total - had)))
     return after

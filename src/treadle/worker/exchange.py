@@ -91,7 +91,10 @@ class Exchange:
         except Exception:
             self._settler.put_back(batch, strictness)
             self._notes.put_back(notes)
-            await self._back_off()
+            self._patience = min(1.0, max(0.02, self._patience * 2))
+            log.exception("the store did not take an exchange; trying again within %.2f s", self._patience)
+            await asyncio.sleep(self._patience * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            self._signal.set()
             return
         self._patience = 0.0
         rest = list(answers[1:] if notes else answers)
@@ -120,9 +123,3 @@ class Exchange:
         if idle is not self._idle:
             self._idle = idle
             self._waiter.idle(idle)
-
-    async def _back_off(self) -> None:
-        self._patience = min(1.0, max(0.02, self._patience * 2))
-        log.exception("the store did not take an exchange; trying again within %.2f s", self._patience)
-        await asyncio.sleep(self._patience * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-        self._signal.set()

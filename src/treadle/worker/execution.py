@@ -150,9 +150,9 @@ def stopped(run: Run, detail: str = "") -> Outcome:
             return Released()
 
 
-def crashed(exit: str, delay: float) -> Outcome:
-    """The outcome of a run whose own process died: `exit` says how, `delay` is seconds until another try."""
-    return Crashed(exit, delay)
+def crashed(how: str, delay: float) -> Outcome:
+    """The outcome of a run whose own process died: `how` says so, `delay` is seconds until another try."""
+    return Crashed(how, delay)
 
 
 def _spent(run: Run) -> float:

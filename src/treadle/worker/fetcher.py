@@ -54,7 +54,7 @@ class Fetcher:
         self._strict = strict
         self._executors = executors
         self._inflight = inflight
-        self._credits = [0.0] * len(queues)
+        self._credit = [0.0] * len(queues)
         self._turn = 0
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
@@ -92,13 +92,13 @@ class Fetcher:
         jobs = claims.jobs
         if not jobs:
             if not self._strict:
-                self._credits = fairness.charge(self._weights, self._credits, ask.takes, [0] * len(ask.takes))
+                self._credit = fairness.charge(self._weights, self._credit, ask.takes, [0] * len(ask.takes))
             return False
         if len(self._queues) > 1 and not self._strict:
             got = dict.fromkeys(self._queues, 0)
             for claimed in jobs:
                 got[claimed.queue] += 1
-            self._credits = fairness.charge(self._weights, self._credits, ask.takes, list(got.values()))
+            self._credit = fairness.charge(self._weights, self._credit, ask.takes, list(got.values()))
         get, take = self._registry.get, self._inflight.take
         runs: list[Run] = []
         for claimed in jobs:
@@ -116,7 +116,7 @@ class Fetcher:
             return [room]
         if self._strict:
             return [room] + [0] * (len(self._queues) - 1)
-        return fairness.ask(self._weights, self._credits, room)
+        return fairness.ask(self._weights, self._credit, room)
 
 
 def _suspects_first(run: Run) -> bool:

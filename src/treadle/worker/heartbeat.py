@@ -57,7 +57,7 @@ class Loop(Protocol):
         """The lease is gone: end everything."""
         ...
 
-    def settle_stalled(self, stack: str) -> None:
+    def settle_stalled(self) -> None:
         """Tell the store, on the caller's session, that the culprit crashed and the rest is handed back."""
         ...
 
@@ -151,13 +151,14 @@ class Heartbeat:
             stack = self._stack()
             log.critical("the event loop has stood still for %.0f s; this worker is replaced\n%s", age, stack)
             try:
-                self._loop.settle_stalled(stack)
+                self._loop.settle_stalled()
             except Exception:
                 log.exception("the stalled job could not be settled; its lease will run out instead")
             leave(EXIT_STALLED)
 
     def _stack(self) -> str:
-        frame = sys._current_frames().get(self._main)  # noqa: SLF001 - the only way to see another thread's stack
+        # The only way to see another thread's stack.
+        frame = sys._current_frames().get(self._main)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
     def _lost(self, why: str) -> None:

@@ -183,8 +183,8 @@ class Worker:
     async def _until_empty(self, seconds: float, unless: asyncio.Event | None = None) -> None:
         """Wait until nothing runs here, for so many seconds at most, or until the event says otherwise."""
         end = monotonic() + seconds
-        while self._inflight.runs and monotonic() < end and not (unless is not None and unless.is_set()):
-            await asyncio.sleep(0.01)
+        while self._inflight.runs and monotonic() < end and not (unless is not None and unless.is_set()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # a hundred looks a second while leaving cost nothing; an event would cost every job
 
     def _give_up_on_bodies(self) -> None:
         """Threads that would not end: this process ends under them, so their outcome can be told now."""
@@ -281,7 +281,7 @@ class Worker:
 
         self._loop.call_soon_threadsafe(stop)
 
-    def settle_stalled(self, stack: str) -> None:
+    def settle_stalled(self) -> None:
         """The loop stands still, so this thread may read what it holds: the culprit crashed, the rest never ran."""
         culprit = self._running_now()
         settlements: list[Settlement] = []

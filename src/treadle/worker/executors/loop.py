@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from time import monotonic
+from typing import cast
 
 from treadle.worker.execution import run_async, stopped
 from treadle.worker.executors.port import Bench
@@ -44,7 +45,7 @@ class LoopExecutor:
 
     def stop(self, run: Run) -> None:
         if isinstance(run.place, asyncio.Task):
-            run.place.cancel()
+            cast("asyncio.Task[None]", run.place).cancel()
         elif run in self._waiting:
             self._waiting.remove(run)
             self._bench.ended(run, stopped(run))
@@ -57,8 +58,8 @@ class LoopExecutor:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self._runners = [loop.create_task(self._runner(), name=f"treadle runner {n}") for n in range(self.slots)]
-        while len(self._parked) < self.slots:
-            await asyncio.sleep(0)
+        # One turn of the loop starts them all, and each parks at once.
+        await asyncio.sleep(0)
 
     async def close(self) -> None:
         for runner in self._runners:
