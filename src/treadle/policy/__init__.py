@@ -1,1 +1,1 @@
-"""Pure functions from values to values: when to retry, what to claim next. No I/O, no clock, no engine."""
+"""Pure rules, from values to values: durations and retries. Time and randomness are handed in."""

@@ -1,0 +1,156 @@
+"""The app: one store, the tasks declared for it, and the ways to enqueue their calls."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, Unpack
+
+from treadle.app.call import Call, Outbox, handles
+from treadle.app.client import Client
+from treadle.app.connection import Connection
+from treadle.app.declare import Declares, Tasks, make_task
+from treadle.app.handle import JobHandle, JobHandles
+from treadle.app.options import OptionWords, read_options
+from treadle.app.registry import Registry
+from treadle.app.settings import DEFAULT_RETRY, PAYLOAD_CAP, RESULT_CAP, Defaults
+from treadle.app.task import AnyTask
+from treadle.engine.session import Session, Store
+from treadle.model.errors import InvalidArguments, InvalidOption
+from treadle.model.filter import Retention
+from treadle.policy.retry import Retries
+
+R = TypeVar("R")
+
+DEFAULT_URL = "sqlite:///treadle.db"
+
+
+class Treadle(Declares):
+    """A job queue: tasks, and the store their jobs live in.
+
+    Nothing is opened before the first use. What is left out comes from the environment (`TREADLE_URL`,
+    `TREADLE_NAMESPACE`, `TREADLE_PAYLOAD_CAP`, `TREADLE_RESULT_CAP`, `TREADLE_ALLOW_VOLATILE`), then from the defaults:
+    the SQLite file `treadle.db` in the working directory. Caps are bytes of JSON. Raises `InvalidOption`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        payload_cap: int | None = None,
+        result_cap: int | None = None,
+        retention: Retention | None = None,
+        retry: Retries | None = None,
+        allow_volatile: bool | None = None,
+    ) -> None:
+        self._url = url
+        self.retention = retention or Retention()
+        """How long finished jobs are kept."""
+        self.registry = Registry()
+        """The tasks by name."""
+        self._defaults = Defaults(
+            retry=retry or DEFAULT_RETRY,
+            payload_cap=_bytes("TREADLE_PAYLOAD_CAP", payload_cap, PAYLOAD_CAP),
+            result_cap=_bytes("TREADLE_RESULT_CAP", result_cap, RESULT_CAP),
+        )
+        self.connection = Connection(
+            self._find_url,
+            namespace=namespace or os.environ.get("TREADLE_NAMESPACE") or "treadle",
+            allow_volatile=_yes("TREADLE_ALLOW_VOLATILE") if allow_volatile is None else allow_volatile,
+        )
+        """The way to the store, for workers and tests; everyday code has no need of it."""
+        self.client = Client(self.connection)
+        """What an operator may ask and change."""
+        self._outbox = Outbox(self.connection)
+
+    def __repr__(self) -> str:
+        return f"<Treadle with {len(self.registry.names())} tasks>"
+
+    @property
+    def url(self) -> str:
+        """Where the jobs are stored: the constructor's word, else `TREADLE_URL`, else `sqlite:///treadle.db`."""
+        return self.connection.url
+
+    @property
+    def store(self) -> Store:
+        """The store, opened at first use."""
+        return self.connection.store
+
+    @property
+    def session(self) -> Session:
+        """The session on the app's own connection, opened at first use."""
+        return self.connection.session
+
+    def attach(self, tasks: Tasks) -> None:
+        """Take over the tasks of a library. Raises `DefinitionError` if a name is taken or they belong to another app."""
+        for task in tasks:
+            self._add(task)
+
+    def alias(self, name: str, task: AnyTask) -> None:
+        """Let jobs stored under another name, such as a task's former one, run as this task. Raises `DefinitionError`."""
+        self.registry.alias(name, task)
+
+    def enqueue(self, name: str, args: Mapping[str, Any] | None = None, /, **words: Unpack[OptionWords]) -> JobHandle[Any]:
+        """Store a job of the task of this name, with arguments by name. Raises `UnknownTask` and what `Task.enqueue` raises."""
+        return self.call(name, args, **words).enqueue()
+
+    async def aenqueue(
+        self, name: str, args: Mapping[str, Any] | None = None, /, **words: Unpack[OptionWords]
+    ) -> JobHandle[Any]:
+        """The awaitable twin of `enqueue`."""
+        return await self.call(name, args, **words).aenqueue()
+
+    def call(self, name: str, args: Mapping[str, Any] | None = None, /, **words: Unpack[OptionWords]) -> Call[Any]:
+        """A call of the task of this name, with arguments by name, checked but not stored."""
+        task = self.registry.expect(name)
+        if args is not None and not isinstance(args, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArguments(args, "arguments are given by name", 'Write an object such as {"name": "Ada"}.')
+        return task.call_named(args or {}, read_options(words))
+
+    def enqueue_many(self, calls: Iterable[Call[R]]) -> JobHandles[R]:
+        """Store many calls, of any tasks, in one step: all of them or none. Raises what `Task.enqueue` raises."""
+        listed = list(calls)
+        self._outbox.send(listed)
+        return handles(listed)
+
+    async def aenqueue_many(self, calls: Iterable[Call[R]]) -> JobHandles[R]:
+        """The awaitable twin of `enqueue_many`."""
+        listed = list(calls)
+        await self._outbox.asend(listed)
+        return handles(listed)
+
+    def close(self) -> None:
+        """Close the store. The app stays usable and opens it again when needed."""
+        self.connection.close()
+
+    def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
+        return self._add(make_task(fn, words))
+
+    def _add(self, task: AnyTask) -> AnyTask:
+        self.registry.add(task)
+        task.bind(self._outbox, self._defaults)
+        return task
+
+    def _find_url(self) -> str:
+        return self._url or os.environ.get("TREADLE_URL") or DEFAULT_URL
+
+
+def _bytes(variable: str, given: int | None, default: int) -> int:
+    text: object = given if given is not None else os.environ.get(variable) or default
+    try:
+        found = int(str(text))
+    except ValueError:
+        found = 0
+    if found < 2:
+        raise InvalidOption(
+            text, f"{variable.removeprefix('TREADLE_').lower()} is a number of bytes, at least 2", "Give a whole number."
+        )
+    return found
+
+
+def _yes(variable: str) -> bool:
+    text = os.environ.get(variable, "").strip().lower()
+    if text in ("", "0", "no", "false"):
+        return False
+    if text in ("1", "yes", "true"):
+        return True
+    raise InvalidOption(f"{variable}={text}", "this is neither yes nor no", "Use 1 or 0.")

@@ -1,0 +1,206 @@
+"""A call of a task that is not stored yet, and the outbox that stores calls."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, Unpack
+
+import msgspec
+
+from treadle.app.connection import Connection
+from treadle.app.handle import JobHandle, JobHandles
+from treadle.app.ids import new_id
+from treadle.app.options import UNSAID, Options, OptionWords, read_options
+from treadle.app.settings import TaskSettings, write_overrides
+from treadle.engine.plan import Plan, Steps
+from treadle.engine.session import Durability
+from treadle.model.errors import BadInput, UnknownParent
+from treadle.model.job import Enqueued, JobId, NewJob, Stored
+from treadle.model.record import Space
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+logger = logging.getLogger("treadle")
+
+
+class Outbox:
+    """Where an app's calls go on their way to the store."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._looked_for_workers = False
+
+    def send(self, calls: Sequence["Call[Any]"]) -> None:
+        """Store every call, or none. Raises `UnknownParent`, and `BadInput` for a circle of edges."""
+        jobs, durability = _batch(calls)
+        if jobs:
+            self._read(jobs, *self.connection.run(self._plan(jobs), durability))
+
+    async def asend(self, calls: Sequence["Call[Any]"]) -> None:
+        """The awaitable twin of `send`."""
+        jobs, durability = _batch(calls)
+        if jobs:
+            self._read(jobs, *await self.connection.arun(self._plan(jobs), durability))
+
+    def _plan(self, jobs: list[NewJob]) -> Plan[tuple[list[Enqueued], bool]]:
+        """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
+        engine = self.connection.engine
+        looked = self._looked_for_workers
+
+        def begin() -> Steps[tuple[list[Enqueued], bool]]:
+            answers = yield from engine.enqueue(jobs).begin()
+            if looked:
+                return answers, True
+            records = yield from engine.read(Space.SERVED).begin()
+            return answers, bool(records)
+
+        return Plan("enqueue", begin)
+
+    def _read(self, jobs: list[NewJob], answers: list[Enqueued], served: bool) -> None:
+        if not self._looked_for_workers:
+            self._looked_for_workers = True
+            if not served:
+                logger.warning(
+                    "no worker has ever served %s: the job waits there until one does. Start one with `treadle worker MODULE`.",
+                    self.connection.store.location,
+                )
+        if any(each.verdict is Stored.UNKNOWN_PARENT for each in answers):
+            refused = next(job for job, each in zip(jobs, answers, strict=True) if each.verdict is Stored.UNKNOWN_PARENT)
+            raise UnknownParent(
+                ", ".join(edge.parent for edge in refused.edges),
+                f"{refused.task} waits for a job that is neither stored nor in the same call",
+                "Enqueue the parents first, or all together with enqueue_many. Nothing was stored.",
+            )
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Call(Generic[R_co]):
+    """A call that is checked but not stored: enqueue it alone, in bulk, or as the parent of another.
+
+    Its id is fixed, so enqueueing it twice stores it once.
+    """
+
+    id: JobId
+    settings: TaskSettings
+    args: str
+    outbox: Outbox
+    decode: Callable[[str | None], R_co]
+    said: Options = field(default=UNSAID)
+
+    def __repr__(self) -> str:
+        return f"<Call {self.settings.name} {self.id}>"
+
+    def options(self, **words: Unpack[OptionWords]) -> "Call[R_co]":
+        """The same call with these options laid over those it has; it keeps its id unless `job_id` is given."""
+        said = read_options(words).over(self.said)
+        return Call(said.job_id or self.id, self.settings, self.args, self.outbox, self.decode, said)
+
+    def enqueue(self) -> JobHandle[R_co]:
+        """Store the call."""
+        self.outbox.send([self])
+        return self.handle()
+
+    async def aenqueue(self) -> JobHandle[R_co]:
+        """The awaitable twin of `enqueue`."""
+        await self.outbox.asend([self])
+        return self.handle()
+
+    def handle(self) -> JobHandle[R_co]:
+        """A handle on the job that this call is, or becomes once stored."""
+        return JobHandle(self.id, self.outbox.connection, self.decode)
+
+    def to_job(self) -> NewJob:
+        """The call as the engine takes it."""
+        settings, said = self.settings, self.said
+        if said is UNSAID:
+            return NewJob(
+                id=self.id,
+                task=settings.name,
+                args=self.args,
+                queue=settings.queue,
+                priority=settings.priority,
+                start_within=settings.start_within,
+                version=settings.version,
+                headers=_headers(settings, settings.tags, None),
+                tags=settings.tags,
+                max_crashes=settings.max_crashes,
+            )
+        tags = tuple(dict.fromkeys(settings.tags + said.tags))
+        return NewJob(
+            id=self.id,
+            task=settings.name,
+            args=self.args,
+            queue=settings.queue if said.queue is None else said.queue,
+            priority=settings.priority if said.priority is None else said.priority,
+            delay=said.delay,
+            run_at=said.run_at,
+            start_within=settings.start_within if said.start_within is None else said.start_within,
+            version=settings.version,
+            options=write_overrides(said),
+            headers=_headers(settings, tags, said.key),
+            tags=tags,
+            key=said.key,
+            edges=said.after,
+            max_crashes=settings.max_crashes,
+        )
+
+    @property
+    def durability(self) -> Durability:
+        """What this call asks of the store."""
+        return self.said.durability or self.settings.durability
+
+
+def make_call(
+    settings: TaskSettings, args: str, outbox: Outbox, decode: Callable[[str | None], R], said: Options = UNSAID
+) -> Call[R]:
+    """A call with its own id: the one its options name, or a fresh one."""
+    return Call(said.job_id or new_id(), settings, args, outbox, decode, said)
+
+
+def handles(calls: Iterable[Call[R]]) -> JobHandles[R]:
+    """The handles of many calls, in their order."""
+    return JobHandles([each.handle() for each in calls])
+
+
+def _headers(settings: TaskSettings, tags: tuple[str, ...], key: str | None) -> str | None:
+    if not (tags or key or settings.redacted):
+        return None
+    headers: dict[str, Any] = {}
+    if tags:
+        headers["tags"] = tags
+    if key:
+        headers["key"] = key
+    if settings.redacted:
+        headers["redacted"] = settings.redacted
+    return msgspec.json.encode(headers).decode()
+
+
+def _batch(calls: Sequence[Call[Any]]) -> tuple[list[NewJob], Durability]:
+    """The jobs of one call to the store, and the strictest durability among them."""
+    jobs = [each.to_job() for each in calls]
+    if any(job.edges for job in jobs):
+        _refuse_circles(jobs)
+    relaxed = all(each.durability is Durability.RELAXED for each in calls)
+    return jobs, Durability.RELAXED if relaxed and jobs else Durability.DEFAULT
+
+
+def _refuse_circles(jobs: list[NewJob]) -> None:
+    """Raise `BadInput` if jobs of one batch wait for each other; edges to stored jobs cannot close a circle."""
+    ids = {job.id for job in jobs}
+    waits = {job.id: {edge.parent for edge in job.edges} & ids for job in jobs}
+    children: dict[JobId, list[JobId]] = {}
+    for child, parents in waits.items():
+        for parent in parents:
+            children.setdefault(parent, []).append(child)
+    free = [job for job, parents in waits.items() if not parents]
+    for job in free:
+        for child in children.get(job, ()):
+            waits[child].discard(job)
+            if not waits[child]:
+                free.append(child)
+    if len(free) < len(waits):
+        stuck = next(job for job in jobs if waits[job.id])
+        raise BadInput(
+            f"{stuck.task} {stuck.id}", "it waits for itself, directly or through others", "Remove one edge of the circle."
+        )

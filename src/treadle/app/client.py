@@ -1,0 +1,232 @@
+"""The operator's client: look at jobs, queues and workers, and change them. Every call has an awaitable twin."""
+
+import getpass
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from treadle.app import operating
+from treadle.app.connection import Connection
+from treadle.app.operating import QueueView
+from treadle.app.options import check_queue
+from treadle.model.errors import InvalidOption
+from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Count, Erase, Filter, Page, Replay, Resolve, Retention
+from treadle.model.job import Job, JobId, Lease
+from treadle.model.record import Write
+from treadle.model.state import LIVE, State
+from treadle.policy.duration import Duration, seconds
+
+Where = Filter | JobId | Iterable[JobId]
+"""Which jobs: one id, several ids, or a filter."""
+
+_EVERYTHING = Filter()
+_OPEN = Filter(states=(State.DEAD,), status="open")
+_CHUNK = 1000
+
+
+class Client:
+    """What may be asked of a store and changed in it, by id or by filter.
+
+    Changes answer with one `Altered` per job, `done` saying whether the job's state allowed it; they go through in steps
+    of 1,000 jobs, each step whole or not at all. With `dry_run=True` they answer the same and change nothing. `actor` is
+    who the audit says it was: the name of the operating system's user unless given.
+    """
+
+    def __init__(self, connection: Connection, actor: str | None = None) -> None:
+        self._connection = connection
+        self._actor = actor
+
+    @property
+    def actor(self) -> str:
+        """Who the audit says made a change."""
+        if self._actor is None:
+            try:
+                self._actor = getpass.getuser()
+            except (KeyError, OSError):
+                self._actor = f"uid {os.getuid()}"
+        return self._actor
+
+    def acting_as(self, actor: str) -> "Client":
+        """The same client with another name in the audit."""
+        return Client(self._connection, actor)
+
+    def get(self, job: JobId) -> Job:
+        """One job with its attempts, parents and children. Raises `UnknownJob`."""
+        return self._connection.run(operating.get_job(self._connection.engine, job))
+
+    async def aget(self, job: JobId) -> Job:
+        """The awaitable twin of `get`."""
+        return await self._connection.arun(operating.get_job(self._connection.engine, job))
+
+    def find(self, where: Filter = _EVERYTHING, page: Page | None = None) -> list[Job]:
+        """Jobs as they are now, newest first, a hundred at most unless `page` says otherwise. Redacted values are hidden."""
+        return self._connection.run(operating.find_jobs(self._connection.engine, where, page or Page()))
+
+    async def afind(self, where: Filter = _EVERYTHING, page: Page | None = None) -> list[Job]:
+        """The awaitable twin of `find`."""
+        return await self._connection.arun(operating.find_jobs(self._connection.engine, where, page or Page()))
+
+    def count(self, where: Filter = _EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
+        """How many jobs there are, by state unless `by` names other axes."""
+        return self._connection.run(self._connection.engine.count(where, by))
+
+    async def acount(self, where: Filter = _EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
+        """The awaitable twin of `count`."""
+        return await self._connection.arun(self._connection.engine.count(where, by))
+
+    def cancel(self, where: Where, reason: str = "", *, dry_run: bool = False) -> list[Altered]:
+        """Cancel jobs: waiting ones at once, running ones by telling their worker. Raises `UnknownJob` for an id."""
+        return self._change(_among(where, Filter(states=tuple(LIVE))), Cancel(reason), dry_run)
+
+    async def acancel(self, where: Where, reason: str = "", *, dry_run: bool = False) -> list[Altered]:
+        """The awaitable twin of `cancel`."""
+        return await self._achange(_among(where, Filter(states=tuple(LIVE))), Cancel(reason), dry_run)
+
+    def retry(self, where: Where, *, delay: Duration = 0.0, dry_run: bool = False) -> list[Altered]:
+        """Run jobs again, or now instead of later, with fresh budgets: whatever is retrying, scheduled or ended badly."""
+        return self._change(_among(where, _EVERYTHING), Replay(seconds(delay)), dry_run)
+
+    async def aretry(self, where: Where, *, delay: Duration = 0.0, dry_run: bool = False) -> list[Altered]:
+        """The awaitable twin of `retry`."""
+        return await self._achange(_among(where, _EVERYTHING), Replay(seconds(delay)), dry_run)
+
+    def replay(
+        self,
+        where: Where = _OPEN,
+        *,
+        delay: Duration = 0.0,
+        args: str | None = None,
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> list[Altered]:
+        """Send dead letters back to the queue with fresh budgets; `args` (JSON text) replaces their arguments."""
+        return self._change(_among(where, _OPEN), Replay(seconds(delay), args, note), dry_run)
+
+    async def areplay(
+        self,
+        where: Where = _OPEN,
+        *,
+        delay: Duration = 0.0,
+        args: str | None = None,
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> list[Altered]:
+        """The awaitable twin of `replay`."""
+        return await self._achange(_among(where, _OPEN), Replay(seconds(delay), args, note), dry_run)
+
+    def resolve(self, where: Where, note: str | None = None, *, dry_run: bool = False) -> list[Altered]:
+        """Close dead letters for good; children held by them are cancelled."""
+        return self._change(_among(where, _OPEN), Resolve(note), dry_run)
+
+    async def aresolve(self, where: Where, note: str | None = None, *, dry_run: bool = False) -> list[Altered]:
+        """The awaitable twin of `resolve`."""
+        return await self._achange(_among(where, _OPEN), Resolve(note), dry_run)
+
+    def annotate(self, where: Where, note: str, *, dry_run: bool = False) -> list[Altered]:
+        """Write a note on dead letters."""
+        return self._change(_among(where, Filter(states=(State.DEAD,))), Annotate(note), dry_run)
+
+    async def aannotate(self, where: Where, note: str, *, dry_run: bool = False) -> list[Altered]:
+        """The awaitable twin of `annotate`."""
+        return await self._achange(_among(where, Filter(states=(State.DEAD,))), Annotate(note), dry_run)
+
+    def erase(
+        self, where: Where | None = None, *, tag: str | None = None, key: str | None = None, dry_run: bool = False
+    ) -> list[Altered]:
+        """Remove every trace of jobs but the audit line: by id, filter, tag or key. Running jobs stay: cancel them first.
+
+        Raises `InvalidOption` when nothing narrows what is meant.
+        """
+        return self._change(_narrowed(where, tag, key), Erase(), dry_run)
+
+    async def aerase(
+        self, where: Where | None = None, *, tag: str | None = None, key: str | None = None, dry_run: bool = False
+    ) -> list[Altered]:
+        """The awaitable twin of `erase`."""
+        return await self._achange(_narrowed(where, tag, key), Erase(), dry_run)
+
+    def pause(self, queue: str, reason: str = "") -> None:
+        """Stop handing out jobs of a queue, everywhere, until it is resumed. Jobs that run already go on."""
+        self._connection.run(self._connection.engine.write([self._paused(queue, reason)]))
+
+    async def apause(self, queue: str, reason: str = "") -> None:
+        """The awaitable twin of `pause`."""
+        await self._connection.arun(self._connection.engine.write([self._paused(queue, reason)]))
+
+    def resume(self, queue: str) -> bool:
+        """Hand out jobs of a queue again; False if it was not paused."""
+        return self._connection.run(operating.resume_queue(self._connection.engine, check_queue(queue)))
+
+    async def aresume(self, queue: str) -> bool:
+        """The awaitable twin of `resume`."""
+        return await self._connection.arun(operating.resume_queue(self._connection.engine, check_queue(queue)))
+
+    def queues(self) -> list[QueueView]:
+        """Every queue that holds live jobs or is paused, by name."""
+        return self._connection.run(operating.see_queues(self._connection.engine))
+
+    async def aqueues(self) -> list[QueueView]:
+        """The awaitable twin of `queues`."""
+        return await self._connection.arun(operating.see_queues(self._connection.engine))
+
+    def workers(self) -> list[Lease]:
+        """Every worker process whose lease has not been removed."""
+        return self._connection.run(self._connection.engine.leases())
+
+    async def aworkers(self) -> list[Lease]:
+        """The awaitable twin of `workers`."""
+        return await self._connection.arun(self._connection.engine.leases())
+
+    def prune(self, retention: Retention) -> int:
+        """Delete finished jobs beyond this retention, in steps of 1,000; how many went."""
+        total = 0
+        while pruned := self._connection.run(self._connection.engine.prune(retention, limit=_CHUNK)):
+            total += pruned
+        return total
+
+    async def aprune(self, retention: Retention) -> int:
+        """The awaitable twin of `prune`."""
+        total = 0
+        while pruned := await self._connection.arun(self._connection.engine.prune(retention, limit=_CHUNK)):
+            total += pruned
+        return total
+
+    def _change(self, where: Filter, change: Change, dry_run: bool) -> list[Altered]:
+        engine = self._connection.engine
+        meant = self._connection.run(operating.meant(engine, where, change))
+        if dry_run:
+            return meant
+        altered: list[Altered] = []
+        for ids in operating.chunks(meant, _CHUNK):
+            altered += self._connection.run(operating.alter_these(engine, where, ids, change, self.actor))
+        return altered
+
+    async def _achange(self, where: Filter, change: Change, dry_run: bool) -> list[Altered]:
+        engine = self._connection.engine
+        meant = await self._connection.arun(operating.meant(engine, where, change))
+        if dry_run:
+            return meant
+        altered: list[Altered] = []
+        for ids in operating.chunks(meant, _CHUNK):
+            altered += await self._connection.arun(operating.alter_these(engine, where, ids, change, self.actor))
+        return altered
+
+    def _paused(self, queue: str, reason: str) -> Write:
+        return operating.pause_write(check_queue(queue), self.actor, reason)
+
+
+def _among(where: Where, usual: Filter) -> Filter:
+    """The filter meant: ids as they are, so that a job in the wrong state is answered; filters within the usual states."""
+    if isinstance(where, Filter):
+        return replace(
+            where, states=usual.states if where.states is None else where.states, status=where.status or usual.status
+        )
+    return Filter(ids=(where,) if isinstance(where, str) else tuple(where))
+
+
+def _narrowed(where: Where | None, tag: str | None, key: str | None) -> Filter:
+    found = _EVERYTHING if where is None else _among(where, _EVERYTHING)
+    found = replace(found, tag=tag or found.tag, key=key or found.key)
+    if found == _EVERYTHING:
+        raise InvalidOption("erase", "nothing says which jobs are meant", "Name a tag, a key, ids or a filter.")
+    return found

@@ -1,0 +1,126 @@
+"""What a running job knows about itself, and the few things it may say while it runs."""
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Protocol
+
+import msgspec
+
+from treadle.model.errors import InvalidArguments
+from treadle.model.job import Claimed, JobId
+from treadle.model.outcome import NoteKind
+from treadle.model.raised import CancelJob
+
+
+class Reporter(Protocol):
+    """The worker behind a running job. Both methods may be called from any thread and never block."""
+
+    def report(self, kind: NoteKind, name: str, value: str) -> None:
+        """Pass a note on to the store; a later one of the same kind and name replaces the earlier."""
+        ...
+
+    def cancelled(self) -> bool:
+        """True once somebody wants the job to stop: an operator, its timeout, or a worker that shuts down."""
+        ...
+
+
+class Context:
+    """One attempt of one job, as its own body sees it. Name it as the first parameter of a task to receive it."""
+
+    __slots__ = ("__dict__", "_claimed", "_reporter")
+
+    def __init__(self, claimed: Claimed, reporter: Reporter) -> None:
+        self._claimed = claimed
+        self._reporter = reporter
+
+    def __repr__(self) -> str:
+        return f"<Context {self._claimed.task} {self._claimed.id} attempt {self._claimed.attempt}>"
+
+    @property
+    def id(self) -> JobId:
+        """The job's id."""
+        return self._claimed.id
+
+    @property
+    def task(self) -> str:
+        """The name under which the job was enqueued."""
+        return self._claimed.task
+
+    @property
+    def queue(self) -> str:
+        """The queue it was claimed from."""
+        return self._claimed.queue
+
+    @property
+    def attempt(self) -> int:
+        """Which claim of the job this is, from 1; never reduced."""
+        return self._claimed.attempt
+
+    @property
+    def failures(self) -> int:
+        """How many attempts have failed before this one."""
+        return self._claimed.failures
+
+    @property
+    def crashes(self) -> int:
+        """How many times the process under the job has died."""
+        return self._claimed.crashes
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When the job was stored, by the store's clock, as an aware datetime in UTC."""
+        return datetime.fromtimestamp(self._claimed.enqueued_at / 1_000_000, UTC)
+
+    @cached_property
+    def headers(self) -> dict[str, Any]:
+        """The envelope's headers, its tags among them."""
+        found: dict[str, Any] = msgspec.json.decode(self._claimed.headers) if self._claimed.headers else {}
+        return found
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags given when the job was enqueued."""
+        return tuple(self.headers.get("tags", ()))
+
+    @property
+    def key(self) -> str | None:
+        """The key given when the job was enqueued."""
+        found: str | None = self.headers.get("key")
+        return found
+
+    @property
+    def idempotency_key(self) -> str:
+        """A text that is the same in every attempt of this job and in no other job, for calls to the outside."""
+        return f"treadle-{self._claimed.id}"
+
+    @property
+    def cancelled(self) -> bool:
+        """True once somebody wants the job to stop. A job in a thread should look at it between pieces of work."""
+        return self._reporter.cancelled()
+
+    def check_cancelled(self) -> None:
+        """Raise `CancelJob` if somebody wants the job to stop, else do nothing."""
+        if self._reporter.cancelled():
+            raise CancelJob("asked to stop")
+
+    def progress(self, fraction: float, message: str = "", **data: object) -> None:
+        """Say how far the job is, from 0 to 1. Never blocks; only the latest word of each short while is stored.
+
+        Raises `InvalidArguments` for a fraction outside 0..1 or data that is not JSON.
+        """
+        if not 0.0 <= fraction <= 1.0:
+            raise InvalidArguments(
+                fraction, "progress is a fraction from 0 to 1", "Divide what is done by what there is to do."
+            )
+        value: dict[str, Any] = {"fraction": fraction}
+        if message:
+            value["message"] = message[:500]
+        if data:
+            value["data"] = data
+        try:
+            text = msgspec.json.encode(value).decode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidArguments(
+                data, f"progress data must be JSON ({error})", "Pass numbers, text, lists and dicts."
+            ) from error
+        self._reporter.report(NoteKind.PROGRESS, "progress", text)

@@ -1,0 +1,95 @@
+"""Declaring tasks: the decorator, and collections of tasks that a library makes and an app attaches."""
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+from treadle.app.context import Context
+from treadle.app.settings import Defaults, TaskWords
+from treadle.app.task import AnyTask, CoroutineTask, FunctionTask
+from treadle.model.errors import DefinitionError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Declaration(Protocol):
+    """What `@app.task(...)` gives: something that makes a function a task."""
+
+    # A coroutine is also an R, so the first overloads overlap the last ones on purpose: the first that fits is meant.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[Concatenate[Context, P], P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], R], /) -> FunctionTask[Concatenate[Context, P], P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> FunctionTask[P, P, R]: ...
+
+
+class Declares:
+    """Whatever tasks can be declared on: an app, or a library's collection."""
+
+    def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
+        raise NotImplementedError
+
+    @overload
+    def task(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[Concatenate[Context, P], P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, P, R]: ...
+    @overload
+    def task(self, fn: Callable[Concatenate[Context, P], R], /) -> FunctionTask[Concatenate[Context, P], P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, R], /) -> FunctionTask[P, P, R]: ...
+    @overload
+    def task(self, **words: Unpack[TaskWords]) -> Declaration: ...
+    def task(self, fn: Callable[..., Any] | None = None, **words: Any) -> Any:
+        """Make a function a task: `@app.task`, or `@app.task(queue="mail", retry=Retries(["1m", "5m"]))`.
+
+        Raises `DefinitionError` for a function or a setting that cannot work, and says how to put it right.
+        """
+        if fn is not None:
+            return self._declare(fn, words)
+
+        def declare(later: Callable[..., Any]) -> AnyTask:
+            return self._declare(later, words)
+
+        return declare
+
+
+class Tasks(Declares):
+    """Tasks declared away from any app, under a common prefix: `lib = Tasks(prefix="mail")`, then `app.attach(lib)`."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self._tasks: dict[str, AnyTask] = {}
+
+    def __repr__(self) -> str:
+        return f"<Tasks {self.prefix or '(no prefix)'}: {', '.join(self._tasks) or 'none'}>"
+
+    def __iter__(self) -> Iterator[AnyTask]:
+        return iter(self._tasks.values())
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
+        if self.prefix:
+            own = words.get("name") or getattr(fn, "__name__", "")
+            words = {**words, "name": f"{self.prefix}.{own}"}
+        task = make_task(fn, words)
+        if task.name in self._tasks:
+            raise DefinitionError(f"two tasks of this collection are called {task.name}. Give one of them another name=.")
+        self._tasks[task.name] = task
+        return task
+
+
+def make_task(fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
+    """A task that belongs to no app yet. Raises `DefinitionError`."""
+    kind: type[CoroutineTask[..., ..., Any]] | type[FunctionTask[..., ..., Any]]
+    kind = CoroutineTask if inspect.iscoroutinefunction(fn) else FunctionTask
+    return kind(fn, words, None, Defaults())

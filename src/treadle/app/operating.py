@@ -1,0 +1,187 @@
+"""What an operator and a handle ask of the store, as plans put together from the engine's verbs."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from treadle.engine.contract import Engine
+from treadle.engine.plan import Plan, Steps
+from treadle.model.errors import UnknownJob
+from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Erase, Filter, Order, Page, Replay, Resolve
+from treadle.model.job import Job, JobId
+from treadle.model.record import Space, Write
+from treadle.model.state import LIVE, TRANSITIONS, Move, State
+
+HIDDEN = '"[redacted]"'
+_CHUNK = 1000
+
+
+@dataclass(slots=True, frozen=True)
+class QueueView:
+    """One queue as an operator sees it. `oldest` is how many seconds its longest waiting job has been due."""
+
+    name: str
+    depth: Mapping[State, int]
+    oldest: float | None
+    paused: bool
+    paused_by: str | None = None
+    paused_why: str | None = None
+
+
+def unknown(job: JobId) -> UnknownJob:
+    """The error for an id under which nothing is stored."""
+    return UnknownJob(
+        job, "no job is stored under this id", "It was never enqueued in this store, or it has been pruned since."
+    )
+
+
+def get_job(engine: Engine, job: JobId) -> Plan[Job]:
+    """One job with its details. Raises `UnknownJob`."""
+
+    def begin() -> Steps[Job]:
+        found = yield from find_jobs(engine, Filter(ids=[job]), Page(limit=1, details=True)).begin()
+        if not found:
+            raise unknown(job)
+        return found[0]
+
+    return Plan("find", begin)
+
+
+def find_jobs(engine: Engine, where: Filter, page: Page) -> Plan[list[Job]]:
+    """Jobs as they may be shown: what is declared redacted is hidden."""
+
+    def begin() -> Steps[list[Job]]:
+        found = yield from engine.find(where, page).begin()
+        return [shown(each) for each in found]
+
+    return Plan("find", begin)
+
+
+def cancel_jobs(engine: Engine, job: JobId, reason: str, actor: str = "") -> Plan[bool]:
+    """Cancel one job; whether it was permitted. Raises `UnknownJob`."""
+
+    def begin() -> Steps[bool]:
+        altered = yield from engine.alter(Filter(ids=[job]), Cancel(reason), actor=actor or "producer", limit=1).begin()
+        if not altered:
+            raise unknown(job)
+        return altered[0].done
+
+    return Plan("alter", begin)
+
+
+def meant(engine: Engine, where: Filter, change: Change) -> Plan[list[Altered]]:
+    """Every job that a change would touch, and what would become of it. Raises `UnknownJob` if `where` names an unknown id."""
+
+    def begin() -> Steps[list[Altered]]:
+        answers: list[Altered] = []
+        after: JobId | None = None
+        while True:
+            found = yield from engine.find(where, Page(limit=_CHUNK, after=after, order=Order.OLDEST)).begin()
+            answers += [foresee(each, change) for each in found]
+            if len(found) < _CHUNK:
+                break
+            after = found[-1].id
+        known = {each.id for each in answers}
+        for job in where.ids or ():
+            if job not in known:
+                raise unknown(job)
+        return answers
+
+    return Plan("find", begin)
+
+
+def foresee(job: Job, change: Change) -> Altered:
+    """What a change would do to a job, by the table of transitions."""
+    match change:
+        case Cancel():
+            if job.state is State.RUNNING:
+                return Altered(job.id, job.state, job.state, done=True)
+            return _moved(job, Move.CANCEL, State.CANCELLED)
+        case Replay():
+            later = change.delay > 0 and job.state.final
+            return _moved(job, Move.REPLAY, State.SCHEDULED if later else State.QUEUED)
+        case Resolve() | Annotate():
+            open_letter = job.state is State.DEAD and (
+                isinstance(change, Annotate) or (job.dead is not None and job.dead.status == "open")
+            )
+            return Altered(job.id, job.state, job.state, open_letter)
+        case Erase():
+            running = job.state is State.RUNNING
+            return Altered(job.id, job.state, job.state if running else None, not running)
+
+
+def _moved(job: Job, move: Move, target: State) -> Altered:
+    permitted = any(
+        (each.move, each.verb, each.source, each.target) == (move, "alter", job.state, target) for each in TRANSITIONS
+    )
+    return Altered(job.id, job.state, target if permitted else job.state, permitted)
+
+
+def chunks(altered: Sequence[Altered], size: int) -> Iterator[list[JobId]]:
+    """The ids, `size` at a time."""
+    for start in range(0, len(altered), size):
+        yield [each.id for each in altered[start : start + size]]
+
+
+def alter_these(engine: Engine, where: Filter, ids: Sequence[JobId], change: Change, actor: str) -> Plan[list[Altered]]:
+    """Change those of `ids` that still answer to `where`."""
+    return engine.alter(replace(where, ids=tuple(ids)), change, actor=actor, limit=len(ids))
+
+
+def shown(job: Job) -> Job:
+    """The job with the values of its redacted parameters hidden."""
+    if not job.headers or '"redacted"' not in job.headers:
+        return job
+    names = msgspec.json.decode(job.headers).get("redacted", ())
+    args = msgspec.json.decode(job.args, type=dict[str, msgspec.Raw])
+    for name in names:
+        if name in args:
+            args[name] = msgspec.Raw(HIDDEN)
+    return replace(job, args=msgspec.json.encode(args).decode())
+
+
+def pause_write(queue: str, actor: str, reason: str) -> Write:
+    """The record that pauses a queue, and says who did it and why."""
+    return Write(Space.PAUSED, queue, msgspec.json.encode({"by": actor, "why": reason}).decode())
+
+
+def resume_queue(engine: Engine, queue: str) -> Plan[bool]:
+    """Remove the record that pauses a queue; whether there was one."""
+
+    def begin() -> Steps[bool]:
+        paused = yield from engine.read(Space.PAUSED, [queue]).begin()
+        if paused:
+            yield from engine.write([Write(Space.PAUSED, queue, None)]).begin()
+        return bool(paused)
+
+    return Plan("write", begin)
+
+
+def see_queues(engine: Engine) -> Plan[list[QueueView]]:
+    """Every queue that holds live jobs or is paused, by name."""
+
+    def begin() -> Steps[list[QueueView]]:
+        counts = yield from engine.count(Filter(states=tuple(LIVE)), (Axis.QUEUE, Axis.STATE)).begin()
+        records = yield from engine.read(Space.PAUSED).begin()
+        now = time.time_ns() // 1000
+        depth: dict[str, dict[State, int]] = {}
+        oldest: dict[str, float] = {}
+        for each in counts:
+            queue, state = str(each.key[0]), State(str(each.key[1]))
+            depth.setdefault(queue, {})[state] = each.count
+            if state is State.QUEUED and each.oldest is not None:
+                oldest[queue] = max(0.0, (now - each.oldest) / 1_000_000)
+        paused = {each.key: _words(each.value) for each in records}
+        return [
+            QueueView(name, depth.get(name, {}), oldest.get(name), name in paused, *paused.get(name, (None, None)))
+            for name in sorted(depth.keys() | paused.keys())
+        ]
+
+    return Plan("count", begin)
+
+
+def _words(value: str) -> tuple[str | None, str | None]:
+    found: dict[str, str] = msgspec.json.decode(value, type=dict[str, str])
+    return found.get("by"), found.get("why")

@@ -1,0 +1,189 @@
+"""A task: a function that can be called now, as itself, or enqueued to be called later."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from functools import cached_property
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack
+
+import msgspec
+
+from treadle.app.call import Call, Outbox, make_call
+from treadle.app.codec import Arguments, Prepared, Returned
+from treadle.app.handle import JobHandle
+from treadle.app.options import UNSAID, Options, OptionWords, read_options
+from treadle.app.settings import Defaults, TaskSettings, override, settle_settings
+from treadle.app.signature import Signature, examine
+from treadle.model.errors import DefinitionError, InvalidArguments
+
+Own = ParamSpec("Own")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_REMEMBERED = 256
+
+
+class Task(Generic[Own, P, R]):
+    """One declared function. `enqueue` has its signature without the leading context; calling it runs it here and now.
+
+    `Own` is the function's own signature, `P` the producer's, `R` what the body returns (awaited, for an `async def`).
+    """
+
+    def __init__(self, fn: Callable[..., Any], words: Mapping[str, Any], outbox: Outbox | None, defaults: Defaults) -> None:
+        self.fn: Any = fn
+        self._signature: Signature = examine(fn, words.get("name"))
+        self._words = words
+        self._outbox = outbox
+        self.settings: TaskSettings = settle_settings(self._signature, words, defaults)
+        """How its jobs are stored and run."""
+        self._overridden: dict[str, TaskSettings] = {}
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(self, name, getattr(fn, name))
+        self.__wrapped__ = fn
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """The name under which its jobs are stored."""
+        return self.settings.name
+
+    @property
+    def is_async(self) -> bool:
+        """True for an `async def`."""
+        return self._signature.is_async
+
+    @property
+    def wants_context(self) -> bool:
+        """True when the body takes a `Context` in front."""
+        return self._signature.wants_context
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Store a job that makes this call. Raises `InvalidArguments` or `PayloadTooLarge`, and then stores nothing."""
+        return self._call(args, kwargs, UNSAID).enqueue()
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """The awaitable twin of `enqueue`."""
+        return await self._call(args, kwargs, UNSAID).aenqueue()
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """This call as a value, checked but not stored: for bulk enqueue and for edges."""
+        return self._call(args, kwargs, UNSAID)
+
+    def options(self, **words: Unpack[OptionWords]) -> "Step[P, R]":
+        """The task with options for its next calls: `task.options(delay="10m").enqueue(...)`.
+
+        Raises `InvalidOption`, `InvalidTime` or `InvalidDuration` at once.
+        """
+        return Step(self._call, read_options(words))
+
+    def call_named(self, values: Mapping[str, Any], said: Options) -> Call[R]:
+        """A call with arguments by name: `*args` as a list under its name, `**kwargs` as an object under its."""
+        return self._wrap(self._arguments.encode_named(dict(values), self.settings.payload_cap), said)
+
+    def check_args(self, text: str) -> None:
+        """Raise `InvalidArguments` unless this JSON text would do as stored arguments: what an edited replay must pass."""
+        self._arguments.prepare(text)
+
+    def prepare(self, payload: str) -> Prepared:
+        """The arguments of a stored call as (args, kwargs), without the context. Raises `InvalidArguments`."""
+        arguments = self._arguments
+        if payload == "{}" and arguments.empty is not None:
+            return arguments.empty
+        return arguments.prepare(payload)
+
+    def encode_result(self, value: object) -> str | None:
+        """The JSON text of what the body returned, None for None. Raises `InvalidResult`."""
+        returned = self._returned
+        if value is None and returned.may_be_none:
+            return None
+        return returned.encode(value, self.settings.result_cap)
+
+    def settings_for(self, options: str | None) -> TaskSettings:
+        """The settings of one job, given the options stored with it."""
+        if options is None:
+            return self.settings
+        found = self._overridden.get(options)
+        if found is None:
+            try:
+                found = override(self.settings, options)
+            except msgspec.MsgspecError as error:
+                raise InvalidArguments(
+                    f"stored options of {self.name}", str(error), "They were stored by a newer version."
+                ) from error
+            if len(self._overridden) >= _REMEMBERED:
+                self._overridden.clear()
+            self._overridden[options] = found
+        return found
+
+    def check(self) -> None:
+        """Raise `DefinitionError` if the types cannot travel as JSON: what a worker asks of every task before it starts."""
+        _ = self._arguments, self._returned
+
+    def bind(self, outbox: Outbox, defaults: Defaults) -> None:
+        """Give the task to an app. Raises `DefinitionError` if it belongs to another already."""
+        if self._outbox is not None and self._outbox is not outbox:
+            raise DefinitionError(f"{self.name} belongs to another app already. A collection of tasks is attached once.")
+        self._outbox = outbox
+        self.settings = settle_settings(self._signature, self._words, defaults)
+        self._overridden.clear()
+
+    @cached_property
+    def _arguments(self) -> Arguments:
+        return Arguments(self._signature)
+
+    @cached_property
+    def _returned(self) -> Returned:
+        return Returned(self._signature)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], said: Options) -> Call[R]:
+        return self._wrap(self._arguments.encode(args, kwargs, self.settings.payload_cap), said)
+
+    def _wrap(self, text: str, said: Options) -> Call[R]:
+        if self._outbox is None:
+            raise DefinitionError(
+                f"{self.name} belongs to no app yet, so there is nowhere to store its jobs. Attach it: app.attach(...)."
+            )
+        return make_call(self.settings, text, self._outbox, self._returned.decode, said)
+
+
+class FunctionTask(Task[Own, P, R]):
+    """A task made of a `def`."""
+
+    def __call__(self, *args: Own.args, **kwargs: Own.kwargs) -> R:
+        """Run the function itself, here and now."""
+        result: R = self.fn(*args, **kwargs)
+        return result
+
+
+class CoroutineTask(Task[Own, P, R]):
+    """A task made of an `async def`."""
+
+    def __call__(self, *args: Own.args, **kwargs: Own.kwargs) -> Coroutine[Any, Any, R]:
+        """The function's own coroutine."""
+        coroutine: Coroutine[Any, Any, R] = self.fn(*args, **kwargs)
+        return coroutine
+
+
+AnyTask = Task[..., ..., Any]
+
+
+class Step(Generic[P, R]):
+    """A task with options for its next calls."""
+
+    __slots__ = ("_make", "_said")
+
+    def __init__(self, make: Callable[[tuple[Any, ...], dict[str, Any], Options], Call[R]], said: Options) -> None:
+        self._make = make
+        self._said = said
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Store a job that makes this call, with these options."""
+        return self._make(args, kwargs, self._said).enqueue()
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """The awaitable twin of `enqueue`."""
+        return await self._make(args, kwargs, self._said).aenqueue()
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """This call as a value, checked but not stored, with these options."""
+        return self._make(args, kwargs, self._said)
