@@ -58,7 +58,7 @@ class Treadle(Declares):
             allow_volatile=_yes("TREADLE_ALLOW_VOLATILE") if allow_volatile is None else allow_volatile,
         )
         """The way to the store, for workers and tests; everyday code has no need of it."""
-        self.client = Client(self.connection)
+        self.client = Client(self.connection, self.registry)
         """What an operator may ask and change."""
         self._outbox = Outbox(self.connection)
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, Unpack
 
 import msgspec
@@ -74,19 +73,29 @@ class Outbox:
             )
 
 
-@dataclass(slots=True, frozen=True, eq=False)
 class Call(Generic[R_co]):
     """A call that is checked but not stored: enqueue it alone, in bulk, or as the parent of another.
 
     Its id is fixed, so enqueueing it twice stores it once.
     """
 
-    id: JobId
-    settings: TaskSettings
-    args: str
-    outbox: Outbox
-    decode: Callable[[str | None], R_co]
-    said: Options = field(default=UNSAID)
+    __slots__ = ("_decode", "_outbox", "args", "id", "said", "settings")
+
+    def __init__(
+        self,
+        id: JobId,  # noqa: A002 - the word that users read it by
+        settings: TaskSettings,
+        args: str,
+        outbox: Outbox,
+        decode: Callable[[str | None], R_co],
+        said: Options,
+    ) -> None:
+        self.id = id
+        self.settings = settings
+        self.args = args
+        self.said = said
+        self._outbox = outbox
+        self._decode = decode
 
     def __repr__(self) -> str:
         return f"<Call {self.settings.name} {self.id}>"
@@ -94,21 +103,21 @@ class Call(Generic[R_co]):
     def options(self, **words: Unpack[OptionWords]) -> "Call[R_co]":
         """The same call with these options laid over those it has; it keeps its id unless `job_id` is given."""
         said = read_options(words).over(self.said)
-        return Call(said.job_id or self.id, self.settings, self.args, self.outbox, self.decode, said)
+        return Call(said.job_id or self.id, self.settings, self.args, self._outbox, self._decode, said)
 
     def enqueue(self) -> JobHandle[R_co]:
         """Store the call."""
-        self.outbox.send([self])
+        self._outbox.send([self])
         return self.handle()
 
     async def aenqueue(self) -> JobHandle[R_co]:
         """The awaitable twin of `enqueue`."""
-        await self.outbox.asend([self])
+        await self._outbox.asend([self])
         return self.handle()
 
     def handle(self) -> JobHandle[R_co]:
         """A handle on the job that this call is, or becomes once stored."""
-        return JobHandle(self.id, self.outbox.connection, self.decode)
+        return JobHandle(self.id, self._outbox.connection, self._decode)
 
     def to_job(self) -> NewJob:
         """The call as the engine takes it."""

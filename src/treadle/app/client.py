@@ -2,13 +2,14 @@
 
 import getpass
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from treadle.app import operating
 from treadle.app.connection import Connection
 from treadle.app.operating import QueueView
 from treadle.app.options import check_queue
+from treadle.app.registry import Registry
 from treadle.model.errors import InvalidOption
 from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Count, Erase, Filter, Page, Replay, Resolve, Retention
 from treadle.model.job import Job, JobId, Lease
@@ -32,8 +33,9 @@ class Client:
     who the audit says it was: the name of the operating system's user unless given.
     """
 
-    def __init__(self, connection: Connection, actor: str | None = None) -> None:
+    def __init__(self, connection: Connection, registry: Registry, actor: str | None = None) -> None:
         self._connection = connection
+        self._registry = registry
         self._actor = actor
 
     @property
@@ -48,7 +50,7 @@ class Client:
 
     def acting_as(self, actor: str) -> "Client":
         """The same client with another name in the audit."""
-        return Client(self._connection, actor)
+        return Client(self._connection, self._registry, actor)
 
     def get(self, job: JobId) -> Job:
         """One job with its attempts, parents and children. Raises `UnknownJob`."""
@@ -99,7 +101,10 @@ class Client:
         note: str | None = None,
         dry_run: bool = False,
     ) -> list[Altered]:
-        """Send dead letters back to the queue with fresh budgets; `args` (JSON text) replaces their arguments."""
+        """Send dead letters back to the queue with fresh budgets; `args` (JSON text) replaces their arguments.
+
+        Raises `UnknownJob`, and `InvalidArguments` or `UnknownTask` if the new arguments do not fit: then none is replayed.
+        """
         return self._change(_among(where, _OPEN), Replay(seconds(delay), args, note), dry_run)
 
     async def areplay(
@@ -193,23 +198,36 @@ class Client:
 
     def _change(self, where: Filter, change: Change, dry_run: bool) -> list[Altered]:
         engine = self._connection.engine
-        meant = self._connection.run(operating.meant(engine, where, change))
+        meant = self._connection.run(operating.meant(engine, where, change, self._check(change)))
         if dry_run:
             return meant
         altered: list[Altered] = []
         for ids in operating.chunks(meant, _CHUNK):
-            altered += self._connection.run(operating.alter_these(engine, where, ids, change, self.actor))
+            step = self._connection.run(operating.alter_these(engine, where, ids, change, self.actor))
+            altered += step
         return altered
 
     async def _achange(self, where: Filter, change: Change, dry_run: bool) -> list[Altered]:
         engine = self._connection.engine
-        meant = await self._connection.arun(operating.meant(engine, where, change))
+        meant = await self._connection.arun(operating.meant(engine, where, change, self._check(change)))
         if dry_run:
             return meant
         altered: list[Altered] = []
         for ids in operating.chunks(meant, _CHUNK):
-            altered += await self._connection.arun(operating.alter_these(engine, where, ids, change, self.actor))
+            step = await self._connection.arun(operating.alter_these(engine, where, ids, change, self.actor))
+            altered += step
         return altered
+
+    def _check(self, change: Change) -> Callable[[Job], None] | None:
+        """What every job meant must pass: new arguments must fit its task."""
+        if not isinstance(change, Replay) or change.args is None:
+            return None
+        args = change.args
+
+        def check(job: Job) -> None:
+            self._registry.expect(job.task).check_args(args)
+
+        return check
 
     def _paused(self, queue: str, reason: str) -> Write:
         return operating.pause_write(check_queue(queue), self.actor, reason)

@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import msgspec
 
@@ -163,15 +163,20 @@ def _struct(signature: Signature, hints: dict[str, Any]) -> type[msgspec.Struct]
     for each in signature.parameters:
         hint = hints[each.name]
         if each.kind is _KIND.VAR_POSITIONAL:
-            members.append((each.name, list[hint], msgspec.field(default_factory=list)))
+            members.append((each.name, _of(list, hint), msgspec.field(default_factory=list)))
         elif each.kind is _KIND.VAR_KEYWORD:
-            members.append((each.name, dict[str, hint], msgspec.field(default_factory=dict)))
+            members.append((each.name, _of(dict, (str, hint)), msgspec.field(default_factory=dict)))
         elif each.default is _KIND.empty:
             members.append((each.name, hint, msgspec.NODEFAULT))
         else:
             members.append((each.name, hint, msgspec.field(default_factory=_always(each.default))))
         _decoder(signature, f"parameter {each.name!r}", hint)
     return msgspec.defstruct("Arguments", members, forbid_unknown_fields=True, kw_only=True)
+
+
+def _of(container: Any, inner: Any) -> Any:
+    """A container's type, made at run time."""
+    return container[inner]
 
 
 def _always(value: Any) -> Any:
@@ -218,13 +223,14 @@ def _decoder(signature: Signature, what: str, hint: Any) -> "msgspec.json.Decode
 def _foreign(info: Any, seen: set[int]) -> type | None:
     """The first class inside a type that nothing here can decode."""
     if isinstance(info, tuple):
-        return next((found for each in info if (found := _foreign(each, seen)) is not None), None)
+        return next((found for each in cast("tuple[Any, ...]", info) if (found := _foreign(each, seen)) is not None), None)
     if not isinstance(info, (msgspec.inspect.Type, msgspec.inspect.Field)) or id(info) in seen:
         return None
     seen.add(id(info))
     if isinstance(info, msgspec.inspect.CustomType):
-        known = info.cls is object or hasattr(info.cls, "__pydantic_validator__")
-        return None if known else info.cls
+        kind: type = info.cls
+        known = kind is object or hasattr(kind, "__pydantic_validator__")
+        return None if known else kind
     return next((found for name in info.__struct_fields__ if (found := _foreign(getattr(info, name), seen)) is not None), None)
 
 
@@ -257,11 +263,7 @@ def _encode(value: Any) -> bytes:
 def _has_nan(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(_has_nan(each) for each in value.values())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return any(_has_nan(each) for each in value)
-    return False
+    return any(_has_nan(each) for each in _inside(value))
 
 
 def _depth(value: Any) -> int:
@@ -275,8 +277,9 @@ def _depth(value: Any) -> int:
 
 def _inside(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+        found = cast("dict[Any, Any]", value)
+        return [*found.keys(), *found.values()]
+    return list(cast("list[Any]", value)) if isinstance(value, (list, tuple, set, frozenset)) else []
 
 
 def _reason(error: Exception) -> str:
@@ -285,7 +288,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return f"it is nested more than {DEPTH_CAP} levels deep"
     text = str(error)
-    return text[:1].lower() + text[1:]
+    return text[:1].lower() + text[1:] if text[1:2].islower() and not text.startswith("NaN") else text
 
 
 def _show(value: Any) -> str:

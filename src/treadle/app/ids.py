@@ -32,6 +32,10 @@ class _Source:
     """The run of one process. Begun anew after a fork, so that no child repeats its parent's bits."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Start over with fresh bits."""
         self.lock = Lock()
         self.run = _begin(time_ns() // 1_000_000)
 
@@ -44,7 +48,7 @@ class _Source:
 
 
 _source = _Source()
-os.register_at_fork(after_in_child=_source.__init__)
+os.register_at_fork(after_in_child=_source.begin)
 
 
 def new_id() -> str:

@@ -1,7 +1,7 @@
 """What an operator and a handle ask of the store, as plans put together from the engine's verbs."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -71,7 +71,7 @@ def cancel_jobs(engine: Engine, job: JobId, reason: str, actor: str = "") -> Pla
     return Plan("alter", begin)
 
 
-def meant(engine: Engine, where: Filter, change: Change) -> Plan[list[Altered]]:
+def meant(engine: Engine, where: Filter, change: Change, check: Callable[[Job], None] | None = None) -> Plan[list[Altered]]:
     """Every job that a change would touch, and what would become of it. Raises `UnknownJob` if `where` names an unknown id."""
 
     def begin() -> Steps[list[Altered]]:
@@ -79,7 +79,10 @@ def meant(engine: Engine, where: Filter, change: Change) -> Plan[list[Altered]]:
         after: JobId | None = None
         while True:
             found = yield from engine.find(where, Page(limit=_CHUNK, after=after, order=Order.OLDEST)).begin()
-            answers += [foresee(each, change) for each in found]
+            for each in found:
+                if check is not None:
+                    check(each)
+                answers.append(foresee(each, change))
             if len(found) < _CHUNK:
                 break
             after = found[-1].id

@@ -4,7 +4,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -110,13 +110,13 @@ def mentions(hint: Any, mark: _Mark, seen: frozenset[int] = frozenset()) -> bool
     return any(mentions(each, mark, seen) for each in inner)
 
 
-def _field_types(kind: type) -> list[Any]:
+def _field_types(kind: Any) -> list[Any]:
     if not (is_dataclass(kind) or typing.is_typeddict(kind) or hasattr(kind, "__struct_fields__")):
         return []
     try:
         return list(typing.get_type_hints(kind, include_extras=True).values())
     except NameError:
-        return [each.type for each in fields(kind)] if is_dataclass(kind) else []
+        return []
 
 
 def _is_context(hint: Any) -> bool:
