@@ -1,0 +1,89 @@
+"""Reads treadle's own account of a run: who works now, how much is left, and in the end everything it has recorded."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from treadle import Treadle
+from treadle.model.filter import Axis, Filter, Order, Page
+from treadle.model.job import AttemptRecord, Job
+from treadle.model.state import State
+
+from . import journal
+from .journal import Journal
+
+PAGE = 500
+
+
+class Account:
+    """The store of a run, seen from outside its workers."""
+
+    def __init__(self, url: str) -> None:
+        self._app = Treadle(url)
+
+    def workers(self) -> set[int]:
+        """The pids of the worker processes that hold a lease, dead ones among them until they are rescued."""
+        connection = self._app.connection
+        return {lease.worker.pid for lease in connection.run(connection.engine.leases())}
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
+        connection = self._app.connection
+        counted = connection.run(connection.engine.count(Filter(), (Axis.STATE,)))
+        return {str(each.key[0]): each.count for each in counted}
+
+    def live(self) -> int:
+        """How many jobs have not ended."""
+        return sum(count for state, count in self.counts().items() if not State(state).final)
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job, oldest first, with its details."""
+        connection = self._app.connection
+        after: str | None = None
+        while True:
+            page = Page(limit=PAGE, after=after, order=Order.OLDEST, details=True)
+            found = connection.run(connection.engine.find(Filter(), page))
+            yield from found
+            if len(found) < PAGE:
+                return
+            after = found[-1].id
+
+    def write(self, folder: Path) -> None:
+        """Write down all that the store says, for the checker."""
+        ledger, counts = Journal(folder / journal.LEDGER), Journal(folder / journal.COUNTS)
+        for job in self.jobs():
+            ledger.write(**entry(job))
+        for state, count in self.counts().items():
+            counts.write(state=state, count=count)
+        ledger.close()
+        counts.close()
+
+    def close(self) -> None:
+        self._app.close()
+
+
+def entry(job: Job) -> dict[str, Any]:
+    """One job as a line of the ledger."""
+    return {
+        "job": job.id,
+        "state": str(job.state),
+        "attempt": job.attempt,
+        "result_attempt": json.loads(job.result)["attempt"] if job.result is not None else None,
+        "cause": job.dead.cause if job.dead is not None else None,
+        "crashes": job.crashes,
+        "tries": [attempt(each) for each in job.attempts],
+    }
+
+
+def attempt(record: AttemptRecord) -> dict[str, Any]:
+    """One attempt that did not complete; a worker's name ends in its pid."""
+    return {
+        "attempt": record.attempt,
+        "outcome": record.outcome,
+        "worker": int(record.worker.rpartition(":")[2]),
+        "started": record.started_at / 1e6,
+        "ended": record.ended_at / 1e6,
+        "delay": record.delay or 0.0,
+        "exit": record.exit,
+    }

@@ -1,0 +1,248 @@
+"""Does harm to a fleet, at random but by a seed, and writes down what it did before it does it."""
+
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from . import journal
+from .account import Account
+from .fleet import Crew, Part, strike
+from .journal import Journal, Tail
+
+GAP = 1.6
+"""Seconds between two strikes, on average. A new worker needs about one to be at work again."""
+
+CALM = 2.0
+"""Seconds in which a supervisor that has just lost a worker is let alone: it is promised to have acted within 1 s."""
+
+STRIKES = {"worker": 50, "child": 20, "tree": 10, "supervisor": 10, "producer": 10}
+
+
+class Watch:
+    """Who runs what now, from what the bodies write."""
+
+    def __init__(self, path: Path) -> None:
+        self._tail = Tail(path)
+        self._running: dict[tuple[str, int], tuple[int, int]] = {}
+        self.ended = 0
+
+    def look(self) -> None:
+        """Read what was written since the last look."""
+        for line in self._tail.news():
+            key = (line["job"], line["attempt"])
+            if line["event"] == "start":
+                self._running[key] = (line["worker"], line["pid"])
+            else:
+                self._running.pop(key, None)
+                self.ended += 1
+
+    def busy(self) -> dict[int, set[int]]:
+        """For each worker that has bodies running, the pids they run in; the dead are among them."""
+        found: dict[int, set[int]] = defaultdict(set)
+        for worker, pid in self._running.values():
+            found[worker].add(pid)
+        return found
+
+    def forget(self, pids: set[int]) -> None:
+        """These processes have ended, and their bodies with them."""
+        self._running = {key: place for key, place in self._running.items() if not pids & set(place)}
+
+
+@dataclass
+class Frozen:
+    """A stopped worker and when to wake it."""
+
+    number: int
+    crew: Crew
+    pids: list[psutil.Process]
+    wake_at: float
+
+
+@dataclass
+class Nemesis:
+    """Strikes until its numbers are used up. `tick` does what is due and returns at once."""
+
+    crews: list[Crew]
+    producers: list[Part]
+    account: Account
+    draw: random.Random
+    kills: int
+    freezes: int
+    lease: float
+    folder: Path
+    killed: int = 0
+    frozen: int = 0
+    _calm: dict[str, float] = field(default_factory=dict)
+    _returns: dict[str, float] = field(default_factory=dict)
+    _asleep: Frozen | None = None
+    _next: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.folder / journal.BODIES)
+        self._journal = Journal(self.folder / journal.FAULTS)
+        self._strikes: dict[str, Callable[[], bool]] = {
+            "worker": self._kill_worker,
+            "child": self._kill_child,
+            "tree": self._kill_tree,
+            "supervisor": self._kill_supervisor,
+            "producer": self._kill_producer,
+        }
+
+    @property
+    def done(self) -> bool:
+        return self.killed >= self.kills and self.frozen >= self.freezes and self._asleep is None and not self._returns
+
+    def tick(self) -> None:
+        """Wake, restart and strike whatever is due."""
+        now = time.monotonic()
+        self.watch.look()
+        if self._asleep is not None and now >= self._asleep.wake_at:
+            self._wake(self._asleep)
+        for crew in self.crews:
+            if now >= self._returns.get(crew.name, float("inf")):
+                del self._returns[crew.name]
+                crew.start()
+        if now >= self._next and self._strike():
+            self._next = now + self.draw.expovariate(1 / GAP)
+
+    def heal(self) -> None:
+        """Wake the frozen and bring back what was killed, at once."""
+        if self._asleep is not None:
+            self._wake(self._asleep)
+        for crew in self.crews:
+            if not crew.alive:
+                crew.start()
+        self._returns.clear()
+
+    def _strike(self) -> bool:
+        left_kills, left_freezes = self.kills - self.killed, self.freezes - self.frozen
+        if self._asleep is None and self.draw.random() * (left_kills + left_freezes) < left_freezes:
+            done = self._freeze()
+            self.frozen += done
+            return done
+        if left_kills <= 0:
+            return False
+        done = self._strikes[self.draw.choices(list(STRIKES), list(STRIKES.values()))[0]]()
+        self.killed += done
+        return done
+
+    # -- choosing
+
+    def _victims(self, *, calm: bool) -> list[tuple[Crew, psutil.Process]]:
+        """Workers that are executing something, of crews that are up and, where asked, were not just struck."""
+        busy = self.watch.busy()
+        now = time.monotonic()
+        asleep = set() if self._asleep is None else {each.pid for each in self._asleep.pids}
+        return [
+            (crew, worker)
+            for crew in self.crews
+            if crew.alive and not (calm and now < self._calm.get(crew.name, 0.0))
+            for worker in crew.workers(self.account)
+            if worker.pid in busy and worker.pid not in asleep
+        ]
+
+    def _crew(self) -> Crew | None:
+        """A crew that may be struck as a whole: not the last one at work, nobody in it frozen, and calm."""
+        asleep = self._asleep.crew if self._asleep is not None else None
+        up = [crew for crew in self.crews if crew.alive and crew is not asleep and crew.workers(self.account)]
+        now = time.monotonic()
+        able = [crew for crew in up if now >= self._calm.get(crew.name, 0.0)]
+        return self.draw.choice(able) if len(up) > 1 and able else None
+
+    # -- striking: each writes first, and tells whether it struck
+
+    def _note(self, act: str, what: str, workers: list[int], *, supervised: bool) -> None:
+        self._journal.write(act=act, what=what, workers=workers, supervised=supervised)
+
+    def _kill_worker(self) -> bool:
+        victims = self._victims(calm=False)
+        if not victims:
+            return False
+        crew, worker = self.draw.choice(victims)
+        self._calm[crew.name] = time.monotonic() + CALM
+        self._note("kill", "worker", [worker.pid], supervised=True)
+        self.watch.forget({worker.pid})
+        return strike(worker, signal.SIGKILL)
+
+    def _kill_child(self) -> bool:
+        busy = self.watch.busy()
+        able = [
+            (crew, worker, child)
+            for crew, worker in self._victims(calm=True)
+            for child in crew.children(worker)
+            if child.pid in busy[worker.pid]
+        ]
+        if not able:
+            return False
+        crew, worker, child = self.draw.choice(able)
+        self._calm[crew.name] = time.monotonic() + CALM
+        self._note("kill", "child", [worker.pid], supervised=True)
+        self.watch.forget({child.pid})
+        return strike(child, signal.SIGKILL)
+
+    def _kill_tree(self) -> bool:
+        crew = self._crew()
+        if crew is None:
+            return False
+        below = crew.descendants()
+        self._note("kill", "tree", [each.pid for each in below], supervised=False)
+        crew.signal(signal.SIGKILL)
+        for each in below:
+            strike(each, signal.SIGKILL)
+        self._gone(crew, {each.pid for each in below})
+        return True
+
+    def _kill_supervisor(self) -> bool:
+        crew = self._crew()
+        if crew is None:
+            return False
+        below = [each.pid for each in crew.descendants()]
+        self._note("kill", "supervisor", below, supervised=False)
+        crew.signal(signal.SIGKILL)
+        self._gone(crew, set(below))
+        return True
+
+    def _gone(self, crew: Crew, pids: set[int]) -> None:
+        crew.wait(10)
+        self.watch.forget(pids)
+        self._returns[crew.name] = time.monotonic() + self.draw.uniform(0.0, self.lease)
+
+    def _kill_producer(self) -> bool:
+        able = [producer for producer in self.producers if producer.alive]
+        if not able:
+            return False
+        producer = self.draw.choice(able)
+        self._note("kill", "producer", [], supervised=True)
+        producer.signal(signal.SIGKILL)
+        producer.wait(10)
+        producer.start()
+        return True
+
+    def _freeze(self) -> bool:
+        victims = self._victims(calm=True)
+        if not victims:
+            return False
+        crew, worker = self.draw.choice(victims)
+        pids = [worker]
+        if self.draw.random() < 0.5:
+            pids += crew.children(worker)
+        self._journal.write(act="freeze", what="worker", freeze=self.frozen, workers=[worker.pid], supervised=True)
+        for each in pids:
+            strike(each, signal.SIGSTOP)
+        # Beyond the lease and the next round of rescue, so that the jobs run elsewhere when it wakes.
+        wake_at = time.monotonic() + 2 * self.lease + self.draw.uniform(0.5, 1.5)
+        self._asleep = Frozen(self.frozen, crew, pids, wake_at)
+        return True
+
+    def _wake(self, frozen: Frozen) -> None:
+        self._journal.write(act="wake", what="worker", freeze=frozen.number, workers=[], supervised=True)
+        for each in frozen.pids:
+            strike(each, signal.SIGCONT)
+        self._calm[frozen.crew.name] = time.monotonic() + CALM
+        self._asleep = None
