@@ -51,16 +51,44 @@ def test_the_public_names_are_listed_and_promised_in_words() -> None:
     assert [name for name, value in values.items() if not isinstance(value, plain) and not (value.__doc__ or "").strip()] == []
 
 
-def test_a_statement_says_its_purpose_parameters_result_and_index() -> None:
-    def missing(path: Path) -> list[str]:
-        header = "\n".join(line for line in path.read_text().splitlines() if line.startswith("--")).lower()
-        return [word for word in ("purpose", "parameters", "result", "index") if word not in header]
+def parts(path: Path) -> dict[str, tuple[str, list[str]]]:
+    """The statements of a file by name: the comment above each, and its lines."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for text in path.read_text().split("-- part: ")[1:]:
+        name, _, rest = text.partition("\n")
+        lines = rest.strip().splitlines()
+        comment = " ".join(line[3:] for line in lines if line.startswith("-- "))
+        found[name] = (comment, [line for line in lines if not line.startswith("--")])
+    return found
 
+
+def test_a_file_of_sql_says_what_it_is_for() -> None:
     assert STATEMENTS
-    assert {path: words for path in STATEMENTS if (words := missing(path))} == {}
-
-
-def test_a_migration_says_what_it_brings_and_is_numbered() -> None:
     assert MIGRATIONS
-    assert [path for path in MIGRATIONS if not path.read_text().startswith("-- ")] == []
+    assert [path for path in STATEMENTS + MIGRATIONS if not re.match(r"-- (?!part:)\S+ \S+", path.read_text())] == []
+
+
+def test_a_statement_longer_than_two_lines_says_what_it_does() -> None:
+    # Shorter ones, and pieces that are put together to one statement, say it themselves.
+    pieces = {"matching"}
+    statements = {
+        f"{path.stem}.{name}": part for path in STATEMENTS for name, part in parts(path).items() if name not in pieces
+    }
+    assert [name for name, (comment, lines) in statements.items() if len(lines) > 2 and not comment] == []
+
+
+def test_an_index_that_a_statement_relies_on_exists() -> None:
+    schema = "\n".join(path.read_text() for path in MIGRATIONS)
+    indexes = set(re.findall(r"CREATE INDEX \{ns\}_(\w+)", schema))
+    tables = set(re.findall(r"CREATE TABLE \{ns\}_(\w+)", schema))
+    relied: set[str] = set()
+    for path in STATEMENTS:
+        for comment, _ in parts(path).values():
+            for names in re.findall(r"Relies on ([\w ]+)\.", comment):
+                relied.update(re.sub(r"the (?:primary key|unique id) of", "", names).replace(" and ", " ").split())
+    assert relied - indexes - tables == set()
+    assert indexes - relied == set(), "an index that no statement relies on is only paid for"
+
+
+def test_a_migration_is_numbered() -> None:
     assert [path for path in MIGRATIONS if not re.match(r"^\d{4}_[a-z0-9_]+$", path.stem)] == []
