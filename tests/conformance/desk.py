@@ -1,0 +1,179 @@
+"""The desk at which the conformance tests work: one store, one way of running plans, and a clock that the test moves."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from treadle.engine.plan import Plan
+from treadle.engine.session import Store
+from treadle.model.filter import Altered, Change, Filter, Order, Page
+from treadle.model.job import (
+    Claimed,
+    Edge,
+    Enqueued,
+    Job,
+    JobId,
+    LeaseId,
+    Micros,
+    NewJob,
+    OnDead,
+    Promoted,
+    Renewal,
+    Rescued,
+    Stored,
+    Want,
+    Witness,
+    WorkerInfo,
+)
+from treadle.model.outcome import Cause, Completed, Died, Outcome, Settlement, Verdict
+from treadle.model.record import Space
+from treadle.model.state import State
+
+R = TypeVar("R")
+
+START: Micros = 1_700_000_000_000_000
+SECOND = 1_000_000
+TASKS = ("work", "other")
+DEATH = Died(Cause.FAILED, "it broke", "fp", '{"type": "Broken"}')
+
+
+class AuditEntry(NamedTuple):
+    """One audit line as every engine can show it."""
+
+    actor: str
+    change: str
+    jobs: frozenset[JobId]
+
+
+@dataclass
+class Bench:
+    """What an engine brings along to be examined: a store, the user's own transaction, and a look at the audit."""
+
+    store: Store
+    transaction: Callable[[], AbstractContextManager[Any]]
+    audit: Callable[[], list[AuditEntry]]
+
+
+class Desk:
+    """Short words for the verbs, all at `self.now`."""
+
+    def __init__(self, bench: Bench, run: Callable[[Plan[Any]], Any]) -> None:
+        self.bench = bench
+        self.engine = bench.store.engine
+        self.run = run
+        self.now = START
+        self._ids = self._make_ids()
+
+    @staticmethod
+    def _make_ids() -> Iterator[JobId]:
+        count = 0
+        while True:
+            count += 1
+            yield f"018bcfe5-6800-7000-8000-{count:012x}"
+
+    def new_id(self) -> JobId:
+        """An id that sorts after all before it."""
+        return next(self._ids)
+
+    def later(self, seconds: float) -> Micros:
+        """Move the clock."""
+        self.now += round(seconds * SECOND)
+        return self.now
+
+    def new(self, task: str = "work", **options: Any) -> NewJob:
+        """A job not stored yet."""
+        return NewJob(options.pop("id", None) or self.new_id(), task, **options)
+
+    def enqueue(self, *jobs: NewJob) -> list[Enqueued]:
+        return self.run(self.engine.enqueue(jobs, now=self.now))
+
+    def add(self, task: str = "work", **options: Any) -> JobId:
+        """Store one new job."""
+        job = self.new(task, **options)
+        [answer] = self.enqueue(job)
+        assert answer.verdict is Stored.STORED
+        return job.id
+
+    def child(self, *parents: JobId, on_dead: OnDead = OnDead.HOLD, **options: Any) -> JobId:
+        """Store a job that waits for these parents."""
+        return self.add(edges=tuple(Edge(parent, on_dead) for parent in parents), **options)
+
+    def worker(self, name: str = "w1", length: float = 1000.0) -> LeaseId:
+        """A new lease."""
+        lease = f"lease-{name}-{self.new_id()}"
+        assert not self.renew(lease, 0, length, worker=self.info(name)).lost
+        return lease
+
+    @staticmethod
+    def info(name: str = "w1") -> WorkerInfo:
+        return WorkerInfo(name, "host", 42, ("default",), TASKS, 8)
+
+    def renew(self, lease: LeaseId, beat: int, length: float, worker: WorkerInfo | None = None) -> Renewal:
+        return self.run(self.engine.renew(lease, beat, length, worker=worker, now=self.now))
+
+    def claim(self, lease: LeaseId, *wants: Want, tasks: Sequence[str] = TASKS, suspects: int = 0) -> list[Claimed]:
+        """Claim under a lease that must hold."""
+        answer = self.run(
+            self.engine.claim(lease, wants or (Want("default", 100, 100),), tasks, suspects=suspects, now=self.now)
+        )
+        assert not answer.lost
+        return answer.jobs
+
+    def claim_one(self, lease: LeaseId, job: JobId, *, suspects: int = 0) -> Claimed:
+        """Claim what there is, which must be exactly this job."""
+        [claimed] = self.claim(lease, suspects=suspects)
+        assert claimed.id == job
+        return claimed
+
+    def settle(self, lease: LeaseId, *ends: tuple[Claimed, Outcome]) -> list[Verdict]:
+        settlements = [Settlement(claimed.ref, claimed.id, claimed.attempt, outcome, 0.25) for claimed, outcome in ends]
+        return self.run(self.engine.settle(lease, settlements, now=self.now))
+
+    def finish(self, lease: LeaseId, claimed: Claimed, outcome: Outcome = Completed()) -> Job:  # noqa: B008
+        """End one attempt, which must be done, and look at the job."""
+        assert self.settle(lease, (claimed, outcome)) == [Verdict.DONE]
+        return self.job(claimed.id)
+
+    def run_once(self, job: JobId, outcome: Outcome = Completed()) -> Job:  # noqa: B008
+        """Claim this queued job under a lease of its own and end the attempt."""
+        lease = self.worker("once")
+        claimed = [each for each in self.claim(lease, suspects=100) if each.id == job]
+        others = [each for each in self.claim(lease, suspects=100) if each.id != job]
+        assert not others
+        assert len(claimed) == 1
+        return self.finish(lease, claimed[0], outcome)
+
+    def promote(self, limit: int = 1000) -> Promoted:
+        return self.run(self.engine.promote(limit=limit, now=self.now))
+
+    def rescue(self, *witnesses: Witness, delay: float = 1.0) -> list[Rescued]:
+        return self.run(self.engine.rescue(witnesses, delay=delay, now=self.now))
+
+    def alter(self, where: Filter, change: Change, *, actor: str = "ada", limit: int = 1000) -> list[Altered]:
+        return self.run(self.engine.alter(where, change, actor=actor, limit=limit, now=self.now))
+
+    def alter_one(self, job: JobId, change: Change) -> Altered:
+        [answer] = self.alter(Filter(ids=[job]), change)
+        return answer
+
+    def find(self, *, page: Page | None = None, **fields: Any) -> list[Job]:
+        """Jobs by filter, oldest first, with details."""
+        page = page or Page(limit=10_000, order=Order.OLDEST, details=True)
+        return self.run(self.engine.find(Filter(**fields), page))
+
+    def job(self, job: JobId) -> Job:
+        """One job with all its details."""
+        [found] = self.find(ids=[job])
+        return found
+
+    def state(self, job: JobId) -> State:
+        return self.job(job).state
+
+    def states(self, *jobs: JobId) -> list[State]:
+        return [self.state(job) for job in jobs]
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """All that is stored and can be seen."""
+        records = [self.run(self.engine.read(space)) for space in Space]
+        return self.find(), self.run(self.engine.leases(now=self.now)), records, self.bench.audit()
