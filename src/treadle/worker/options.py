@@ -44,8 +44,6 @@ class WorkerOptions:
     """What to serve: `module` or `module:attribute`, as `app.loader.load` reads it."""
     url: str | None = None
     """The store, when it is not the app's own."""
-    namespace: str | None = None
-    """The namespace in the store, when it is not the app's own."""
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
     """The queues to serve, each with its weight."""
     strict: bool = False

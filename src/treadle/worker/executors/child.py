@@ -25,7 +25,6 @@ from treadle.model.outcome import NoteKind, Outcome, Released, Snoozed
 from treadle.worker.execution import run_sync
 from treadle.worker.executors.wire import (
     Feed,
-    FromChild,
     Ready,
     Recall,
     Returned,
@@ -33,13 +32,14 @@ from treadle.worker.executors.wire import (
     Setup,
     Slate,
     ToChild,
+    Unusable,
     Weight,
     ended,
     frame,
     to_child,
 )
 from treadle.worker.logs import configure
-from treadle.worker.start import EXIT_CONFIG, load_app, report_unusable
+from treadle.worker.start import EXIT_CONFIG, describe, load_app
 
 log = logging.getLogger("treadle.worker")
 
@@ -54,13 +54,12 @@ class JobStopped(BaseException):
     """Raised in a body that has to end: its timeout passed, or it was cancelled. Let it pass, after cleaning up."""
 
 
-class Inbox:
-    """The child's end of the socket, and what was heard but not begun."""
+class Ear:
+    """What the worker says."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self._received = bytearray()
-        self._heard: list[ToChild] = []
 
     def hear(self) -> list[ToChild] | None:
         """What the worker says next, waiting for it; None when the worker is gone."""
@@ -79,11 +78,11 @@ class Inbox:
 class Child:
     """One child process from its first job to its last."""
 
-    def __init__(self, line: socket.socket, slate: Slate, registry: Registry, inbox: Inbox, weigh: bool) -> None:
+    def __init__(self, line: socket.socket, slate: Slate, registry: Registry, ear: Ear, weigh: bool) -> None:
         self._line = line
         self._slate = slate
         self._registry = registry
-        self._inbox = inbox
+        self._ear = ear
         self._weigh = weigh
         self._jobs: SimpleQueue[tuple[int, Claimed] | None] = SimpleQueue()
         self._fed = 0
@@ -187,21 +186,22 @@ class Child:
         poll = select.poll()
         poll.register(self._line, select.POLLIN)
         poll.register(self._nudge_in, select.POLLIN)
+        due: float | None = None
         while True:
-            ready = {file for file, _ in poll.poll(STALE * 1000 if self._busy() else None)}
+            if due is None and (self._unsent or self._said or not self._jobs.empty()):
+                due = monotonic() + STALE
+            ready = {file for file, _ in poll.poll(None if due is None else max(0.0, due - monotonic()) * 1000)}
             if self._nudge_in in ready:
                 os.read(self._nudge_in, 4096)
             if self._line.fileno() in ready:
-                messages = self._inbox.hear()
+                messages = self._ear.hear()
                 if messages is None:
-                    self._orphaned()
+                    self._leave()
                     return
                 self._obey(messages)
-            elif self._unsent or self._said:
+            if due is not None and monotonic() >= due:
                 self.flush()
-
-    def _busy(self) -> bool:
-        return self._unsent or bool(self._said) or not self._jobs.empty()
+                due = None
 
     def _obey(self, messages: Sequence[ToChild]) -> None:
         for message in messages:
@@ -222,18 +222,21 @@ class Child:
         with self._send_lock:
             self._send(frame(Returned(numbers)))
 
-    def _orphaned(self) -> None:
-        """The worker is gone or needs this child no more. What is running belongs to nobody: end it, by force if need be."""
+    def _leave(self) -> None:
+        """The worker is gone, or needs this child no more: a body that still runs belongs to nobody and is ended."""
         with contextlib.suppress(Empty):
             while True:
                 self._jobs.get_nowait()
-        running = self._slate.running
         self._jobs.put(None)
-        if running:
-            self._slate.victim = running
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-            threading.Event().wait(ORPHAN_GRACE)
-            os._exit(1)
+        never = threading.Event()
+        end = monotonic() + ORPHAN_GRACE
+        while monotonic() < end:
+            running = self._slate.running
+            if running and running != self._slate.victim:
+                self._slate.victim = running
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            never.wait(0.05)
+        os._exit(1)
 
 
 class Reporter:
@@ -292,21 +295,20 @@ def main(arguments: Sequence[str]) -> int:
     os.set_inheritable(slate_file, False)
     line = socket.socket(fileno=line_file)
     slate = Slate(slate_file)
-    inbox = Inbox(line)
-    first = inbox.hear()
+    ear = Ear(line)
+    first = ear.hear()
     if first is None:
         return 0
     setup = first[0]
     assert isinstance(setup, Setup)
     configure(json=setup.json_logs, level=setup.log_level, worker=setup.worker)
     try:
-        app = load_app(setup.target, setup.url, setup.namespace)
-    except BaseException as error:  # noqa: BLE001 - whatever the user's module raises, it is shown
-        report_unusable(setup.target, error)
+        app = load_app(setup.target, setup.url)
+    except BaseException as error:
+        line.sendall(frame(Unusable(describe(error))))
         return EXIT_CONFIG
-    child = Child(line, slate, app.registry, inbox, setup.weigh)
-    ready: FromChild = Ready()
-    line.sendall(frame(ready))
+    child = Child(line, slate, app.registry, ear, setup.weigh)
+    line.sendall(frame(Ready()))
     child.work()
     return 0
 

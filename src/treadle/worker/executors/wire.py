@@ -27,7 +27,6 @@ class Setup(msgspec.Struct, array_like=True, tag=1):
 
     target: str
     url: str | None
-    namespace: str | None
     json_logs: bool
     log_level: str
     worker: str
@@ -48,6 +47,12 @@ class Ready(msgspec.Struct, array_like=True, tag=11):
     """The child has imported its target and takes jobs."""
 
 
+class Unusable(msgspec.Struct, array_like=True, tag=16):
+    """The child cannot take jobs, and why."""
+
+    why: str
+
+
 class Ended(msgspec.Struct, array_like=True, tag=12):
     """A job is over, after `took` seconds. `stopped`: the body was interrupted, and the outcome says nothing."""
 
@@ -59,7 +64,7 @@ class Ended(msgspec.Struct, array_like=True, tag=12):
 
 
 class Returned(msgspec.Struct, array_like=True, tag=13):
-    """The jobs given back by a recall, and the last one that was not: all numbers are known once this is read."""
+    """The numbers of the jobs given back by a recall: none of them was begun, and none will be."""
 
     numbers: list[int]
 
@@ -80,7 +85,7 @@ class Weight(msgspec.Struct, array_like=True, tag=15):
 
 
 ToChild = Setup | Feed | Recall
-FromChild = Ready | Ended | Returned | Said | Weight
+FromChild = Ready | Unusable | Ended | Returned | Said | Weight
 
 _KINDS: tuple[type[Any], ...] = get_args(Outcome)
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
