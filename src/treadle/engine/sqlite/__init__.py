@@ -1,1 +1,1 @@
-"""TODO"""
+"""The SQLite engine: one file, no server, several processes."""

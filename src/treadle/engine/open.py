@@ -1,0 +1,102 @@
+"""From a URL to a store: the only file that names engines. They are imported when a URL asks for them."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from treadle.engine.session import Store
+from treadle.model.errors import InvalidOption, InvalidURL
+
+_NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
+_SCHEMES = "sqlite:///FILE and memory://NAME"
+
+
+def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = False) -> Store:
+    """Open the store that a URL names. Nothing is touched before the first use.
+
+    `sqlite:///jobs.db` is relative to the working directory, `sqlite:////var/lib/jobs.db` absolute; it takes the parameters
+    `synchronous` (FULL, NORMAL, OFF), `driver` (apsw, sqlite3) and `timeout` (seconds). `memory://name` lives and dies
+    with the process and wants `allow_volatile=True`. Raises `InvalidURL`, `InvalidOption` and `VolatileStore`.
+    """
+    if _NAMESPACE.fullmatch(namespace) is None:
+        raise InvalidOption(
+            namespace,
+            "a namespace is a lower-case word of at most 41 letters, digits and underscores that begins with no digit",
+            'Choose one such as "treadle" or "shop_jobs".',
+        )
+    parts = urlsplit(url)
+    parameters = _parameters(url, parts.query)
+    if parts.fragment:
+        raise InvalidURL(url, "a store URL has no fragment", "Write # in a file name as %23.")
+    match parts.scheme:
+        case "sqlite":
+            return _open_sqlite(url, parts.netloc, unquote(parts.path), namespace, parameters)
+        case "memory":
+            return _open_memory(url, parts.netloc + parts.path, namespace, parameters, allow_volatile=allow_volatile)
+        case scheme:
+            raise InvalidURL(url, f"the scheme {scheme!r} names no engine", f"Use {_SCHEMES}.")
+
+
+def _parameters(url: str, query: str) -> dict[str, str]:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InvalidURL(url, "a parameter is given twice", "Keep one of them.")
+    return found
+
+
+def _choice(url: str, parameters: dict[str, str], name: str, choices: tuple[str, ...]) -> str:
+    given = parameters.pop(name, choices[0])
+    for choice in choices:
+        if given.lower() == choice.lower():
+            return choice
+    raise InvalidURL(url, f"{name}={given} is not one of {', '.join(choices)}", f"Leave {name} out for {choices[0]}.")
+
+
+def _seconds(url: str, parameters: dict[str, str], name: str, default: float) -> float:
+    given = parameters.pop(name, None)
+    if given is None:
+        return default
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3600:
+        raise InvalidURL(url, f"{name}={given} is not a number of seconds up to 3600", f"Leave {name} out for {default:g}.")
+    return seconds
+
+
+def _nothing_left(url: str, parameters: dict[str, str], known: str) -> None:
+    for name in parameters:
+        raise InvalidURL(url, f"{name} is not a parameter of this engine", f"It takes {known}.")
+
+
+def _open_sqlite(url: str, host: str, path: str, namespace: str, parameters: dict[str, str]) -> Store:
+    from treadle.engine.sqlite.store import Settings, SqliteStore
+
+    if host:
+        cure = f"Write sqlite:///{host}{path} for a path relative to the working directory, sqlite:////... for an absolute one."
+        raise InvalidURL(url, "a SQLite URL names no host", cure)
+    file = path.removeprefix("/")
+    if not file or file.endswith("/"):
+        raise InvalidURL(url, "it names no file", "Write for example sqlite:///treadle.db.")
+    if file == ":memory:":
+        raise InvalidURL(url, "several connections cannot share this", "Use memory://NAME for a store without a file.")
+    if "\0" in file:
+        raise InvalidURL(url, "a file name holds no NUL", "Correct the path.")
+    settings = Settings(
+        driver=_choice(url, parameters, "driver", ("apsw", "sqlite3")),
+        synchronous=_choice(url, parameters, "synchronous", ("FULL", "NORMAL", "OFF")),
+        timeout=_seconds(url, parameters, "timeout", 5.0),
+    )
+    _nothing_left(url, parameters, "synchronous, driver and timeout")
+    return SqliteStore(Path(file).absolute(), namespace=namespace, settings=settings)
+
+
+def _open_memory(url: str, name: str, namespace: str, parameters: dict[str, str], *, allow_volatile: bool) -> Store:
+    from treadle.engine.memory.store import MemoryStore
+
+    _nothing_left(url, parameters, "no parameters")
+    store: Any = MemoryStore(name.strip("/"), namespace=namespace, allow_volatile=allow_volatile)
+    return store

@@ -1,0 +1,90 @@
+"""What an operator should know about a SQLite store: read, never written."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from treadle.engine.migrate import migrations
+from treadle.engine.session import Check
+from treadle.engine.sqlite.driver import Errors, Link, library_version, translated
+from treadle.engine.sqlite.place import check_place, file_system
+from treadle.model.errors import StoreError
+
+if TYPE_CHECKING:
+    from treadle.engine.sqlite.store import SqliteStore
+
+_BUG = ((3, 7, 0), (3, 51, 3))
+_FIXED = (((3, 44, 6), (3, 45, 0)), ((3, 50, 7), (3, 51, 0)))
+_LONG_LOG = 128 * 1024 * 1024
+
+
+def is_vulnerable(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite can damage a write-ahead log that several processes share (the WAL-reset bug)."""
+    if any(low <= version < high for low, high in _FIXED):
+        return False
+    return _BUG[0] <= version < _BUG[1]
+
+
+def examine(store: "SqliteStore") -> list[Check]:
+    """Every finding about a store, from the outside in; the file itself is only read."""
+    checks = [
+        Check("location", "ok", store.location),
+        _library(store.settings.driver),
+        _durability(store),
+        Check("file system", "ok", file_system(store.path) or "unknown"),
+    ]
+    try:
+        check_place(store.path)
+        if not store.path.exists():
+            return [*checks, Check("file", "warning", "not created yet; the first enqueue or worker creates it")]
+        link = store.connect()
+    except StoreError as error:
+        return [*checks, Check("file", "error", str(error))]
+    try:
+        return [*checks, *_inside(store, link)]
+    except Errors as error:
+        told = translated(error, store.location, store.timeout)
+        return [*checks, Check("file", "error", str(told or error))]
+    finally:
+        store.shut(link)
+
+
+def _library(driver: str) -> Check:
+    version = library_version(driver)
+    text = f"SQLite {'.'.join(map(str, version))} through {driver}"
+    if is_vulnerable(version):
+        return Check("library", "warning", f"{text} has the WAL-reset bug: safe with one process only. Use ?driver=apsw.")
+    return Check("library", "ok", text)
+
+
+def _durability(store: "SqliteStore") -> Check:
+    return Check("durability", "ok", f"synchronous={store.settings.synchronous}, {store.durability}")
+
+
+def _inside(store: "SqliteStore", link: Link) -> list[Check]:
+    version, newest = store.version(link), len(migrations("treadle.engine.sqlite"))
+    if version > newest:
+        schema = Check("schema", "error", f"version {version}, and this treadle knows up to {newest}: upgrade treadle")
+    elif version < newest:
+        schema = Check("schema", "warning", f"version {version} of {newest}; the next use migrates it")
+    else:
+        schema = Check("schema", "ok", f"version {version}")
+    mode = str(link.ask("PRAGMA journal_mode")[0][0])
+    journal = Check("journal mode", "ok", mode)
+    if mode != "wal":
+        cure = "readers and writers wait for each other; `PRAGMA journal_mode=WAL` on your file cures it"
+        journal = Check("journal mode", "warning", f"{mode}: {cure}")
+    faults = [str(row[0]) for row in link.ask("PRAGMA quick_check(3)")]
+    if faults == ["ok"]:
+        sound = Check("quick check", "ok", "no fault found")
+    else:
+        sound = Check("quick check", "error", f"{'; '.join(faults)}. Stop every worker, keep a copy, restore a backup.")
+    return [schema, journal, sound, _log(store.path)]
+
+
+def _log(path: Path) -> Check:
+    log = path.with_name(path.name + "-wal")
+    size = log.stat().st_size if log.exists() else 0
+    if size > _LONG_LOG:
+        cure = "some reader keeps a transaction open, so that the log cannot be emptied: find it and end it"
+        return Check("write-ahead log", "warning", f"{size / 1e6:.0f} MB: {cure}")
+    return Check("write-ahead log", "ok", f"{size / 1e6:.1f} MB")

@@ -1,0 +1,132 @@
+"""What the end of a parent does to the children that wait for it."""
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from treadle.engine.plan import Steps
+from treadle.engine.rows import to_text
+from treadle.engine.source import Source
+from treadle.engine.sqlite.steps import Ask, Do
+from treadle.model.job import JobId, Micros, OnDead
+from treadle.model.state import State
+
+
+class Fate(Enum):
+    """What an edge makes of its child, given how its parent stands."""
+
+    WAIT = "wait"
+    MET = "met"
+    CANCEL = "cancel"
+
+
+def fate(parent: State, on_dead: OnDead, letter_open: bool) -> Fate:
+    """Read one edge: `letter_open` says whether a dead parent's letter may still be replayed."""
+    if not parent.final:
+        return Fate.WAIT
+    if parent is State.COMPLETED or on_dead is OnDead.RUN:
+        return Fate.MET
+    if parent is State.DEAD and letter_open and on_dead is OnDead.HOLD:
+        return Fate.WAIT
+    return Fate.CANCEL
+
+
+class Ended(NamedTuple):
+    """A job that has just ended. `letter_open` is false for a dead one that is closed for good."""
+
+    n: int
+    id: JobId
+    state: State
+    letter_open: bool = True
+
+
+class Freed(NamedTuple):
+    """What followed from a batch of ends: queues with new work, and the children that were cancelled."""
+
+    queues: frozenset[str]
+    cancelled: tuple[JobId, ...]
+
+
+class Finish(NamedTuple):
+    """One row for the statement that ends live jobs; the counters are increments."""
+
+    n: int
+    state: State
+    failures: int = 0
+    crashes: int = 0
+    snoozes: int = 0
+    releases: int = 0
+    took: float | None = None
+    reason: str | None = None
+
+
+def numbers(sql: Source, count: int) -> Steps[int]:
+    """Take `count` numbers from the one sequence; returns the first."""
+    rows = yield Ask(sql("shared", "seq"), {"count": count})
+    last: int = rows[0][0]
+    return last - count + 1
+
+
+def finish(sql: Source, rows: Sequence[Finish], now: Micros) -> Steps[None]:
+    """Move live jobs to the finished ones and close the edges above them."""
+    ns = to_text([row.n for row in rows])
+    yield Do(sql("shared", "finish"), {"rows": to_text(rows), "now": now})
+    yield Do(sql("shared", "unlive"), {"ns": ns})
+    yield Do(sql("edges", "close-all"), {"ns": ns})
+
+
+def any_open(sql: Source) -> Steps[bool]:
+    """Whether any job waits for a parent: the one question that a batch without edges pays for."""
+    rows = yield Ask(sql("edges", "any-open"))
+    return bool(rows[0][0])
+
+
+def count_down(sql: Source, ended: Iterable[Ended], now: Micros) -> Steps[Freed]:
+    """Settle every open edge below `ended`, and below the children that this cancels, and so on down."""
+    queues: set[str] = set()
+    cancelled: list[JobId] = []
+    round_ = {each.n: each for each in ended}
+    while round_:
+        rows = yield Ask(sql("edges", "waiting"), {"ns": to_text(list(round_))})
+        met: dict[int, list[int]] = {}
+        lost: dict[int, JobId] = {}
+        for parent, child, on_dead in rows:
+            end = round_[parent]
+            match fate(end.state, OnDead(on_dead), end.letter_open):
+                case Fate.MET:
+                    met.setdefault(child, []).append(parent)
+                case Fate.CANCEL:
+                    lost.setdefault(child, end.id)
+                case Fate.WAIT:
+                    pass
+        freed = {child: parents for child, parents in met.items() if child not in lost}
+        if freed:
+            queues |= yield from _free(sql, freed, now)
+        round_ = {}
+        if lost:
+            yield from finish(sql, [Finish(n, State.CANCELLED, reason=f"parent {by}") for n, by in lost.items()], now)
+            ids = yield Ask(sql("settle", "ids"), {"ns": to_text(list(lost))})
+            round_ = {n: Ended(n, job, State.CANCELLED) for n, job in ids}
+            cancelled += [each.id for each in round_.values()]
+    return Freed(frozenset(queues), tuple(cancelled))
+
+
+def _free(sql: Source, met: dict[int, list[int]], now: Micros) -> Steps[frozenset[str]]:
+    """Count met parents down; children left with none go to the queue, or wait for their time."""
+    counts = to_text([(child, len(parents)) for child, parents in met.items()])
+    yield Do(sql("edges", "close"), {"pairs": to_text([(c, p) for c, parents in met.items() for p in parents])})
+    yield Do(sql("edges", "count-down"), {"rows": counts})
+    rows = yield Ask(sql("edges", "freed"), {"rows": counts})
+    if not rows:
+        return frozenset()
+    first = yield from numbers(sql, len(rows))
+    placed = [
+        (n, State.SCHEDULED if due is not None and due > now else State.QUEUED, first + i) for i, (n, _, due) in enumerate(rows)
+    ]
+    yield Do(sql("edges", "free"), {"rows": to_text(placed)})
+    return frozenset(row[1] for row, place in zip(rows, placed, strict=True) if place[1] is State.QUEUED)
+
+
+def topics(queues: Iterable[str] = (), jobs: Iterable[JobId] = ()) -> frozenset[str]:
+    """The wake topics for queues with new work and jobs that ended."""
+    return frozenset([*(f"queue:{queue}" for queue in queues), *(f"job:{job}" for job in jobs)])

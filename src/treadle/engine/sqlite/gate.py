@@ -1,0 +1,63 @@
+"""The writers' gate: a short advisory lock in front of `BEGIN IMMEDIATE`.
+
+SQLite's own busy handler sleeps and has no queue, so next to a busy process a writer can starve for seconds. Here a writer
+passes two doors. Whoever waits stands between them and holds the outer one, so that the one inside cannot come round a
+second time before it: two busy writers take turns. The gate is for fairness only; SQLite's lock stands behind it.
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+_STEPS = (0.00005, 0.0001, 0.0002, 0.0005)
+"""Seconds between looks; the last one repeats."""
+
+
+class Gate:
+    """Two lock files in the runtime directory. One per session: a lock belongs to the open file, not to the process."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._outer = -1
+        self._inner = -1
+
+    def enter(self, deadline: float) -> bool:
+        """Wait for the turn to write until `deadline` (monotonic seconds); false when it did not come."""
+        if self._inner < 0:
+            self._open()
+        if not _lock(self._outer, deadline):
+            return False
+        try:
+            return _lock(self._inner, deadline)
+        finally:
+            fcntl.flock(self._outer, fcntl.LOCK_UN)
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        fcntl.flock(self._inner, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the lock files; entering opens them anew."""
+        for descriptor in (self._outer, self._inner):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._outer = self._inner = -1
+
+    def _open(self) -> None:
+        self._outer = os.open(self._directory / "turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._inner = os.open(self._directory / "gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _lock(descriptor: int, deadline: float) -> bool:
+    look = 0
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_STEPS[min(look, len(_STEPS) - 1)])
+            look += 1
+        else:
+            return True

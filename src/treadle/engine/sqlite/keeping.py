@@ -1,0 +1,128 @@
+"""The verbs that keep house: promote, rescue, prune."""
+
+from collections.abc import Sequence
+
+from treadle.engine.contract import Now
+from treadle.engine.plan import Steps, plan
+from treadle.engine.rows import to_text
+from treadle.engine.session import Wake
+from treadle.engine.source import Source
+from treadle.engine.sqlite.edges import Ended, Finish, any_open, count_down, finish, numbers, topics
+from treadle.engine.sqlite.moves import Held, Moves
+from treadle.engine.sqlite.steps import Ask, Clock, Do
+from treadle.model.filter import Retention
+from treadle.model.job import Micros, Promoted, Rescued, Witness
+from treadle.model.state import State
+
+_TRACES = (
+    "untag",
+    "forget",
+    "forget-live",
+    "forget-finished",
+    "forget-attempts",
+    "forget-dead",
+    "forget-notes",
+    "forget-edges-up",
+    "forget-edges-down",
+)
+
+
+def forget(sql: Source, ns: Sequence[int]) -> Steps[None]:
+    """Remove every trace of jobs."""
+    text = to_text(list(ns))
+    for part in _TRACES:
+        yield Do(sql("shared", part), {"ns": text})
+
+
+class Keeping:
+    """What every worker does now and then, whoever comes first."""
+
+    sql: Source
+
+    @plan
+    def promote(self, *, limit: int = 1000, now: Now = None) -> Steps[Promoted]:
+        """Queue what is due and expire what missed its start-by deadline, `limit` of each."""
+        wall: Micros = (yield Clock(now)).wall
+        late = yield Ask(self.sql("promote", "late"), {"now": wall, "take": limit})
+        queues: set[str] = set()
+        jobs: set[str] = set()
+        if late:
+            ended = [Ended(n, job, State.EXPIRED) for n, job in late]
+            yield from finish(self.sql, [Finish(each.n, State.EXPIRED) for each in ended], wall)
+            jobs.update(each.id for each in ended)
+            if (yield from any_open(self.sql)):
+                freed = yield from count_down(self.sql, ended, wall)
+                queues |= freed.queues
+                jobs.update(freed.cancelled)
+        due = yield Ask(self.sql("promote", "due"), {"now": wall, "take": limit})
+        if due:
+            first = yield from numbers(self.sql, len(due))
+            yield Do(self.sql("promote", "queue"), {"ns": to_text([n for n, _ in due]), "first": first})
+            queues.update(queue for _, queue in due)
+        rows = yield Ask(self.sql("promote", "next"))
+        if queues or jobs:
+            yield Wake(topics(queues, jobs))
+        return Promoted(len(due), len(late), rows[0][0])
+
+    @plan
+    def rescue(self, witnesses: Sequence[Witness] = (), *, delay: float = 1.0, now: Now = None) -> Steps[list[Rescued]]:
+        """Take back every job of leases that ran out or that a witness saw end, and remove those leases."""
+        clock = yield Clock(now)
+        wall: Micros = clock.wall
+        exits = {each.lease: each.exit for each in witnesses}
+        leases = yield Ask(
+            self.sql("rescue", "gone"),
+            {
+                "given": clock.given,
+                "wall": wall,
+                "boot": clock.boot,
+                "up": clock.up,
+                "witnessed": to_text(list(exits)),
+            },
+        )
+        if not leases:
+            return []
+        ks = to_text([k for k, _, _ in leases])
+        rows = yield Ask(self.sql("rescue", "jobs"), {"ks": ks})
+        moves = Moves(wall, "")
+        named = {k: (lease, name) for k, lease, name in leases}
+        rescued: list[Rescued] = []
+        for *columns, k in rows:
+            job = Held(*columns)
+            lease, moves.worker = named[k]
+            state = moves.crash(job, "rescued", exits.get(lease, ""), delay, None, suspect=True)
+            rescued.append(Rescued(job.id, job.attempt, lease, state))
+        yield from moves.write(self.sql)
+        yield Do(self.sql("rescue", "remove"), {"ks": ks})
+        if moves.ended:
+            freed = yield from count_down(self.sql, moves.ended, wall)
+            yield Wake(topics(freed.queues, [*(each.id for each in moves.ended), *freed.cancelled]))
+        return rescued
+
+    @plan
+    def prune(self, retention: Retention, *, limit: int = 1000, now: Now = None) -> Steps[int]:
+        """Delete finished jobs older or more than `retention` allows, `limit` at most; returns how many."""
+        wall: Micros = (yield Clock(now)).wall
+        ns: list[int] = []
+        ages = (
+            (State.COMPLETED, retention.completed),
+            (State.CANCELLED, retention.cancelled),
+            (State.EXPIRED, retention.expired),
+            (State.DEAD, retention.dead),
+        )
+        for state, age in ages:
+            if age is not None and len(ns) < limit:
+                part = "dead" if state is State.DEAD else "old"
+                values = {"state": state, "before": wall - round(age * 1e6), "take": limit - len(ns)}
+                ns += [n for (n,) in (yield Ask(self.sql("prune", part), values))]
+        if ns:
+            yield from forget(self.sql, ns)
+        if retention.completed_count is not None and len(ns) < limit:
+            rows = yield Ask(self.sql("prune", "many"))
+            excess = min(rows[0][0] - retention.completed_count, limit - len(ns))
+            if excess > 0:
+                values = {"state": State.COMPLETED, "before": 1 << 62, "take": excess}
+                more = [n for (n,) in (yield Ask(self.sql("prune", "old"), values))]
+                yield from forget(self.sql, more)
+                ns += more
+        return len(ns)

@@ -1,0 +1,158 @@
+"""The producing verb: enqueue."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from treadle.engine.contract import Now
+from treadle.engine.plan import Steps, plan
+from treadle.engine.rows import to_text
+from treadle.engine.session import Wake
+from treadle.engine.source import Source
+from treadle.engine.sqlite.edges import numbers, topics
+from treadle.engine.sqlite.judging import Judgement, Place, judge, place_alone
+from treadle.engine.sqlite.steps import Ask, Clock, Do
+from treadle.model.job import Enqueued, JobId, Micros, NewJob, Stored
+from treadle.model.state import BlockedOn, State
+
+_CHUNKS = (100, 10, 1)
+
+
+class _Batch(NamedTuple):
+    """New jobs with the numbers that were taken for them: job i has `first + i`."""
+
+    first: int
+    jobs: Sequence[NewJob]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.jobs) - 1
+
+
+class Producing:
+    """`enqueue`: plain jobs take one pass and three statements; edges and guards are judged before anything is written."""
+
+    sql: Source
+
+    @plan
+    def enqueue(self, jobs: Sequence[NewJob], *, now: Now = None) -> Steps[list[Enqueued]]:
+        """Store every job, or say of each why not."""
+        if not jobs:
+            return []
+        clock = yield Clock(now)
+        wall: Micros = clock.wall
+        if any(job.edges or job.guard is not None for job in jobs):
+            judgement = yield from judge(self.sql, jobs, wall)
+            return (yield from self._store_judged(jobs, judgement, wall))
+        batch = _Batch((yield from numbers(self.sql, len(jobs))), jobs)
+        stored = yield from self._insert(batch, wall)
+        if stored == len(jobs):
+            known: dict[int, Enqueued] = {}
+            fresh = None
+        else:
+            rows = yield Ask(self.sql("enqueue", "stored"), {"first": batch.first, "last": batch.last})
+            fresh = {n - batch.first for (n,) in rows}
+            known = {}
+        if not any(job.delay is not None or job.run_at is not None or job.start_within is not None for job in jobs):
+            yield Do(self.sql("enqueue", "live-plain"), {"first": batch.first, "last": batch.last})
+            states: list[State] | None = None
+        else:
+            places = [place_alone(job, wall) for job in jobs]
+            yield from self._place(batch, places, fresh)
+            states = [each.state for each in places]
+        yield from self._tag(batch, fresh)
+        if fresh is not None:
+            known = yield from self._known(batch, fresh)
+        yield from _wake(jobs, states, fresh)
+        if fresh is None and states is None:
+            return [Enqueued(job.id, Stored.STORED, State.QUEUED) for job in jobs]
+        return [
+            known.get(i) or Enqueued(job.id, Stored.STORED, State.QUEUED if states is None else states[i])
+            for i, job in enumerate(jobs)
+        ]
+
+    def _store_judged(self, jobs: Sequence[NewJob], judgement: Judgement, wall: Micros) -> Steps[list[Enqueued]]:
+        chosen = [jobs[i] for i in judgement.chosen]
+        if not chosen:
+            return judgement.answers
+        yield from judgement.write(self.sql)
+        batch = _Batch((yield from numbers(self.sql, len(chosen))), chosen)
+        places = [judgement.places[job.id] for job in chosen]
+        yield from self._insert(batch, wall)
+        yield from self._place(batch, places, None)
+        ended = [(batch.first + i, p.reason, p.due_at, p.start_by) for i, p in enumerate(places) if p.state is State.CANCELLED]
+        if ended:
+            yield Do(self.sql("enqueue", "ended"), {"rows": to_text(ended), "now": wall})
+        yield from self._tag(batch, None)
+        own = {job.id: batch.first + i for i, job in enumerate(chosen)}
+        edges = [
+            (own[job.id], judgement.numbers.get(parent) or own[parent], on_dead, still_open)
+            for job, place in zip(chosen, places, strict=True)
+            for parent, on_dead, still_open in place.edges
+        ]
+        if edges:
+            yield Do(self.sql("enqueue", "edges"), {"rows": to_text(edges)})
+        yield from _wake(chosen, [place.state for place in places], None)
+        return judgement.answers
+
+    def _insert(self, batch: _Batch, wall: Micros) -> Steps[int]:
+        """Write the immutable rows; returns how many ids were new."""
+        stored = 0
+        for size, rows in _chunked(_rows(batch, wall), len(batch.jobs)):
+            stored += yield Do(self.sql.repeated("enqueue", "jobs", size), rows)
+        return stored
+
+    def _place(self, batch: _Batch, places: Sequence[Place], fresh: set[int] | None) -> Steps[None]:
+        rows = [
+            (batch.first + i, p.state, p.due_at, p.start_by, p.waiting, BlockedOn.PARENTS if p.waiting else None)
+            for i, p in enumerate(places)
+            if p.state is not State.CANCELLED and (fresh is None or i in fresh)
+        ]
+        if rows:
+            yield Do(self.sql("enqueue", "live"), {"rows": to_text(rows)})
+
+    def _tag(self, batch: _Batch, fresh: set[int] | None) -> Steps[None]:
+        rows = [
+            (tag, batch.first + i)
+            for i, job in enumerate(batch.jobs)
+            if job.tags and (fresh is None or i in fresh)
+            for tag in job.tags
+        ]
+        if rows:
+            yield Do(self.sql("enqueue", "tags"), {"rows": to_text(rows)})
+
+    def _known(self, batch: _Batch, fresh: set[int]) -> Steps[dict[int, Enqueued]]:
+        """The answers for jobs whose ids were known, by place in the batch."""
+        old = [i for i in range(len(batch.jobs)) if i not in fresh]
+        rows = yield Ask(self.sql("enqueue", "known"), {"ids": to_text([batch.jobs[i].id for i in old])})
+        states: dict[JobId, State] = {job: State(state) for job, _, state, _ in rows}
+        return {i: Enqueued(batch.jobs[i].id, Stored.ALREADY, states[batch.jobs[i].id]) for i in old}
+
+
+def _rows(batch: _Batch, wall: Micros) -> Iterator[tuple[object, ...]]:
+    for n, job in enumerate(batch.jobs, batch.first):
+        yield (
+            n, job.id, job.task, job.version, job.codec, job.queue, job.priority, job.args, job.options, job.headers, job.key,
+            to_text(job.tags) if job.tags else None, job.max_crashes, wall,
+        )  # fmt: skip
+
+
+def _chunked(rows: Iterator[tuple[object, ...]], count: int) -> Iterator[tuple[int, tuple[object, ...]]]:
+    """Cut rows into the few sizes for which a statement stands prepared, each flattened into its parameters."""
+    for size in _CHUNKS:
+        while count >= size:
+            yield size, tuple(chain.from_iterable(next(rows) for _ in range(size)))
+            count -= size
+
+
+def _wake(jobs: Sequence[NewJob], states: Sequence[State] | None, fresh: set[int] | None) -> Steps[None]:
+    if states is None and fresh is None:
+        queues = {job.queue for job in jobs}
+    else:
+        queues = {
+            job.queue
+            for i, job in enumerate(jobs)
+            if (fresh is None or i in fresh) and (states is None or states[i] is State.QUEUED)
+        }
+    if queues:
+        yield Wake(topics(queues))

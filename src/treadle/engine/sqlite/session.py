@@ -1,0 +1,264 @@
+"""Runs plans on SQLite: on our own connections, from any thread or event loop, or inside the user's transaction."""
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from treadle.engine.plan import Plan, drive
+from treadle.engine.session import Durability, Wake
+from treadle.engine.sqlite.clock import read_clock
+from treadle.engine.sqlite.driver import Errors, Link, translated
+from treadle.engine.sqlite.gate import Gate
+from treadle.engine.sqlite.steps import Ask, Clock, Do
+from treadle.model.errors import StoreBusy
+
+R = TypeVar("R")
+
+_READS = frozenset({"find", "count", "read", "leases"})
+_FORK_PATIENCE = 5.0
+_forgotten: list[object] = []
+_sessions: "weakref.WeakSet[SqliteSession]" = weakref.WeakSet()
+
+
+class Ground(Protocol):
+    """What a session needs of its store."""
+
+    location: str
+    timeout: float
+
+    def open(self, durability: Durability) -> Link:
+        """Open one more connection, with the schema up to date."""
+        ...
+
+    def shut(self, link: Link) -> None:
+        """Close a connection that `open` gave."""
+        ...
+
+    def gate(self) -> Gate:
+        """A gate for one session."""
+        ...
+
+    def ring(self, wakes: list[Wake]) -> None:
+        """Deliver wakes after a commit."""
+        ...
+
+
+def sender(link: Link, wakes: list[Wake]) -> Callable[[Any], Any]:
+    """What carries a plan's steps to a connection; wakes are kept for later."""
+    ask, do = link.ask, link.do
+
+    def send(step: Any) -> Any:
+        kind = type(step)
+        if kind is Ask:
+            return ask(step[0], step[1])
+        if kind is Do:
+            return do(step[0], step[1])
+        if kind is Clock:
+            return read_clock(step[0])
+        if isinstance(step, Wake):
+            wakes.append(step)
+            return None
+        raise TypeError(f"{step!r} is not a step of the SQLite engine")
+
+    return send
+
+
+class SqliteSession:
+    """Plans on a connection of our own, one at a time. Opens at the first run, and anew after `close` or a fork."""
+
+    def __init__(self, store: Ground) -> None:
+        self._store = store
+        self._begin_anew()
+        _sessions.add(self)
+
+    def _begin_anew(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._links: dict[Durability, Link] = {}
+        self._gate: Gate | None = None
+        self._mail: SimpleQueue[Callable[[], None] | None] | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
+        """Run a plan to its answer in the calling thread."""
+        if self._pid != os.getpid():
+            self.forget()
+        wakes: list[Wake] = []
+        deadline = time.monotonic() + self._store.timeout
+        if not self._lock.acquire(timeout=self._store.timeout):
+            raise self._busy("another thread kept this session")
+        try:
+            answer = self._carry(plan, durability, wakes, deadline)
+        except Errors as error:
+            told = translated(error, self._store.location, self._store.timeout)
+            if told is None:
+                raise
+            raise told from error
+        finally:
+            self._lock.release()
+        if wakes:
+            self._store.ring(wakes)
+        return answer
+
+    async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
+        """Run a plan without blocking the event loop: one hop to the session's own thread and back."""
+        if self._pid != os.getpid():
+            self.forget()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+
+        def finish(settle: Callable[[Any], None], value: Any) -> None:
+            if not future.done():
+                settle(value)
+
+        def work() -> None:
+            settle: Callable[[Any], None] = future.set_result
+            try:
+                value: Any = self.run(plan, durability)
+            except BaseException as error:  # noqa: BLE001 - whatever happened belongs to the caller
+                settle, value = future.set_exception, error
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(finish, settle, value)
+
+        self._post(work)
+        return await future
+
+    def close(self) -> None:
+        """Give the connections back. The session may be used again, and opens anew."""
+        if self._pid != os.getpid():
+            self.forget()
+            return
+        if self._mail is not None and self._thread is not None:
+            self._mail.put(None)
+            if self._thread is not threading.current_thread():
+                self._thread.join()
+            self._mail = self._thread = None
+        with self._lock:
+            self.shut()
+
+    def forget(self) -> None:
+        """In a forked child: drop what belongs to the parent without touching it."""
+        _forgotten.append((self._links, self._gate, self._mail))
+        self._begin_anew()
+
+    def shut(self) -> None:
+        """Close every connection; the lock must be held."""
+        links, self._links = self._links, {}
+        for link in links.values():
+            self._store.shut(link)
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
+
+    def hold(self, patience: float) -> bool:
+        """Stop using the connections for a moment and close them; `release` ends it."""
+        if not self._lock.acquire(timeout=patience):
+            return False
+        self.shut()
+        return True
+
+    def release(self) -> None:
+        """End what `hold` began."""
+        self._lock.release()
+
+    def _post(self, work: Callable[[], None]) -> None:
+        if self._mail is None:
+            mail: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+            self._thread = threading.Thread(target=_serve, args=(mail,), name="treadle-sqlite", daemon=True)
+            self._thread.start()
+            self._mail = mail
+        self._mail.put(work)
+
+    def _carry(self, plan: Plan[R], durability: Durability, wakes: list[Wake], deadline: float) -> R:
+        link = self._links.get(durability)
+        if link is None:
+            link = self._links[durability] = self._store.open(durability)
+        if _READS.issuperset(plan.name.split("+")):
+            return self._transact(link, "BEGIN", plan, wakes)
+        if self._gate is None:
+            self._gate = self._store.gate()
+        if not self._gate.enter(deadline):
+            raise self._busy("other writers kept the database")
+        try:
+            return self._transact(link, "BEGIN IMMEDIATE", plan, wakes)
+        finally:
+            self._gate.leave()
+
+    def _transact(self, link: Link, begin: str, plan: Plan[R], wakes: list[Wake]) -> R:
+        link.do(begin)
+        try:
+            answer = drive(plan, sender(link, wakes))
+            link.do("COMMIT")
+        except BaseException:
+            wakes.clear()
+            if link.in_transaction():
+                link.do("ROLLBACK")
+            raise
+        return answer
+
+    def _busy(self, what: str) -> StoreBusy:
+        return StoreBusy(
+            f"{self._store.location}: {what} for {self._store.timeout:g} s. Nothing was changed; call again, or raise "
+            "?timeout= in the URL."
+        )
+
+
+class BorrowedSession:
+    """Plans inside the user's open transaction: begin, commit and wake-ups stay the user's; polling finds the work."""
+
+    def __init__(self, link: Link, location: str, timeout: float) -> None:
+        self._link = link
+        self._location = location
+        self._timeout = timeout
+
+    def run(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:  # noqa: ARG002 - the user's setting rules
+        """Run a plan as part of the user's transaction, in the calling thread."""
+        try:
+            return drive(plan, sender(self._link, []))
+        except Errors as error:
+            told = translated(error, self._location, self._timeout)
+            if told is None:
+                raise
+            raise told from error
+
+    async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
+        """As `run`: a SQLite connection belongs to the caller's thread, so the plan runs here and now."""
+        return self.run(plan, durability)
+
+    def close(self) -> None:
+        """Nothing to give back: the connection is the user's."""
+
+
+def _serve(mail: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while (work := mail.get()) is not None:
+        work()
+        del work
+
+
+_held: list[SqliteSession] = []
+
+
+def _before_fork() -> None:
+    """Close every idle connection: SQLite's locks are per process, and a child that inherits an open file breaks them."""
+    _held[:] = [session for session in list(_sessions) if session.hold(_FORK_PATIENCE)]
+
+
+def _after_fork_in_parent() -> None:
+    for session in _held:
+        session.release()
+    _held.clear()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for session in list(_sessions):
+        session.forget()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

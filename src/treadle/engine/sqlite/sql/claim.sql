@@ -1,0 +1,49 @@
+-- Move queued jobs to running under a lease.
+
+-- part: plain
+-- The next :take jobs of :queue that no crash has marked, as one JSON text of `Claimed` rows: with a busy event loop in the
+-- process, each row fetched is a chance to lose the interpreter for a while. Relies on live_ready.
+SELECT json_group_array(json_array(
+    n, id, task, version, codec, queue, priority, attempt, failures, crashes, snoozes, enqueued_at, :now, first_failed_at,
+    start_by, json('false'), args, options, headers))
+FROM (
+    SELECT l.n, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt + 1 AS attempt, l.failures, l.crashes,
+        l.snoozes, j.enqueued_at, l.first_failed_at, l.start_by, j.args, j.options, j.headers
+    FROM {ns}_live AS l CROSS JOIN {ns}_jobs AS j ON j.n = l.n
+    WHERE l.state = 'queued' AND l.suspect = 0 AND l.queue = :queue
+        AND +l.task IN (SELECT value FROM json_each(:tasks)) AND (l.start_by IS NULL OR +l.start_by >= :now)
+        AND NOT EXISTS (SELECT 1 FROM {ns}_records WHERE space = 'paused' AND key = :queue)
+    ORDER BY l.priority DESC, l.seq LIMIT :take)
+
+-- part: any-suspect
+-- Does any suspect wait at all? Relies on live_suspects.
+SELECT EXISTS (SELECT 1 FROM {ns}_live WHERE state = 'queued' AND suspect = 1)
+
+-- part: mixed
+-- As `plain`, with at most :suspects suspects among them. Relies on live_ready and live_suspects.
+SELECT json_group_array(json_array(
+    n, id, task, version, codec, queue, priority, attempt, failures, crashes, snoozes, enqueued_at, :now, first_failed_at,
+    start_by, json(iif(suspect, 'true', 'false')), args, options, headers))
+FROM (
+    SELECT l.n, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt + 1 AS attempt, l.failures, l.crashes,
+        l.snoozes, j.enqueued_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers
+    FROM (
+        SELECT n FROM (
+            SELECT n FROM {ns}_live
+            WHERE state = 'queued' AND suspect = 0 AND queue = :queue
+                AND +task IN (SELECT value FROM json_each(:tasks)) AND (start_by IS NULL OR +start_by >= :now)
+            ORDER BY priority DESC, seq LIMIT :take)
+        UNION ALL
+        SELECT n FROM (
+            SELECT n FROM {ns}_live
+            WHERE state = 'queued' AND suspect = 1 AND queue = :queue
+                AND +task IN (SELECT value FROM json_each(:tasks)) AND (start_by IS NULL OR +start_by >= :now)
+            ORDER BY priority DESC, seq LIMIT :suspects)
+    ) AS c CROSS JOIN {ns}_live AS l ON l.n = c.n CROSS JOIN {ns}_jobs AS j ON j.n = l.n
+    WHERE NOT EXISTS (SELECT 1 FROM {ns}_records WHERE space = 'paused' AND key = :queue)
+    ORDER BY l.priority DESC, l.seq LIMIT :take)
+
+-- part: take
+-- Put the chosen under the lease :k. :ns holds their numbers. Relies on the primary key of live.
+UPDATE {ns}_live SET state = 'running', attempt = attempt + 1, lease = :k, claimed_at = :now
+WHERE n IN (SELECT value FROM json_each(:ns))

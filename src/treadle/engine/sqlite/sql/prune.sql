@@ -1,0 +1,19 @@
+-- Delete finished jobs that are older or more than wanted; never one that a live job names as a parent.
+
+-- part: old
+-- The :take jobs of :state that ended before :before, longest finished first. Result: n. Relies on finished_age.
+SELECT f.n FROM {ns}_finished AS f CROSS JOIN {ns}_jobs AS j ON j.n = f.n
+WHERE f.state = :state AND f.finished_at < :before
+    AND NOT EXISTS (SELECT 1 FROM {ns}_edges AS x JOIN {ns}_live AS c ON c.n = x.child WHERE x.parent = f.n)
+ORDER BY f.finished_at, j.enqueued_at, j.id LIMIT :take
+
+-- part: dead
+-- The :take dead letters that were closed before :before, longest finished first. Result: n. Relies on dead_status.
+SELECT f.n FROM {ns}_dead AS d CROSS JOIN {ns}_finished AS f ON f.n = d.n CROSS JOIN {ns}_jobs AS j ON j.n = f.n
+WHERE d.status = 'resolved' AND d.changed_at < :before AND f.state = 'dead'
+    AND NOT EXISTS (SELECT 1 FROM {ns}_edges AS x JOIN {ns}_live AS c ON c.n = x.child WHERE x.parent = f.n)
+ORDER BY f.finished_at, j.enqueued_at, j.id LIMIT :take
+
+-- part: many
+-- How many completed jobs there are. Relies on finished_age.
+SELECT count(*) FROM {ns}_finished WHERE state = 'completed'

@@ -1,0 +1,250 @@
+"""One SQLite file as a store: opening it, its schema, its wake port, and what an operator may ask about it."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from treadle.engine.migrate import Migration, migrations, pending
+from treadle.engine.session import Check, Durability, Session, Wake
+from treadle.engine.sqlite.doctor import examine, is_vulnerable
+from treadle.engine.sqlite.driver import ApswLink, Errors, Link, Sqlite3Link, library_version, open_link, translated
+from treadle.engine.sqlite.engine import SqliteEngine
+from treadle.engine.sqlite.gate import Gate
+from treadle.engine.sqlite.place import check_place, enter_library, leave_library, runtime_directory
+from treadle.engine.sqlite.session import BorrowedSession, SqliteSession
+from treadle.engine.sqlite.wake import Bell, SqliteWaiter
+from treadle.model.errors import NotTransactional, VulnerableSQLite
+
+_PACKAGE = "treadle.engine.sqlite"
+_CLASSES = {
+    "FULL": "D2: survives a power loss",
+    "NORMAL": "D1: survives the crash of a process, not a power loss",
+    "OFF": "D1: survives the crash of a process; a power loss may damage the file",
+}
+_PRAGMAS = ("cache_size = -65536", "mmap_size = 0", "temp_store = MEMORY", "wal_autocheckpoint = 4000")
+"""Of our own connections only; what a user's connection has set stays as it is."""
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Settings:
+    """What a URL may say about a SQLite store."""
+
+    driver: str = "apsw"
+    synchronous: str = "FULL"
+    timeout: float = 5.0
+
+
+class SqliteStore:
+    """A file, by its absolute path. Nothing is opened or created before the first use."""
+
+    def __init__(self, path: Path, *, namespace: str = "treadle", settings: Settings | None = None) -> None:
+        self.path = path
+        self.settings = settings or Settings()
+        self.timeout = self.settings.timeout
+        self.engine = SqliteEngine(namespace)
+        self._namespace = namespace
+        self._bell = Bell(self._runtime)
+        self._ready: int | None = None
+        self._opening = threading.Lock()
+        self._lent: SqliteSession | None = None
+
+    @property
+    def location(self) -> str:
+        """The absolute path of the file."""
+        return str(self.path)
+
+    @property
+    def durability(self) -> str:
+        """The durability class and what it survives."""
+        return _CLASSES[self.settings.synchronous]
+
+    def session(self) -> Session:
+        """A session on a connection of its own."""
+        return SqliteSession(self)
+
+    def borrow(self, connection: Any) -> Session:
+        """A session inside the user's open transaction: begin and commit stay the user's.
+
+        Takes a `sqlite3.Connection` or an `apsw.Connection` to this same file. Raises `NotTransactional` and `MixedSQLite`.
+        """
+        link: Link
+        if isinstance(connection, sqlite3.Connection):
+            link, library = Sqlite3Link(connection), "sqlite3"
+        elif isinstance(connection, apsw.Connection):
+            link, library = ApswLink(connection), "apsw"
+        else:
+            raise NotTransactional(
+                f"{type(connection).__qualname__}: a SQLite store takes part in the transaction of a sqlite3.Connection or an "
+                "apsw.Connection. Hand in the connection itself, not a cursor or a wrapper."
+            )
+        self._check_lent(link)
+        enter_library(self.path, library)
+        leave_library(self.path)
+        if not self._is_current(link):
+            if library != self.settings.driver:
+                raise NotTransactional(
+                    f"{self.path}: it has no treadle tables yet. Run `treadle migrate`, or enqueue once outside, first."
+                )
+            self.migrate()
+        return BorrowedSession(link, self.location, self.timeout)
+
+    def waiter(self, topics: Sequence[str]) -> SqliteWaiter:
+        """Somebody waiting for topics."""
+        return SqliteWaiter(self._runtime(), topics)
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; returns the names of the migrations applied."""
+        with self._opening:
+            link = self._connect()
+            try:
+                return self._migrate(link)
+            finally:
+                self.shut(link)
+
+    def pending_migrations(self) -> list[tuple[str, str]]:
+        """The migrations not applied yet, as (name, SQL)."""
+        missing: Sequence[Migration] = migrations(_PACKAGE)
+        if self.path.exists():
+            link = self._connect()
+            try:
+                missing = pending(migrations(_PACKAGE), self._version(link), self.location)
+            finally:
+                self.shut(link)
+        return [(each.name, ";\n".join(each.statements(self._namespace)) + ";") for each in missing]
+
+    def doctor(self) -> list[Check]:
+        """Examine the store. Reads only."""
+        return examine(self)
+
+    def guard_processes(self, count: int) -> None:
+        """Raise `VulnerableSQLite` when `count` processes would share the file through a library with the WAL-reset bug."""
+        version = library_version(self.settings.driver)
+        if count > 1 and is_vulnerable(version):
+            raise VulnerableSQLite(
+                f"{self.path}: SQLite {'.'.join(map(str, version))} (driver {self.settings.driver}) can damage a database that "
+                f"several processes write, and {count} were asked for. Use ?driver=apsw, which brings a fixed SQLite, or one "
+                "process."
+            )
+
+    def close(self) -> None:
+        """Close what the store itself has open; its sessions are closed by their owners."""
+        self._bell.close()
+
+    def checkpoint(self) -> tuple[int, int]:
+        """Move the write-ahead log into the database and cut it; returns (pages in the log, pages moved)."""
+        link = self._connect()
+        try:
+            _, pages, moved = link.ask("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+        finally:
+            self.shut(link)
+        return pages, moved
+
+    def open(self, durability: Durability) -> Link:
+        """Open one more connection, with the schema up to date."""
+        with self._opening:
+            link = self._connect()
+            try:
+                if self._ready != os.getpid():
+                    self._migrate(link)
+                    self._ready = os.getpid()
+                relaxed = durability is Durability.RELAXED and self.settings.synchronous == "FULL"
+                link.ask(f"PRAGMA synchronous = {'NORMAL' if relaxed else self.settings.synchronous}")
+            except BaseException:
+                self.shut(link)
+                raise
+        return link
+
+    def shut(self, link: Link) -> None:
+        """Close a connection of ours."""
+        link.close()
+        leave_library(self.path)
+
+    def gate(self) -> Gate:
+        """A gate for one session."""
+        return Gate(self._runtime())
+
+    def ring(self, wakes: list[Wake]) -> None:
+        """Deliver wakes after a commit."""
+        self._bell.ring(wakes)
+
+    def version(self, link: Link) -> int:
+        """The schema version that a connection sees; 0 where there are no tables of ours."""
+        return self._version(link)
+
+    def connect(self) -> Link:
+        """A bare connection, for examination: the schema is left as it is."""
+        return self._connect()
+
+    def _runtime(self) -> Path:
+        return runtime_directory(self.path)
+
+    def _connect(self) -> Link:
+        check_place(self.path)
+        try:
+            if not self.path.exists():
+                self.path.touch()
+            enter_library(self.path, self.settings.driver)
+            try:
+                link = open_link(self.settings.driver, self.path, self.timeout)
+                for each in _PRAGMAS:
+                    link.ask(f"PRAGMA {each}")
+                link.ask("SELECT count(*) FROM sqlite_master")
+            except BaseException:
+                leave_library(self.path)
+                raise
+        except Errors as error:
+            told = translated(error, self.location, self.timeout)
+            if told is None:
+                raise
+            raise told from error
+        return link
+
+    def _version(self, link: Link) -> int:
+        name = f"{self._namespace}_meta"
+        if not link.ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)):
+            return 0
+        rows = link.ask(f"SELECT value FROM {name} WHERE name = 'version'")
+        return int(rows[0][0]) if rows else 0
+
+    def _migrate(self, link: Link) -> list[str]:
+        known = migrations(_PACKAGE)
+        if not pending(known, self._version(link), self.location):
+            return []
+        if not link.ask("SELECT 1 FROM sqlite_master LIMIT 1"):
+            link.ask("PRAGMA journal_mode = WAL")  # a new file is ours; in a user's file the mode stays theirs
+        link.do("BEGIN IMMEDIATE")
+        try:
+            missing = pending(known, self._version(link), self.location)
+            for each in missing:
+                for statement in each.statements(self._namespace):
+                    link.do(statement)
+                values = {"version": each.number}
+                link.do(f"INSERT OR REPLACE INTO {self._namespace}_meta VALUES ('version', :version)", values)
+            link.do("COMMIT")
+        except BaseException:
+            if link.in_transaction():
+                link.do("ROLLBACK")
+            raise
+        return [each.name for each in missing]
+
+    def _is_current(self, link: Link) -> bool:
+        return not pending(migrations(_PACKAGE), self._version(link), self.location)
+
+    def _check_lent(self, link: Link) -> None:
+        files = [row[2] for row in link.ask("PRAGMA database_list") if row[1] == "main"]
+        if not files or not files[0] or not self.path.exists() or not os.path.samefile(files[0], self.path):  # noqa: PTH121
+            raise NotTransactional(
+                f"{files[0] if files and files[0] else 'a database in memory'}: the connection is not to this store's file, "
+                f"{self.path}. Open the store on the file that your transaction writes."
+            )
+        if not link.in_transaction():
+            raise NotTransactional(
+                f"{self.path}: the connection is not in a transaction. Begin one (BEGIN IMMEDIATE, or a first write) before "
+                "handing it in, so that your rows and the job are committed together."
+            )

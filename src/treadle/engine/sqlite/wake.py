@@ -1,0 +1,185 @@
+"""The wake port: Unix datagrams between the processes that share a database file.
+
+A waiter's socket lies in the database's runtime directory. While the waiter is idle its file stands in `idle/`, under a
+name that says what kinds of topic it waits for (`q`, `j`, `l`); while it is busy it stands in `busy/`, and costs producers
+nothing. A producer looks, after its commit, at the age of `idle/` and sends its topics to those who wait for such.
+A wake is a hint: polling is the truth, so nothing here ever raises into a caller.
+"""
+
+import asyncio
+import os
+import secrets
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from treadle.engine.session import Wake
+from treadle.engine.sqlite.steps import LateWake
+
+_ANY = b"*"
+_MOST = 32_768
+_RACY_NS = 50_000_000
+"""A directory changed so recently may change again without its time showing it."""
+
+
+class Bell:
+    """The producers' side: knows who is idle, as cheaply as one `stat` per commit."""
+
+    def __init__(self, directory: Callable[[], Path]) -> None:
+        self._find = directory
+        self._idle: str | None = None
+        self._seen = -1
+        self._names: tuple[str, ...] = ()
+        self._socket: socket.socket | None = None
+        self._pid = -1
+
+    def ring(self, wakes: Sequence[Wake]) -> None:
+        """Wake whoever is idle and waits for one of the topics."""
+        with suppress(OSError):
+            names = self._listeners()
+            if not names:
+                return
+            topics: set[str] = set()
+            for wake in wakes:
+                if not isinstance(wake, LateWake) or any(wake.kind[0] in name for name in names):
+                    topics |= wake.topics
+            kinds = {topic[0] for topic in topics}
+            if not kinds:
+                return
+            text = "\n".join(topics).encode()
+            if len(text) > _MOST:
+                text = _ANY
+            for name in names:
+                if not kinds.isdisjoint(name.partition(".")[2]):
+                    self._send(name, text)
+
+    def _listeners(self) -> tuple[str, ...]:
+        if self._idle is None:
+            self._idle = str(self._find() / "idle")
+        try:
+            changed = os.stat(self._idle).st_mtime_ns  # noqa: PTH116 - a third of the price of Path.stat
+        except FileNotFoundError:
+            return ()
+        if changed == self._seen:
+            return self._names
+        self._names = tuple(os.listdir(self._idle))
+        self._seen = changed if time.time_ns() - changed > _RACY_NS else -1
+        return self._names
+
+    def _send(self, name: str, text: bytes) -> None:
+        if self._socket is None or self._pid != os.getpid():
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+            self._pid = os.getpid()
+        path = f"{self._idle}/{name}"
+        try:
+            self._socket.sendto(text, path)
+        except ConnectionRefusedError:
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108 - its owner has died
+        except OSError:
+            return  # gone since, or its mailbox is full: it has been woken already
+
+    def close(self) -> None:
+        """Close the sending socket; ringing opens it anew."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class SqliteWaiter:
+    """The waiters' side: a datagram socket that is visible only while its owner is idle."""
+
+    def __init__(self, directory: Path, topics: Sequence[str]) -> None:
+        self._topics = frozenset(topics)
+        kinds = "".join(sorted({topic[0] for topic in topics}))
+        name = f"{secrets.token_hex(6)}.{kinds}"
+        for each in ("idle", "busy"):
+            (directory / each).mkdir(mode=0o700, exist_ok=True)
+            _sweep(directory / each)
+        self._shown = directory / "idle" / name
+        self._hidden = directory / "busy" / name
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(str(self._hidden))
+        self._idle = False
+
+    def idle(self, waiting: bool) -> None:
+        """Declare whether a wake is wanted now: a busy waiter costs producers nothing."""
+        if waiting == self._idle:
+            return
+        source, target = (self._hidden, self._shown) if waiting else (self._shown, self._hidden)
+        with suppress(FileNotFoundError):  # swept away by a cleaner of temporary files: polling goes on
+            source.rename(target)
+        self._idle = waiting
+
+    def wait(self, timeout: float) -> bool:
+        """Block until one of the topics is woken (True) or `timeout` seconds are over (False)."""
+        deadline = time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while True:
+            if self._woken():
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            poll.poll(left * 1000)
+
+    async def await_(self, timeout: float) -> bool:
+        """The awaitable twin of `wait`."""
+        if self._woken():
+            return True
+        if timeout <= 0:
+            return False
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+
+        def look() -> None:
+            if not future.done() and self._woken():
+                future.set_result(True)
+
+        def give_up() -> None:
+            if not future.done():
+                future.set_result(False)
+
+        loop.add_reader(self._socket, look)
+        timer = loop.call_later(timeout, give_up)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            loop.remove_reader(self._socket)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for path in (self._shown, self._hidden):
+            with suppress(FileNotFoundError):
+                path.unlink()
+        self._socket.close()
+
+    def _woken(self) -> bool:
+        """Take every message that lies there; true if one of them speaks of our topics."""
+        woken = False
+        while True:
+            try:
+                text = self._socket.recv(_MOST + 1)
+            except (BlockingIOError, InterruptedError):
+                return woken
+            if not woken:
+                woken = text == _ANY or not self._topics.isdisjoint(text.decode().split("\n"))
+
+
+def _sweep(directory: Path) -> None:
+    """Remove the sockets of processes that have died."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        for path in directory.iterdir():
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue  # moved or removed since

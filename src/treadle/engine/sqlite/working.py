@@ -1,0 +1,196 @@
+"""The working verbs: claim, settle, renew, note."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from treadle.engine.contract import Now
+from treadle.engine.plan import Steps, plan
+from treadle.engine.rows import to_claimed, to_text
+from treadle.engine.source import Source
+from treadle.engine.sqlite.edges import Ended, any_open, count_down, topics
+from treadle.engine.sqlite.moves import Moves
+from treadle.engine.sqlite.steps import Ask, Clock, Do, Instant, LateWake
+from treadle.engine.session import Wake
+from treadle.model.job import Claimed, Claims, LeaseId, Renewal, Want, WorkerInfo
+from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
+from treadle.model.state import State
+
+
+def held(sql: Source, lease: LeaseId, clock: Instant) -> Steps[tuple[int, str] | None]:
+    """The lease's number and its worker's name while it holds, else None."""
+    rows = yield Ask(
+        sql("shared", "held"),
+        {"lease": lease, "given": clock.given, "wall": clock.wall, "boot": clock.boot, "up": clock.up},
+    )
+    return rows[0] if rows else None
+
+
+class Working:
+    """What a worker says to the store. The plain paths touch each job as often as they must and no more."""
+
+    sql: Source
+
+    @plan
+    def claim(
+        self, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], *, suspects: int = 0, now: Now = None
+    ) -> Steps[Claims]:
+        """Move queued jobs to `running` under `lease`, by priority (larger first), then `seq`, per queue."""
+        clock = yield Clock(now)
+        holder = yield from held(self.sql, lease, clock)
+        if holder is None:
+            return Claims([], lost=True)
+        values: dict[str, Any] = {"now": clock.wall, "tasks": to_text(list(tasks)), "k": holder[0]}
+        if suspects > 0:
+            rows = yield Ask(self.sql("claim", "any-suspect"))
+            suspects = suspects if rows[0][0] else 0
+        left = sum(want.take for want in wants)
+        taken: list[list[Claimed]] = []
+        for want in wants:
+            jobs = yield from self._take(values, want.queue, want.take, suspects)
+            suspects -= sum(job.suspect for job in jobs) if suspects else 0
+            left -= len(jobs)
+            taken.append(jobs)
+        for want, jobs in zip(wants, taken, strict=True):
+            more = min(left, want.up_to - want.take)
+            if more > 0 and len(jobs) == want.take:
+                extra = yield from self._take(values, want.queue, more, suspects)
+                suspects -= sum(job.suspect for job in extra) if suspects else 0
+                left -= len(extra)
+                jobs += extra
+        return Claims(taken[0] if len(taken) == 1 else [job for jobs in taken for job in jobs], lost=False)
+
+    def _take(self, values: dict[str, Any], queue: str, take: int, suspects: int) -> Steps[list[Claimed]]:
+        if take <= 0:
+            return []
+        values["queue"] = queue
+        values["take"] = take
+        values["suspects"] = suspects
+        rows = yield Ask(self.sql("claim", "mixed" if suspects else "plain"), values)
+        jobs = to_claimed(rows[0][0])
+        if jobs:
+            values["ns"] = to_text([job.ref for job in jobs])
+            yield Do(self.sql("claim", "take"), values)
+        return jobs
+
+    @plan
+    def settle(self, lease: LeaseId, settlements: Sequence[Settlement], *, now: Now = None) -> Steps[list[Verdict]]:
+        """End attempts: store each outcome, count edges down once for the whole batch, free or cancel the children."""
+        if not settlements:
+            return []
+        clock = yield Clock(now)
+        holder = yield from held(self.sql, lease, clock)
+        done: list[tuple[Any, ...]] = []
+        places: list[int] = []
+        for i, (ref, _, attempt, outcome, took) in enumerate(settlements):
+            if type(outcome) is Completed:
+                done.append((ref, attempt, outcome.result, took))
+            else:
+                places.append(i)
+        verdicts = [Verdict.DONE] * len(settlements)
+        ended: list[Ended] = []
+        waits = yield from any_open(self.sql)
+        if done:
+            lost = yield from self._complete(holder, done, clock)
+            if lost or waits or places:
+                ended += _completions(settlements, verdicts, lost)
+        if places:
+            others = [(i, settlements[i]) for i in places]
+            if holder is None:
+                for i in places:
+                    verdicts[i] = Verdict.LOST
+            else:
+                moves = Moves(clock.wall, holder[1])
+                for i in (yield from moves.read(self.sql, holder[0], others)):
+                    verdicts[i] = Verdict.LOST
+                yield from moves.write(self.sql)
+                ended += moves.ended
+                if moves.queues:
+                    yield Wake(topics(moves.queues))
+        if waits and ended:
+            freed = yield from count_down(self.sql, ended, clock.wall)
+            if freed.queues or freed.cancelled:
+                yield Wake(topics(freed.queues, freed.cancelled))
+        yield LateWake("job", lambda: topics(jobs=_final(settlements, verdicts)))
+        return verdicts
+
+    def _complete(
+        self, holder: tuple[int, str] | None, rows: list[tuple[Any, ...]], clock: Instant
+    ) -> Steps[dict[tuple[int, int], Verdict]]:
+        """End completed jobs; returns what to say of those that this did not end, by (n, attempt)."""
+        text = to_text(rows)
+        before: set[tuple[int, int]] = set()
+        if holder is not None:
+            count = yield Do(self.sql("settle", "complete"), {"rows": text, "now": clock.wall, "k": holder[0]})
+            ns = to_text([row[0] for row in rows])
+            if count == len(rows):
+                yield Do(self.sql("shared", "unlive"), {"ns": ns})
+                return {}
+            before = {n for (n,) in (yield Ask(self.sql("settle", "unlive-some"), {"ns": ns}))}
+        found = yield Ask(self.sql("settle", "already"), {"rows": text})
+        already = {(n, attempt) for n, attempt in found if n not in before}
+        return {
+            (row[0], row[1]): Verdict.ALREADY if (row[0], row[1]) in already else Verdict.LOST
+            for row in rows
+            if row[0] not in before
+        }
+
+    @plan
+    def renew(
+        self, lease: LeaseId, beat: int, length: float, *, worker: WorkerInfo | None = None, now: Now = None
+    ) -> Steps[Renewal]:
+        """Open (`beat` 0, with `worker`) or extend a lease, and collect cancel requests."""
+        clock = yield Clock(now)
+        values: dict[str, Any] = {
+            "lease": lease, "beat": beat, "length": round(length * 1e6),
+            "given": clock.given, "wall": clock.wall, "boot": clock.boot, "up": clock.up,
+        }  # fmt: skip
+        if beat == 0 and worker is not None:
+            values |= {
+                "name": worker.name, "host": worker.host, "pid": worker.pid, "slots": worker.slots,
+                "queues": to_text(worker.queues), "tasks": to_text(worker.tasks),
+            }  # fmt: skip
+            if (yield Do(self.sql("renew", "open"), values)):
+                return Renewal(lost=False, cancels=[])
+        if not (yield Do(self.sql("renew", "extend"), values)):
+            return Renewal(lost=True, cancels=[])
+        rows = yield Ask(self.sql("renew", "cancels"), {"lease": lease})
+        return Renewal(lost=False, cancels=[job for (job,) in rows])
+
+    @plan
+    def note(self, lease: LeaseId, notes: Sequence[Note], *, now: Now = None) -> Steps[list[Verdict]]:
+        """Write down what running jobs say in mid-run: progress, the stuck flag. Fenced like `settle`."""
+        clock = yield Clock(now)
+        holder = yield from held(self.sql, lease, clock)
+        if holder is None or not notes:
+            return [Verdict.LOST] * len(notes)
+        rows = [(note.ref, note.attempt, note.kind, note.name, note.value) for note in notes]
+        held_rows = yield Ask(self.sql("note", "held"), {"rows": to_text(rows), "k": holder[0]})
+        fenced = {key for (key,) in held_rows}
+        if fenced:
+            yield Do(self.sql("note", "write"), {"rows": to_text([row for i, row in enumerate(rows) if i in fenced])})
+        stuck = [
+            (note.ref, note.value != "false") for i, note in enumerate(notes) if i in fenced and note.kind is NoteKind.STUCK
+        ]
+        if stuck:
+            yield Do(self.sql("note", "stuck"), {"rows": to_text(stuck)})
+        return [Verdict.DONE if i in fenced else Verdict.LOST for i in range(len(notes))]
+
+
+def _completions(
+    settlements: Sequence[Settlement], verdicts: list[Verdict], lost: dict[tuple[int, int], Verdict]
+) -> list[Ended]:
+    """Write the verdicts of completed jobs, and return those that ended just now. A job told twice ends once."""
+    ended: dict[int, Ended] = {}
+    for i, (ref, job, attempt, outcome, _) in enumerate(settlements):
+        if type(outcome) is not Completed:
+            continue
+        verdict = lost.get((ref, attempt))
+        if verdict is None:
+            ended.setdefault(ref, Ended(ref, job, State.COMPLETED))
+        else:
+            verdicts[i] = verdict
+    return list(ended.values())
+
+
+def _final(settlements: Sequence[Settlement], verdicts: Sequence[Verdict]) -> list[str]:
+    return [each.id for each, verdict in zip(settlements, verdicts, strict=True) if verdict is Verdict.DONE]
