@@ -4,7 +4,7 @@ from enum import IntEnum
 
 import click
 
-from treadle.model.errors import BadInput, NoResult, ResultTimeout, StoreError, TreadleError, UnknownJob
+from treadle.model.errors import BadInput, DefinitionError, NoResult, ResultTimeout, StoreError, TreadleError, UnknownJob
 
 
 class Exit(IntEnum):
@@ -40,7 +40,7 @@ def code_for(error: TreadleError) -> Exit:
         return Exit.FAILED
     if isinstance(error, StoreError):
         return Exit.STORE
-    if isinstance(error, BadInput):
+    if isinstance(error, (BadInput, DefinitionError)):
         return Exit.USAGE
     return Exit.FAILED
 

@@ -1,0 +1,80 @@
+"""`treadle jobs`: look at jobs, cancel them, run them again."""
+
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from treadle.cli.output import show_json
+from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where
+from treadle.cli.store import json_option, opened, url_option
+from treadle.cli.views import job_json, show_job, show_jobs
+from treadle.cli.words import DURATION
+from treadle.model.filter import Filter, Order, Page
+from treadle.model.state import LIVE, State
+
+_RETRIABLE = (State.SCHEDULED, State.RETRYING, State.DEAD, State.CANCELLED, State.EXPIRED)
+
+
+@click.group("jobs")
+def command() -> None:
+    """List, show, cancel and retry jobs."""
+
+
+@command.command("list")
+@click.option("--state", "states", multiple=True, type=click.Choice(list(State)), help="May be repeated.")
+@narrow_options
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
+@click.option("--after", metavar="ID", help="Go on after this job, the last of the page before.")
+@click.option("--oldest", is_flag=True, help="Oldest first instead of newest first.")
+@url_option
+@json_option
+def list_jobs(
+    states: tuple[str, ...], limit: int, after: str | None, oldest: bool, url: str | None, as_json: bool, **narrow: Any
+) -> None:
+    """List jobs, newest first."""
+    where = read_filter(states=[State(each) for each in states], **narrow)
+    with opened(url) as app:
+        jobs = app.client.find(where, Page(limit=limit, after=after, order=Order.OLDEST if oldest else Order.NEWEST))
+    if as_json:
+        show_json([job_json(job) for job in jobs])
+    else:
+        show_jobs(jobs, "No such jobs.")
+
+
+@command.command("show")
+@click.argument("id_", metavar="ID")
+@url_option
+@json_option
+def show(id_: str, url: str | None, as_json: bool) -> None:
+    """Show one job in full: its arguments, its attempts, its relatives."""
+    with opened(url) as app:
+        job = app.client.get(id_)
+    if as_json:
+        show_json(job_json(job, details=True))
+    else:
+        show_job(job)
+
+
+@command.command("cancel")
+@choosing
+@click.option("--state", "states", multiple=True, type=click.Choice(sorted(LIVE)), help="May be repeated.")
+@click.option("--reason", default="", help="Kept with the job.")
+def cancel(choice: Choice, states: tuple[str, ...], reason: str) -> int:
+    """Cancel jobs: at once when they wait, through their worker when they run."""
+    where = read_where(choice, states=[State(each) for each in states])
+    with opened(choice.url) as app:
+        return change("cancel", choice, lambda rehearsal: app.client.cancel(where, reason, dry_run=rehearsal))
+
+
+@command.command("retry")
+@choosing
+@click.option("--state", "states", multiple=True, type=click.Choice(_RETRIABLE), help="May be repeated.")
+@click.option("--delay", type=DURATION, default=0.0, help="Not before so long from now.")
+def retry(choice: Choice, states: tuple[str, ...], delay: float) -> int:
+    """Run jobs again, or now instead of later, with fresh budgets."""
+    where = read_where(choice, states=[State(each) for each in states])
+    if isinstance(where, Filter) and not states:
+        where = replace(where, states=_RETRIABLE)
+    with opened(choice.url) as app:
+        return change("retry", choice, lambda rehearsal: app.client.retry(where, delay=delay, dry_run=rehearsal))

@@ -1,0 +1,46 @@
+"""`treadle workers`: who is serving."""
+
+import time
+
+import click
+
+from treadle.cli.output import ago, moment, show_json, show_table
+from treadle.cli.store import json_option, opened, url_option
+
+
+@click.command("workers")
+@url_option
+@json_option
+def command(url: str | None, as_json: bool) -> None:
+    """List the worker processes that hold a lease on the store."""
+    with opened(url) as app:
+        leases = app.client.workers()
+    if as_json:
+        show_json(
+            [
+                {
+                    "lease": each.id,
+                    **each.worker._asdict(),
+                    "started_at": moment(each.started_at),
+                    "expires_in": each.expires_in,
+                    "live": each.expires_in > 0,
+                    "running": each.running,
+                }
+                for each in leases
+            ]
+        )
+        return
+    now = time.time()
+    rows = [
+        (
+            each.worker.name,
+            each.worker.host,
+            each.worker.pid,
+            "live" if each.expires_in > 0 else "lapsed",
+            f"{each.running}/{each.worker.slots}",
+            ago(each.started_at, now),
+            ", ".join(each.worker.queues),
+        )
+        for each in leases
+    ]
+    show_table(("worker", "host", "pid", "lease", "running", "age", "queues"), rows, empty="No worker holds a lease.")

@@ -1,0 +1,157 @@
+"""Which jobs a command means: by id or by filter, counted and confirmed before anything changes."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from treadle.cli.confirm import confirm
+from treadle.cli.exits import Exit
+from treadle.cli.output import clean, say, show_json
+from treadle.cli.store import json_option, url_option
+from treadle.cli.words import DURATION
+from treadle.model.errors import InvalidOption
+from treadle.model.filter import Altered, Filter
+from treadle.model.state import State
+
+if TYPE_CHECKING:
+    from treadle.app.client import Where
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NARROW = [
+    click.option("--queue", "queues", multiple=True, help="Only this queue; may be repeated."),
+    click.option("--task", "tasks", multiple=True, help="Only this task; may be repeated."),
+    click.option("--tag", help="Only jobs with this tag."),
+    click.option("--key", help="Only jobs with this key."),
+    click.option("--older", type=DURATION, help="Only jobs enqueued longer ago than this."),
+    click.option("--newer", type=DURATION, help="Only jobs enqueued since this long ago."),
+]
+
+_CHANGE = [
+    click.option(
+        "--all", "everything", is_flag=True, help="Every job the command can change; else ids or a filter are needed."
+    ),
+    click.option("--dry-run", is_flag=True, help="Say what would be changed, and change nothing."),
+    click.option("--yes", is_flag=True, help="Do not ask."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was said about which jobs to change, and how to go about it."""
+
+    ids: tuple[str, ...]
+    narrow: dict[str, Any]
+    everything: bool
+    dry_run: bool
+    yes: bool
+    url: str | None
+    as_json: bool
+
+
+def narrow_options(command: F) -> F:
+    """Add the options that narrow which jobs are meant."""
+    for option in reversed(_NARROW):
+        command = option(command)
+    return command
+
+
+def choosing(command: Callable[..., int]) -> Callable[..., int]:
+    """Add ids and the options of every command that changes many jobs; the command takes them as one `Choice`."""
+
+    @wraps(command)
+    def chosen(**given: Any) -> int:
+        narrow = {name: given.pop(name) for name in ("queues", "tasks", "tag", "key", "older", "newer")}
+        said = {name: given.pop(name) for name in ("ids", "everything", "dry_run", "yes", "url", "as_json")}
+        return command(Choice(narrow=narrow, **said), **given)
+
+    ids = click.argument("ids", metavar="[ID]...", nargs=-1)
+    for option in (json_option, url_option, *reversed(_CHANGE), narrow_options, ids):
+        chosen = option(chosen)
+    return chosen
+
+
+def read_filter(
+    *,
+    queues: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    tag: str | None = None,
+    key: str | None = None,
+    older: float | None = None,
+    newer: float | None = None,
+    states: Sequence[State] = (),
+    status: str | None = None,
+    fingerprint: str | None = None,
+) -> Filter:
+    """The filter that the options describe; what was not given does not narrow."""
+    now = time.time()
+    return Filter(
+        queues=queues or None,
+        tasks=tasks or None,
+        tag=tag,
+        key=key,
+        states=states or None,
+        status=status,
+        fingerprint=fingerprint,
+        enqueued_before=None if older is None else int((now - older) * 1e6),
+        enqueued_after=None if newer is None else int((now - newer) * 1e6),
+    )
+
+
+def read_where(choice: Choice, **more: Any) -> "Where":
+    """What a changing command means: ids, or a filter, which `more` narrows by the command's own options.
+
+    Raises `InvalidOption` for both, and for nothing at all.
+    """
+    narrowed = read_filter(**choice.narrow, **more)
+    nothing = narrowed == Filter()
+    if choice.ids and (not nothing or choice.everything):
+        raise InvalidOption(", ".join(choice.ids), "ids and a filter cannot be mixed", "Give the ids, or the filter.")
+    if choice.ids:
+        return list(choice.ids)
+    if nothing and not choice.everything:
+        raise InvalidOption("no selection", "nothing says which jobs are meant", "Give ids, a filter, or --all.")
+    return narrowed
+
+
+def change(verb: str, choice: Choice, act: Callable[[bool], list[Altered]], *, noun: str = "job") -> int:
+    """Foresee, confirm with the count, act, and say what became of it. `act` is told whether it is a rehearsal.
+
+    Exits with 1 when a job was left alone because its state does not allow the change.
+    """
+    foreseen = act(True)
+    possible = sum(each.done for each in foreseen)
+    if not choice.dry_run and possible:
+        confirm(f"{verb} {_many(possible, noun)}", yes=choice.yes)
+    altered = foreseen if choice.dry_run or not possible else act(False)
+    if choice.as_json:
+        show_json(
+            {
+                "dry_run": choice.dry_run,
+                "changed": sum(each.done for each in altered),
+                "refused": sum(not each.done for each in altered),
+                "jobs": [each._asdict() for each in altered],
+            }
+        )
+    else:
+        _say_changes(verb, altered, noun, dry_run=choice.dry_run)
+    return Exit.OK if all(each.done for each in altered) else Exit.FAILED
+
+
+def _say_changes(verb: str, altered: Sequence[Altered], noun: str, *, dry_run: bool) -> None:
+    moves = Counter((each.before, each.after) for each in altered if each.done)
+    say(f"{'would ' if dry_run else ''}{verb} {_many(moves.total(), noun)}{':' if moves else '.'}")
+    for (before, after), count in moves.items():
+        say(f"  {count} {before} -> {after or 'erased'}")
+    for each in altered:
+        if not each.done:
+            say(f"left alone: {clean(each.id)} is {each.before}", err=True)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
