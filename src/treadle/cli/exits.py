@@ -2,8 +2,6 @@
 
 from enum import IntEnum
 
-import click
-
 from treadle.model.errors import BadInput, DefinitionError, NoResult, ResultTimeout, StoreError, TreadleError, UnknownJob
 
 
@@ -45,9 +43,10 @@ def code_for(error: TreadleError) -> Exit:
     return Exit.FAILED
 
 
-class Quit(click.ClickException):
-    """Ends the command with a code after its message was printed."""
+class Quit(Exception):
+    """Ends the command with a code once its message is printed."""
 
     def __init__(self, message: str, code: Exit) -> None:
         super().__init__(message)
-        self.exit_code = code
+        self.message = message
+        self.code = code

@@ -67,7 +67,7 @@ def run(args: list[str] | None = None) -> int:
         return answer if isinstance(answer, int) else Exit.OK
     except Quit as quitting:
         _complain(quitting.message)
-        return quitting.exit_code
+        return quitting.code
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except (click.Abort, KeyboardInterrupt):

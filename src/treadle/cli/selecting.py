@@ -13,7 +13,7 @@ from treadle.cli.confirm import confirm
 from treadle.cli.exits import Exit
 from treadle.cli.output import clean, say, show_json
 from treadle.cli.store import json_option, url_option
-from treadle.cli.words import DURATION
+from treadle.cli.words import duration_option
 from treadle.model.errors import InvalidOption
 from treadle.model.filter import Altered, Filter
 from treadle.model.state import State
@@ -28,8 +28,8 @@ _NARROW = [
     click.option("--task", "tasks", multiple=True, help="Only this task; may be repeated."),
     click.option("--tag", help="Only jobs with this tag."),
     click.option("--key", help="Only jobs with this key."),
-    click.option("--older", type=DURATION, help="Only jobs enqueued longer ago than this."),
-    click.option("--newer", type=DURATION, help="Only jobs enqueued since this long ago."),
+    duration_option("--older", help="Only jobs enqueued longer ago than this."),
+    duration_option("--newer", help="Only jobs enqueued since this long ago."),
 ]
 
 _CHANGE = [

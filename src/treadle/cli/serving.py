@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from treadle.cli.words import DURATION, read_queue
+from treadle.cli.words import duration_option, read_queue
 
 if TYPE_CHECKING:
     from treadle.app.app import Treadle
@@ -22,13 +22,12 @@ _OPTIONS = [
     click.option("--async-slots", type=int, help="async def bodies at once, per process. [default: 100]"),
     click.option("--threads", type=int, help="def bodies at once, per process. [default: 4 per core, at most 32]"),
     click.option("--children", type=int, help="Bodies in child processes at once, per process. [default: the cores]"),
-    click.option("--grace", type=DURATION, help="How long running jobs may go on after the first signal. [default: 30s]"),
-    click.option("--lease", type=DURATION, help="How long the store waits for a sign of life. [default: 30s]"),
-    click.option("--poll", type=DURATION, help="How often an idle worker looks for unannounced work. [default: 500ms]"),
+    duration_option("--grace", help="How long running jobs may go on after the first signal. [default: 30s]"),
+    duration_option("--lease", help="How long the store waits for a sign of life. [default: 30s]"),
+    duration_option("--poll", help="How often an idle worker looks for unannounced work. [default: 500ms]"),
     click.option("--log", type=click.Choice(["plain", "json"]), default="plain", help="How log lines are written."),
     click.option("--log-level", metavar="LEVEL", help="The least severe line that is written. [default: INFO]"),
     click.option("--url", metavar="URL", help="The store. [default: the app's own, TREADLE_URL, sqlite:///treadle.db]"),
-    click.option("--namespace", metavar="NAME", help="The namespace in the store. [default: the app's own]"),
 ]
 
 
@@ -53,7 +52,7 @@ def read_options(target: str, given: dict[str, Any]) -> "WorkerOptions":
     return WorkerOptions(target=target, **said)
 
 
-def load_target(target: str, url: str | None = None, namespace: str | None = None) -> "Treadle":
+def load_target(target: str, url: str | None = None) -> "Treadle":
     """The app that `module` or `module:attribute` names, on the store at `url` when one is given.
 
     A module that does not import ends the command with the module's own traceback.
@@ -63,8 +62,6 @@ def load_target(target: str, url: str | None = None, namespace: str | None = Non
     app = load(target)
     if url is not None:
         app.connection.point_at(url)
-    if namespace is not None:
-        app.connection.namespace = namespace
     return app
 
 

@@ -1,6 +1,6 @@
 """Which store a command works on, and how it says so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +27,7 @@ def json_option(command: F) -> F:
 
 
 @contextmanager
-def opened(url: str | None, *, announce: bool = True, target: str | None = None) -> Iterator["Treadle"]:
+def opened(url: str | None, *, announce: bool = True, target: str | None = None) -> Generator["Treadle"]:
     """The app of `target`, else one without tasks, on the store at `url`, which must exist. Says on standard error where it is.
 
     Raises `CannotOpen` for a database that is not there: looking must not make one.

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from treadle.cli.output import ago, clean, moment, say, show_table, tint
 from treadle.model.job import AttemptRecord, DeadLetter, Job
@@ -153,7 +153,7 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
 
 def _error(text: str | None) -> dict[str, Any]:
     found = value(text)
-    return found if isinstance(found, dict) else {}
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 
 
 def _summary(text: str | None) -> str:

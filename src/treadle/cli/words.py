@@ -1,30 +1,29 @@
 """What people write on the command line, read into what the house works with."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import click
 
 from treadle.model.errors import InvalidArguments, InvalidOption
 from treadle.policy.duration import seconds
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-class DurationType(click.ParamType):
-    """A duration such as `90s` or `5m`, or a bare number of seconds."""
 
-    name = "duration"
+def duration_option(*names: str, **words: Any) -> Callable[[F], F]:
+    """An option that takes a duration such as `90s` or `5m`, or a bare number of seconds, and gives seconds."""
+    return click.option(*names, metavar="DURATION", callback=_duration, **words)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
-        """The duration in seconds. Raises `InvalidDuration`."""
-        if isinstance(value, str):
-            try:
-                return seconds(float(value))
-            except ValueError:
-                return seconds(value)
+
+def _duration(_: click.Context, __: click.Parameter, value: str | float | None) -> float | None:
+    if not isinstance(value, str):
+        return value
+    try:
+        return seconds(float(value))
+    except ValueError:
         return seconds(value)
-
-
-DURATION = DurationType()
 
 
 def read_queue(text: str) -> tuple[str, int]:
@@ -47,7 +46,7 @@ def read_object(text: str, what: str) -> dict[str, Any]:
         raise InvalidArguments(text, f"{what} is nested too deeply", cure) from None
     if not isinstance(found, dict):
         raise InvalidArguments(text, f"{what} must be a JSON object, not {_kind(found)}", cure)
-    return found
+    return cast(dict[str, Any], found)
 
 
 def _refuse_constant(name: str) -> None:
@@ -55,5 +54,14 @@ def _refuse_constant(name: str) -> None:
 
 
 def _kind(value: object) -> str:
-    names = {list: "a list", str: "text", bool: "a truth value", int: "a number", float: "a number", type(None): "null"}
-    return names[type(value)]
+    match value:
+        case list():
+            return "a list"
+        case str():
+            return "text"
+        case bool():
+            return "a truth value"
+        case None:
+            return "null"
+        case _:
+            return "a number"

@@ -3,11 +3,12 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -48,7 +49,7 @@ class Desk:
     @property
     def url(self) -> str:
         """The store, as every command takes it."""
-        return f"sqlite:///{self.database}"
+        return f"sqlite:///{quote(str(self.database))}"
 
     @property
     def report(self) -> Path:
@@ -61,7 +62,7 @@ class Desk:
         return self.folder / "worker.log"
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Generator[None]:
         """Hold the desk while the block runs. Raises `BadInput` when another census holds it."""
         with (self.folder / "lock").open("a") as lock:
             try:

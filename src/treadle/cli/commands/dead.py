@@ -1,7 +1,7 @@
 """`treadle dead`: look at dead letters, and decide about them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from treadle.cli.output import show_json
 from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where
 from treadle.cli.store import json_option, opened, url_option
 from treadle.cli.views import job_json, show_dead, show_job
-from treadle.cli.words import DURATION, read_object
+from treadle.cli.words import duration_option, read_object
 from treadle.model.errors import InvalidOption
 from treadle.model.filter import Filter, Page
 from treadle.model.job import Job
@@ -63,7 +63,7 @@ def show(id_: str, url: str | None, as_json: bool) -> None:
 @command.command("replay")
 @choosing
 @click.option("--fingerprint", help="Only letters whose error has this fingerprint.")
-@click.option("--delay", type=DURATION, default=0.0, help="Not before so long from now.")
+@duration_option("--delay", default=0.0, help="Not before so long from now.")
 @click.option("--args", "new_args", metavar="JSON", help="New arguments, for a single ID.")
 @click.option("--app", "target", metavar="MODULE[:APP]", help="Where the task is declared, to check --args against it.")
 @click.option("--note", help="Kept with the letter.")
@@ -110,7 +110,7 @@ def purge(choice: Choice, fingerprint: str | None, status: str | None) -> int:
 
 
 @contextmanager
-def _letters(choice: Choice, target: str | None = None) -> Iterator["Client"]:
+def _letters(choice: Choice, target: str | None = None) -> Generator["Client"]:
     """The client, once every id is known to be a dead letter: a command about the dead never touches the living."""
     with opened(choice.url, target=target) as app:
         for each in choice.ids:

@@ -9,7 +9,7 @@ from treadle.cli.output import clean, say, show_json
 from treadle.cli.serving import load_target
 from treadle.cli.store import name_store
 from treadle.cli.views import job_json
-from treadle.cli.words import DURATION, read_object
+from treadle.cli.words import duration_option, read_object
 from treadle.model.errors import UnknownTask
 
 
@@ -18,8 +18,8 @@ from treadle.model.errors import UnknownTask
 @click.argument("arguments", metavar="[JSON]", default="{}")
 @click.option("--app", "target", metavar="MODULE[:APP]", help="Where the task is declared. [default: NAME up to its last dot]")
 @click.option("--wait", is_flag=True, help="Wait for the job to end and print its result.")
-@click.option("--timeout", type=DURATION, help="How long to wait.")
-@click.option("--delay", type=DURATION, help="Not before so long from now.")
+@duration_option("--timeout", help="How long to wait.")
+@duration_option("--delay", help="Not before so long from now.")
 @click.option("--priority", type=int, help="From -100 to 100; larger is sooner.")
 @click.option("--queue", help="Another queue than the task's own.")
 @click.option("--key", help="A key to find or erase the job by.")

@@ -9,7 +9,7 @@ from treadle.cli.output import show_json
 from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where
 from treadle.cli.store import json_option, opened, url_option
 from treadle.cli.views import job_json, show_job, show_jobs
-from treadle.cli.words import DURATION
+from treadle.cli.words import duration_option
 from treadle.model.filter import Filter, Order, Page
 from treadle.model.state import LIVE, State
 
@@ -70,7 +70,7 @@ def cancel(choice: Choice, states: tuple[str, ...], reason: str) -> int:
 @command.command("retry")
 @choosing
 @click.option("--state", "states", multiple=True, type=click.Choice(_RETRIABLE), help="May be repeated.")
-@click.option("--delay", type=DURATION, default=0.0, help="Not before so long from now.")
+@duration_option("--delay", default=0.0, help="Not before so long from now.")
 def retry(choice: Choice, states: tuple[str, ...], delay: float) -> int:
     """Run jobs again, or now instead of later, with fresh budgets."""
     where = read_where(choice, states=[State(each) for each in states])

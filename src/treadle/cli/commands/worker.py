@@ -21,6 +21,6 @@ def command(target: str, **given: Any) -> int:
     The first SIGINT or SIGTERM lets running jobs finish within the grace; the second hands them back at once.
     """
     options = read_options(target, given)
-    app = load_target(target, options.url, options.namespace)
+    app = load_target(target, options.url)
     name_store(app)
     return supervise(options, app).run()
