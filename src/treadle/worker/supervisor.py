@@ -19,6 +19,7 @@ from typing import Any
 
 from treadle.app.app import Treadle
 from treadle.worker.control import Abandon, Serving, Unusable
+from treadle.worker.logs import configure
 from treadle.worker.options import WorkerOptions
 from treadle.worker.rescuer import Rescuer
 from treadle.worker.start import EXIT_CONFIG
@@ -88,14 +89,17 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until stopped; returns the exit code: 0 after a stop in peace, 128 + signal after an impatient one, 78
-        for a target that cannot be served. To be called on the main thread; signal handlers are put back afterwards."""
+        for a target that cannot be served. To be called on the main thread of a process of its own, whose log it sets up;
+        signal handlers are put back afterwards."""
+        options = self._options
+        configure(json=options.json_logs, level=options.log_level, worker=f"supervisor:{os.getpid()}")
         store = self._app.store
-        store.guard_processes(self._options.processes + 1)
-        self._rescuer = Rescuer(store, self._options.crash_delay)
+        store.guard_processes(options.processes + 1)
+        self._rescuer = Rescuer(store, options.crash_delay)
         before = self._take_signals()
         self._selector.register(self._woken, selectors.EVENT_READ)
         try:
-            for _ in range(self._options.processes):
+            for _ in range(options.processes):
                 self._start()
             while not self._finished():
                 self._sleep()
