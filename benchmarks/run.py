@@ -144,9 +144,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
         bench = Bench(chosen.n, chosen.rounds, Path(folder))
         for setting in SETTINGS:
-            print(
-                f"sqlite, synchronous={setting}, {platform.python_version()}, {os.cpu_count()} cores, SQLite {apsw.sqlite_lib_version()}"
-            )
+            print(f"sqlite, synchronous={setting}, Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}")
             enqueues(bench, setting)
             drains(bench, setting)
             latencies(bench, setting)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from treadle.app.registry import Registry
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
+from treadle.model.errors import InvalidArguments
 from treadle.model.job import Claimed, Claims, LeaseId, Want
+from treadle.model.outcome import Cause, Died
 from treadle.policy import fairness
 from treadle.worker.executors.port import Executor
 from treadle.worker.inflight import Inflight
@@ -104,7 +106,14 @@ class Fetcher:
         for claimed in jobs:
             task = get(claimed.task)
             assert task is not None, "claims name only tasks of this registry"
-            run = Run(claimed, task, task.settings_for(claimed.options))
+            try:
+                run = Run(claimed, task, task.settings_for(claimed.options))
+            except InvalidArguments as error:
+                # Options that do not decode today will not decode tomorrow: a dead letter, not a stuck worker.
+                run = Run(claimed, task, task.settings)
+                take(run)
+                self._inflight.ended(run, Died(Cause.INVALID, str(error)))
+                continue
             take(run)
             runs.append(run)
         runs.sort(key=_suspects_first)
