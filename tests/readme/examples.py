@@ -70,12 +70,19 @@ class Page:
         try:
             for piece in pieces(self.path.read_text()):
                 self.do(piece)
+                self.look_after()
         finally:
             for process in self.started:
                 process.send_signal(signal.SIGTERM)
             exits = [process.wait(PATIENCE) for process in self.started]
         if any(exits):
             raise Wrong(f"{self.path.name}: background processes ended with {exits}")
+
+    def look_after(self) -> None:
+        """Fail at once when a background process has ended: what waits for it would only say so much later."""
+        for process in self.started:
+            if process.poll() is not None:
+                raise Wrong(f"{self.path.name}: {process.args!r} ended with {process.returncode} before the page did")
 
     def do(self, piece: Piece) -> None:
         word, text = piece.above
