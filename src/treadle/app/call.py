@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar, Unpack
+from typing import Any, Generic, Protocol, TypeVar, Unpack
 
 import msgspec
 
+from treadle.app.codec import Prepared
 from treadle.app.connection import Connection
 from treadle.app.handle import JobHandle, JobHandles
 from treadle.app.ids import new_id
@@ -73,37 +74,71 @@ class Outbox:
             )
 
 
+class Callee(Protocol[R_co]):
+    """What a call asks of its task."""
+
+    @property
+    def settings(self) -> TaskSettings:
+        """How its jobs are stored and run."""
+        ...
+
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """The function itself."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """True for an `async def`."""
+        ...
+
+    @property
+    def wants_context(self) -> bool:
+        """True when the body takes a `Context` in front."""
+        ...
+
+    def prepare(self, payload: str) -> Prepared:
+        """The arguments of a stored call, as the body takes them."""
+        ...
+
+    def encode_result(self, value: object) -> str | None:
+        """The JSON text of what the body returned."""
+        ...
+
+    def decode_result(self, text: str | None) -> R_co:
+        """What the body returned, from its JSON text."""
+        ...
+
+
 class Call(Generic[R_co]):
     """A call that is checked but not stored: enqueue it alone, in bulk, or as the parent of another.
 
     Its id is fixed, so enqueueing it twice stores it once.
     """
 
-    __slots__ = ("_decode", "_outbox", "args", "id", "said", "settings")
+    __slots__ = ("_outbox", "args", "id", "said", "task")
 
     def __init__(
         self,
         id: JobId,  # noqa: A002 - the word that users read it by
-        settings: TaskSettings,
+        task: Callee[R_co],
         args: str,
         outbox: Outbox,
-        decode: Callable[[str | None], R_co],
         said: Options,
     ) -> None:
         self.id = id
-        self.settings = settings
+        self.task = task
         self.args = args
         self.said = said
         self._outbox = outbox
-        self._decode = decode
 
     def __repr__(self) -> str:
-        return f"<Call {self.settings.name} {self.id}>"
+        return f"<Call {self.task.settings.name} {self.id}>"
 
     def options(self, **words: Unpack[OptionWords]) -> "Call[R_co]":
         """The same call with these options laid over those it has; it keeps its id unless `job_id` is given."""
         said = read_options(words).over(self.said)
-        return Call(said.job_id or self.id, self.settings, self.args, self._outbox, self._decode, said)
+        return Call(said.job_id or self.id, self.task, self.args, self._outbox, said)
 
     def enqueue(self) -> JobHandle[R_co]:
         """Store the call."""
@@ -117,11 +152,11 @@ class Call(Generic[R_co]):
 
     def handle(self) -> JobHandle[R_co]:
         """A handle on the job that this call is, or becomes once stored."""
-        return JobHandle(self.id, self._outbox.connection, self._decode)
+        return JobHandle(self.id, self._outbox.connection, self.task.decode_result)
 
     def to_job(self) -> NewJob:
         """The call as the engine takes it."""
-        settings, said = self.settings, self.said
+        settings, said = self.task.settings, self.said
         if said is UNSAID:
             return NewJob(
                 id=self.id,
@@ -157,14 +192,12 @@ class Call(Generic[R_co]):
     @property
     def durability(self) -> Durability:
         """What this call asks of the store."""
-        return self.said.durability or self.settings.durability
+        return self.said.durability or self.task.settings.durability
 
 
-def make_call(
-    settings: TaskSettings, args: str, outbox: Outbox, decode: Callable[[str | None], R], said: Options = UNSAID
-) -> Call[R]:
+def make_call(task: Callee[R], args: str, outbox: Outbox, said: Options = UNSAID) -> Call[R]:
     """A call with its own id: the one its options name, or a fresh one."""
-    return Call(said.job_id or new_id(), settings, args, outbox, decode, said)
+    return Call(said.job_id or new_id(), task, args, outbox, said)
 
 
 def handles(calls: Iterable[Call[R]]) -> JobHandles[R]:

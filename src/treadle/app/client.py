@@ -225,7 +225,8 @@ class Client:
         args = change.args
 
         def check(job: Job) -> None:
-            self._registry.expect(job.task).check_args(args)
+            task = self._registry.get(job.task)
+            operating.check_object(args) if task is None else task.check_args(args)
 
         return check
 

@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from types import GenericAlias
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -163,20 +164,15 @@ def _struct(signature: Signature, hints: dict[str, Any]) -> type[msgspec.Struct]
     for each in signature.parameters:
         hint = hints[each.name]
         if each.kind is _KIND.VAR_POSITIONAL:
-            members.append((each.name, _of(list, hint), msgspec.field(default_factory=list)))
+            members.append((each.name, GenericAlias(list, (hint,)), msgspec.field(default_factory=cast("Any", list))))
         elif each.kind is _KIND.VAR_KEYWORD:
-            members.append((each.name, _of(dict, (str, hint)), msgspec.field(default_factory=dict)))
+            members.append((each.name, GenericAlias(dict, (str, hint)), msgspec.field(default_factory=cast("Any", dict))))
         elif each.default is _KIND.empty:
             members.append((each.name, hint, msgspec.NODEFAULT))
         else:
             members.append((each.name, hint, msgspec.field(default_factory=_always(each.default))))
         _decoder(signature, f"parameter {each.name!r}", hint)
     return msgspec.defstruct("Arguments", members, forbid_unknown_fields=True, kw_only=True)
-
-
-def _of(container: Any, inner: Any) -> Any:
-    """A container's type, made at run time."""
-    return container[inner]
 
 
 def _always(value: Any) -> Any:
@@ -223,7 +219,7 @@ def _decoder(signature: Signature, what: str, hint: Any) -> "msgspec.json.Decode
 def _foreign(info: Any, seen: set[int]) -> type | None:
     """The first class inside a type that nothing here can decode."""
     if isinstance(info, tuple):
-        return next((found for each in cast("tuple[Any, ...]", info) if (found := _foreign(each, seen)) is not None), None)
+        return next((found for each in cast("Any", info) if (found := _foreign(each, seen)) is not None), None)
     if not isinstance(info, (msgspec.inspect.Type, msgspec.inspect.Field)) or id(info) in seen:
         return None
     seen.add(id(info))
@@ -235,7 +231,7 @@ def _foreign(info: Any, seen: set[int]) -> type | None:
 
 
 def _encode_foreign(value: Any) -> Any:
-    if hasattr(type(value), "__pydantic_serializer__"):
+    if hasattr(value.__class__, "__pydantic_serializer__"):
         return value.model_dump(mode="json")
     raise TypeError(f"a {type(value).__qualname__} cannot travel as JSON")
 
@@ -277,9 +273,9 @@ def _depth(value: Any) -> int:
 
 def _inside(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        found = cast("dict[Any, Any]", value)
+        found = cast("Any", value)
         return [*found.keys(), *found.values()]
-    return list(cast("list[Any]", value)) if isinstance(value, (list, tuple, set, frozenset)) else []
+    return list(cast("Any", value)) if isinstance(value, (list, tuple, set, frozenset)) else []
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
-from treadle.model.errors import UnknownJob
+from treadle.model.errors import InvalidArguments, UnknownJob
 from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Erase, Filter, Order, Page, Replay, Resolve
 from treadle.model.job import Job, JobId
 from treadle.model.record import Space, Write
@@ -113,6 +113,16 @@ def foresee(job: Job, change: Change) -> Altered:
         case Erase():
             running = job.state is State.RUNNING
             return Altered(job.id, job.state, job.state if running else None, not running)
+
+
+def check_object(args: str) -> None:
+    """Raise `InvalidArguments` unless the text is a JSON object: all that can be asked when the task is not known here."""
+    try:
+        msgspec.json.decode(args, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidArguments(
+            args, f"this is not a JSON object ({error})", 'Write the arguments by name: {"name": "Ada"}.'
+        ) from None
 
 
 def _moved(job: Job, move: Move, target: State) -> Altered:

@@ -98,6 +98,11 @@ class Task(Generic[Own, P, R]):
             return None
         return returned.encode(value, self.settings.result_cap)
 
+    def decode_result(self, text: str | None) -> R:
+        """What the body returned, from its JSON text. Raises `InvalidResult` when it no longer fits the annotation."""
+        result: R = self._returned.decode(text)
+        return result
+
     def settings_for(self, options: str | None) -> TaskSettings:
         """The settings of one job, given the options stored with it."""
         if options is None:
@@ -143,7 +148,7 @@ class Task(Generic[Own, P, R]):
             raise DefinitionError(
                 f"{self.name} belongs to no app yet, so there is nowhere to store its jobs. Attach it: app.attach(...)."
             )
-        return make_call(self.settings, text, self._outbox, self._returned.decode, said)
+        return make_call(self, text, self._outbox, said)
 
 
 class FunctionTask(Task[Own, P, R]):
