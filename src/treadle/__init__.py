@@ -1,54 +1,62 @@
-"""treadle: a job queue for Python that starts as one file with no server."""
+"""treadle: a job queue for Python that starts as one file with no server.
 
-from treadle.app.app import Treadle
-from treadle.app.call import Call
-from treadle.app.client import Client
-from treadle.app.context import Context
-from treadle.app.declare import Tasks
-from treadle.app.handle import JobHandle, JobHandles
-from treadle.app.ids import new_id
-from treadle.app.retry_after import retry_after
-from treadle.app.signature import Redacted, Secret
-from treadle.app.task import Task
-from treadle.engine.session import Durability
-from treadle.model.errors import (
-    BadInput,
-    CannotOpen,
-    DefinitionError,
-    InvalidArguments,
-    InvalidDuration,
-    InvalidOption,
-    InvalidResult,
-    InvalidTime,
-    InvalidURL,
-    JobCancelled,
-    JobDead,
-    JobExpired,
-    LeaseLost,
-    MixedSQLite,
-    NetworkFileSystem,
-    NoResult,
-    NotPermitted,
-    NotTransactional,
-    PayloadTooLarge,
-    ResultTimeout,
-    SchemaMismatch,
-    StoreBusy,
-    StoreError,
-    TreadleError,
-    UnknownJob,
-    UnknownParent,
-    UnknownTask,
-    VolatileStore,
-    VulnerableSQLite,
-    WouldBlock,
-)
-from treadle.model.filter import Filter, Order, Page, Retention
-from treadle.model.job import Job, OnDead
-from treadle.model.priority import CRITICAL, HIGH, LOW, NORMAL
-from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
-from treadle.model.state import State
-from treadle.policy.retry import NO_RETRY, Retries
+The public names, nothing else. Each is imported when it is first asked for, so that commands which need little (`treadle
+health`, `treadle --version`) answer at once, and so that the pytest plugin costs a test run nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from treadle.app.app import Treadle
+    from treadle.app.call import Call
+    from treadle.app.client import Client
+    from treadle.app.context import Context
+    from treadle.app.declare import Tasks
+    from treadle.app.handle import JobHandle, JobHandles
+    from treadle.app.ids import new_id
+    from treadle.app.retry_after import retry_after
+    from treadle.app.signature import Redacted, Secret
+    from treadle.app.task import Task
+    from treadle.engine.session import Durability
+    from treadle.model.errors import (
+        BadInput,
+        CannotOpen,
+        DefinitionError,
+        InvalidArguments,
+        InvalidDuration,
+        InvalidOption,
+        InvalidResult,
+        InvalidTime,
+        InvalidURL,
+        JobCancelled,
+        JobDead,
+        JobExpired,
+        LeaseLost,
+        MixedSQLite,
+        NetworkFileSystem,
+        NoResult,
+        NotPermitted,
+        NotTransactional,
+        PayloadTooLarge,
+        ResultTimeout,
+        SchemaMismatch,
+        StoreBusy,
+        StoreError,
+        TreadleError,
+        UnknownJob,
+        UnknownParent,
+        UnknownTask,
+        VolatileStore,
+        VulnerableSQLite,
+        WouldBlock,
+    )
+    from treadle.model.filter import Filter, Order, Page, Retention
+    from treadle.model.job import Job, OnDead
+    from treadle.model.priority import CRITICAL, HIGH, LOW, NORMAL
+    from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
+    from treadle.model.state import State
+    from treadle.policy.retry import NO_RETRY, Retries
 
 __all__ = [
     "CRITICAL",
@@ -112,3 +120,71 @@ __all__ = [
     "new_id",
     "retry_after",
 ]
+
+_HOMES = {
+    "treadle.app.app": ("Treadle",),
+    "treadle.app.call": ("Call",),
+    "treadle.app.client": ("Client",),
+    "treadle.app.context": ("Context",),
+    "treadle.app.declare": ("Tasks",),
+    "treadle.app.handle": ("JobHandle", "JobHandles"),
+    "treadle.app.ids": ("new_id",),
+    "treadle.app.retry_after": ("retry_after",),
+    "treadle.app.signature": ("Redacted", "Secret"),
+    "treadle.app.task": ("Task",),
+    "treadle.engine.session": ("Durability",),
+    "treadle.model.errors": (
+        "BadInput",
+        "CannotOpen",
+        "DefinitionError",
+        "InvalidArguments",
+        "InvalidDuration",
+        "InvalidOption",
+        "InvalidResult",
+        "InvalidTime",
+        "InvalidURL",
+        "JobCancelled",
+        "JobDead",
+        "JobExpired",
+        "LeaseLost",
+        "MixedSQLite",
+        "NetworkFileSystem",
+        "NoResult",
+        "NotPermitted",
+        "NotTransactional",
+        "PayloadTooLarge",
+        "ResultTimeout",
+        "SchemaMismatch",
+        "StoreBusy",
+        "StoreError",
+        "TreadleError",
+        "UnknownJob",
+        "UnknownParent",
+        "UnknownTask",
+        "VolatileStore",
+        "VulnerableSQLite",
+        "WouldBlock",
+    ),
+    "treadle.model.filter": ("Filter", "Order", "Page", "Retention"),
+    "treadle.model.job": ("Job", "OnDead"),
+    "treadle.model.priority": ("CRITICAL", "HIGH", "LOW", "NORMAL"),
+    "treadle.model.raised": ("CancelJob", "GiveUp", "Retry", "Snooze"),
+    "treadle.model.state": ("State",),
+    "treadle.policy.retry": ("NO_RETRY", "Retries"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home."""
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'treadle' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted({*globals(), *__all__})
