@@ -1,7 +1,7 @@
 """Run the examples of one Markdown page, in order, in the current directory: `python examples.py PAGE`.
 
     ```python      is executed; `expression  # -> repr` and `call()  # raises Name` are checked, `await` may stand on top
-    ```console     lines after `$ ` are run by the shell, what they print is compared; `...` stands for anything
+    ```console     lines after `$ ` are run by the shell, which must succeed; `...` in what they print stands for anything
 
 An HTML comment just above a block says more: `file: NAME` writes the block to a file instead, `shown only: REASON` leaves it
 alone. On its own, `run: CODE` executes Python that the page need not show, and `background: COMMAND` starts a process that
@@ -138,12 +138,11 @@ class Page:
     def console(self, piece: Piece) -> None:
         for exchange in re.split(r"^\$ ", piece.code, flags=re.MULTILINE)[1:]:
             command, said = EXCHANGE.fullmatch(exchange).groups()  # type: ignore[union-attr]
-            answer = subprocess.run(
-                command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False
-            )
+            answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False)
             pattern = ".*".join(re.escape(part) for part in said.strip().split("..."))
-            if not re.fullmatch(pattern, answer.stdout.strip(), re.DOTALL):
-                raise Wrong(f"{self.path.name}:{piece.line}: {command}\nprinted:\n{answer.stdout}\nthe page says:\n{said}")
+            if answer.returncode or not re.fullmatch(pattern, answer.stdout.strip(), re.DOTALL):
+                printed = f"printed:\n{answer.stdout}{answer.stderr}\nthe page says:\n{said}"
+                raise Wrong(f"{self.path.name}:{piece.line}: {command}\nended with {answer.returncode} and {printed}")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def test_a_good_page_is_counted(tmp_path: Path) -> None:
         "```python\nnothing_of_this_name\n```",
         "```python\nimport warnings\nwarnings.warn('x')\n```",
         "```console\n$ echo one\ntwo\n```",
+        "```console\n$ echo one; exit 1\none\n```",
         "<!-- background: exit 3 -->",
     ],
 )
