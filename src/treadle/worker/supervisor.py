@@ -19,7 +19,6 @@ from typing import Any
 
 from treadle.app.app import Treadle
 from treadle.worker.control import Abandon, Serving, Unusable
-from treadle.worker.logs import configure
 from treadle.worker.options import WorkerOptions
 from treadle.worker.rescuer import Rescuer
 from treadle.worker.start import EXIT_CONFIG
@@ -89,10 +88,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until stopped; returns the exit code: 0 after a stop in peace, 128 + signal after an impatient one, 78
-        for a target that cannot be served. To be called on the main thread of a process of its own, whose log it sets up;
-        signal handlers are put back afterwards."""
+        for a target that cannot be served. To be called on the main thread; signal handlers are put back afterwards."""
         options = self._options
-        configure(json=options.json_logs, level=options.log_level, worker=f"supervisor:{os.getpid()}")
         store = self._app.store
         store.guard_processes(options.processes + 1)
         self._rescuer = Rescuer(store, options.crash_delay)
@@ -175,6 +172,8 @@ class Supervisor:
         options = self._options
         if self._asked == 1:
             log.info("stopping: running jobs have %g s; a second signal hands them back at once", options.grace)
+        else:
+            log.warning("asked again: %s", "handing back what runs" if self._asked == 2 else "killing what is left")
         patience = options.kill_grace + LAST_WORDS + (options.grace if self._asked == 1 else 0.0)
         for ward in self._wards:
             if self._asked == 1:
