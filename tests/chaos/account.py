@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from treadle import Treadle
+from treadle import StoreBusy, Treadle
 from treadle.model.filter import Axis, Filter, Order, Page
 from treadle.model.job import AttemptRecord, Job
 from treadle.model.state import State
@@ -14,6 +14,8 @@ from . import journal
 from .journal import Journal
 
 PAGE = 500
+PATIENCE = 0.4
+"""Seconds to wait for other writers: each holds the database for milliseconds."""
 
 
 class Account:
@@ -21,6 +23,15 @@ class Account:
 
     def __init__(self, url: str) -> None:
         self._app = Treadle(url)
+        self._probe = Treadle(f"{url}?timeout={PATIENCE}")
+
+    def writable(self) -> bool:
+        """Whether a transaction can be written now. Asks to extend a lease that does not exist, which changes nothing."""
+        try:
+            self._probe.connection.run(self._probe.connection.engine.renew("0" * 32, 1, 1.0))
+        except StoreBusy:
+            return False
+        return True
 
     def workers(self) -> set[int]:
         """The pids of the worker processes that hold a lease, dead ones among them until they are rescued."""
@@ -61,6 +72,7 @@ class Account:
 
     def close(self) -> None:
         self._app.close()
+        self._probe.close()
 
 
 def entry(job: Job) -> dict[str, Any]:

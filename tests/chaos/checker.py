@@ -239,7 +239,7 @@ def figures(case: Case) -> dict[str, Any]:
         "acknowledged": len(history.acknowledged),
         "states": dict(sorted(history.counts.items())),
         "kills": dict(sorted(Counter(fault.what for fault in history.faults if fault.act == "kill").items())),
-        "freezes": sum(fault.act == "freeze" for fault in history.faults),
+        "freezes": sum(fault.act == "freeze" and (fault.until or 0.0) - fault.t > history.lease for fault in history.faults),
         "bodies_started": sum(len(starts) for starts in case.starts.values()),
         "bodies_ended": sum(len(ends) for ends in case.ends.values()),
         "started_again": sum(len(starts) - 1 for starts in case.starts.values() if starts),

@@ -19,6 +19,9 @@ from treadle.worker.options import WorkerOptions
 from .account import Account
 
 ROOT = Path(__file__).parents[2]
+HERE = __package__ or ""
+PATH = str(Path(__file__).parents[HERE.count(".") + 1])
+"""Where this package is imported from: under `tests` when run by itself, or on its own by the tests."""
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -87,7 +90,7 @@ class Crew(Part):
     """A supervisor with its workers and their children."""
 
     def __init__(self, name: str, options: WorkerOptions, folder: Path, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", f"{__package__}.serve", options.to_json().decode()]
+        command = [sys.executable, "-m", f"{HERE}.serve", options.to_json().decode()]
         super().__init__(name, command, folder, environment)
         self.options = options
         self._seen: dict[int, psutil.Process] = {}

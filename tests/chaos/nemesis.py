@@ -82,6 +82,7 @@ class Nemesis:
     _returns: dict[str, float] = field(default_factory=dict)
     _asleep: Frozen | None = None
     _next: float = 0.0
+    _serial: int = 0
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.folder / journal.BODIES)
@@ -232,12 +233,17 @@ class Nemesis:
         pids = [worker]
         if self.draw.random() < 0.5:
             pids += crew.children(worker)
-        self._journal.write(act="freeze", what="worker", freeze=self.frozen, workers=[worker.pid], supervised=True)
+        self._serial += 1
+        self._journal.write(act="freeze", what="worker", freeze=self._serial, workers=[worker.pid], supervised=True)
         for each in pids:
             strike(each, signal.SIGSTOP)
+        if not self.account.writable():
+            # Stopped inside a write transaction it would stop the database for everybody, which is no news about SQLite.
+            self._wake(Frozen(self._serial, crew, pids, 0.0))
+            return False
         # Beyond the lease and the next round of rescue, so that the jobs run elsewhere when it wakes.
         wake_at = time.monotonic() + 2 * self.lease + self.draw.uniform(0.5, 1.5)
-        self._asleep = Frozen(self.frozen, crew, pids, wake_at)
+        self._asleep = Frozen(self._serial, crew, pids, wake_at)
         return True
 
     def _wake(self, frozen: Frozen) -> None:

@@ -25,13 +25,14 @@ from .scenario import Scenario, as_json, play
 
 GOOD = 1000
 
-CONTROL = Scenario(name="control", jobs=300, rate=80.0, lease=5.0)
+CONTROL = Scenario(name="control", jobs=300, rate=80.0, lease=3.0)
 CHAOS = Scenario(name="chaos", kills=200, freezes=20, drain=180.0)
 POISON = Scenario(name="poison", jobs=GOOD, producers=1, rate=200.0, menu="poisoned")
 
 # Each breaks one promise; the names are those of the findings of which at least one must come up.
 MUTANTS: dict[Scenario, set[str]] = {
-    Scenario(name="fence_off", mutant="fence_off", kills=0, freezes=3, menu="long", rate=10.0, drain=30.0): {"stale"},
+    # What is rescued waits a while, so that a worker that wakes finds its jobs neither ended nor running elsewhere.
+    Scenario(name="fence_off", mutant="fence_off", freezes=2, menu="long", rate=10.0, crash_delay=6.0, drain=30.0): {"stale"},
     Scenario(name="settle_first", mutant="settle_first", kills=6, rate=30.0, drain=20.0): {"lost"},
     Scenario(name="claim_unlocked", mutant="claim_unlocked", jobs=50, rate=30.0, drain=10.0): {"started_twice"},
 }

@@ -16,14 +16,12 @@ from treadle.worker.options import WorkerOptions
 
 from .account import Account
 from .checker import Report, check
-from .fleet import ROOT, Crew, Part, until
+from .fleet import HERE, PATH, Crew, Part, until
 from .history import load
 from .nemesis import GAP, Nemesis
 
 BACKLOG = 250
 """Jobs in hand at which the producers rest until half of them are done."""
-
-HERE = __package__ or "tests.chaos"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +41,7 @@ class Scenario:
     crews: tuple[int, ...] = (2, 1)
     lease: float = 2.0
     slots: int = 8
+    crash_delay: float = WorkerOptions(target="any").crash_delay
     menu: str = "mixed"
     mutant: str | None = None
     allowance: float | None = 0.0
@@ -68,10 +67,10 @@ class Stage:
     def __post_init__(self) -> None:
         scenario = self.scenario
         self.url = f"{self.engine}:///{self.folder}/chaos.db"
-        environment = {"TREADLE_URL": self.url, "CHAOS_FOLDER": str(self.folder), "PYTHONPATH": str(ROOT)}
+        environment = {"TREADLE_URL": self.url, "CHAOS_FOLDER": str(self.folder), "PYTHONPATH": PATH}
         if scenario.mutant is not None:
             mutants = Path(__file__).parent / "mutants"
-            environment |= {"CHAOS_MUTANT": f"{HERE}.mutants.{scenario.mutant}", "PYTHONPATH": f"{mutants}:{ROOT}"}
+            environment |= {"CHAOS_MUTANT": f"{HERE}.mutants.{scenario.mutant}", "PYTHONPATH": f"{mutants}:{PATH}"}
         for number, processes in enumerate(scenario.crews):
             self.crews.append(Crew(f"crew{number}", self.options(processes), self.folder, environment))
         for number in range(scenario.producers):
@@ -99,7 +98,7 @@ class Stage:
             # A job that outlives its lease outlives this too: a worker without a supervisor hands it back.
             grace=scenario.lease,
             kill_grace=1.0,
-            crash_delay=0.1,
+            crash_delay=scenario.crash_delay,
         )
 
     def close(self) -> None:
