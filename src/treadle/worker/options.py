@@ -66,7 +66,7 @@ class WorkerOptions:
     """How long the event loop may stand still before the process is replaced."""
     blocked_after: float = 1.0
     """How long the event loop may stand still before a warning names the job."""
-    crash_delay: float = 1.0
+    crash_delay: float = 0.5
     """How long a job waits after the process under it died."""
     poll: float = 0.5
     """How often an idle worker looks for work that nobody announced."""

@@ -126,6 +126,7 @@ class Worker:
                 target=options.target,
                 slots=options.children,
                 kill_grace=options.kill_grace,
+                crash_delay=options.crash_delay,
                 max_jobs=options.child_max_jobs,
                 max_age=options.child_max_age,
                 max_rss=options.child_max_rss,
