@@ -1,11 +1,18 @@
 """The engines under examination. A new one joins by one entry in ENGINES; the suite then holds for it as well."""
 
+import json
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import apsw
 
 from conformance.desk import AuditEntry, Bench
 from treadle.engine.memory.session import MemoryStore
+from treadle.engine.sqlite.store import Settings, SqliteStore
 
 
 @contextmanager
@@ -19,4 +26,40 @@ def memory(folder: Path) -> Iterator[Bench]:
     store.close()
 
 
-ENGINES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {"memory": memory}
+def _connect(driver: str, path: Path) -> Any:
+    if driver == "apsw":
+        return apsw.Connection(str(path))
+    return sqlite3.connect(path, isolation_level=None)
+
+
+@contextmanager
+def sqlite(driver: str, folder: Path) -> Iterator[Bench]:
+    path = folder / "conformance.db"
+    store = SqliteStore(path, settings=Settings(driver=driver, synchronous="OFF"))
+    store.migrate()
+
+    @contextmanager
+    def transaction() -> Iterator[Any]:
+        with closing(_connect(driver, path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def audit() -> list[AuditEntry]:
+        with closing(_connect(driver, path)) as connection:
+            rows = connection.execute("SELECT actor, change, jobs FROM treadle_audit ORDER BY k").fetchall()
+        return [AuditEntry(actor, change, frozenset(json.loads(jobs))) for actor, change, jobs in rows]
+
+    yield Bench(store, transaction, audit)
+    store.close()
+
+
+ENGINES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
+    "memory": memory,
+    "sqlite": partial(sqlite, "apsw"),
+    "sqlite3": partial(sqlite, "sqlite3"),
+}
