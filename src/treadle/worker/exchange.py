@@ -64,7 +64,7 @@ class Exchange:
         while True:
             await self._waiter.await_(self._poll * random.uniform(0.9, 1.0))  # noqa: S311 - jitter, not a secret
             if self.fetcher is not None:
-                self.fetcher.hungry = True
+                self.fetcher.wake()
             self._signal.set()
 
     async def once(self) -> None:
@@ -111,13 +111,12 @@ class Exchange:
         if any(claims.lost for claims in answers):
             self._lost()
             return
-        filled = [self.fetcher.take(ask, claims) for ask, claims in zip(asks, answers, strict=True)]
-        if any(filled):
-            self._declare(idle=False)
-        elif self._idle:
-            self.fetcher.hungry = False
-        else:
-            self._declare(idle=True)
+        fetcher = self.fetcher
+        short = [ask for ask, claims in zip(asks, answers, strict=True) if not fetcher.take(ask, claims)]
+        if self._idle or len(short) < len(asks):
+            for ask in short:
+                fetcher.sated(ask)
+        self._declare(idle=len(short) == len(asks))
 
     def _declare(self, *, idle: bool) -> None:
         if idle is not self._idle:
