@@ -139,10 +139,15 @@ class Page:
         for exchange in re.split(r"^\$ ", piece.code, flags=re.MULTILINE)[1:]:
             command, said = EXCHANGE.fullmatch(exchange).groups()  # type: ignore[union-attr]
             answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False)
-            pattern = ".*".join(re.escape(part) for part in said.strip().split("..."))
-            if answer.returncode or not re.fullmatch(pattern, answer.stdout.strip(), re.DOTALL):
+            pattern = ".*".join(re.escape(part) for part in narrow(said).split("..."))
+            if answer.returncode or not re.fullmatch(pattern, narrow(answer.stdout), re.DOTALL):
                 printed = f"printed:\n{answer.stdout}{answer.stderr}\nthe page says:\n{said}"
                 raise Wrong(f"{self.path.name}:{piece.line}: {command}\nended with {answer.returncode} and {printed}")
+
+
+def narrow(text: str) -> str:
+    """Text without what only aligns it: the width of a column depends on its longest entry."""
+    return re.sub(r"[ \t]+", " ", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)).strip()
 
 
 if __name__ == "__main__":
