@@ -42,7 +42,7 @@ class Watch:
             return
         # The notices say when to look; the times say what changed, so that both ways agree on what counts.
         for _ in self._notices(
-            self._folder, stop_event=self._stop, watch_filter=None, debounce=200, rust_timeout=500, yield_on_timeout=True
+            self._folder, stop_event=self._stop, watch_filter=_python, debounce=200, rust_timeout=500, yield_on_timeout=True
         ):
             self._look()
 
@@ -74,3 +74,8 @@ def _watchfiles() -> Callable[..., Any] | None:
     except ImportError:
         return None
     return watch
+
+
+def _python(_: object, path: str) -> bool:
+    """Whether a notice is about a Python file: the store beside the code changes all the time."""
+    return path.endswith(".py")
