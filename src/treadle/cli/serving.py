@@ -65,10 +65,10 @@ def load_target(target: str, url: str | None = None) -> "Treadle":
     return app
 
 
-def supervise(options: "WorkerOptions", app: "Treadle", *, ready: Callable[[], None] | None = None) -> "Supervisor":
+def supervise(options: "WorkerOptions", app: "Treadle", *, patient: bool = False) -> "Supervisor":
     """A supervisor whose own log lines look like those of its worker processes."""
     from treadle.worker.logs import configure
     from treadle.worker.supervisor import Supervisor
 
     configure(json=options.json_logs, level=options.log_level, worker="supervisor")
-    return Supervisor(options, app, ready=ready)
+    return Supervisor(options, app, patient=patient)

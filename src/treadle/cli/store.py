@@ -1,5 +1,6 @@
 """Which store a command works on, and how it says so."""
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,18 +27,27 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")(command)
 
 
+def url_of(url: str | None) -> str:
+    """The store that is meant when `url` is what was said."""
+    return url or os.environ.get("TREADLE_URL") or "sqlite:///treadle.db"
+
+
+def must_exist(where: str) -> None:
+    """Raise `CannotOpen` for a database file that is not there: looking must not make one."""
+    if where.startswith("/") and not Path(where).exists():
+        cure = "Check --url and the working directory. `treadle worker` and enqueue make a database, looking does not."
+        raise CannotOpen(f"{clean(where)}: there is no database here. {cure}")
+
+
 @contextmanager
 def opened(url: str | None, *, announce: bool = True, target: str | None = None) -> Generator["Treadle"]:
     """The app of `target`, else one without tasks, on the store at `url`, which must exist. Says on standard error where it is.
 
-    Raises `CannotOpen` for a database that is not there: looking must not make one.
+    Raises `CannotOpen` for a database that is not there.
     """
     app = _app(url, target)
     try:
-        where = app.store.location
-        if where.startswith("/") and not Path(where).exists():
-            cure = "Check --url and the working directory. `treadle worker` and enqueue make a database, looking does not."
-            raise CannotOpen(f"{clean(where)}: there is no database here. {cure}")
+        must_exist(app.store.location)
         if announce:
             name_store(app)
         yield app

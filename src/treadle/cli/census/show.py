@@ -28,7 +28,8 @@ def play(folder: Path, desk: Desk, *, fresh: bool, leave: bool, given: dict[str,
     with desk.alone():
         app.connection.point_at(desk.url)
         run, again = begin(desk, folder, fresh=fresh)
-        enqueued = enqueue(run, desk.report)
+        with _logging_to(desk.log):
+            enqueued = enqueue(run, desk.report)
         _announce(run, desk, enqueued, again=again)
         queues = (f"{PACKAGES}:70", f"{FILES}:30")
         options = read_options(MODULE, {"url": desk.url, "queues": queues, "grace": 10.0, "threads": 2, **given})

@@ -46,15 +46,14 @@ def command(
     call = app.call(name, args, **given)
     name_store(app)
     handle = call.enqueue()
-    if wait:
-        result = handle.result(timeout)
-        if not as_json:
-            show_result(result)
-            return
-    if as_json:
-        show_json(job_json(handle.job(), details=True))
-    else:
-        say(handle.id)
+    try:
+        result = handle.result(timeout) if wait else None
+    finally:
+        # However the wait ended, a script gets its JSON; the exit code and standard error say the rest.
+        if as_json:
+            show_json(job_json(handle.job(), details=True))
+    if not as_json:
+        say(handle.id) if not wait else show_result(result)
 
 
 def show_result(result: Any) -> None:

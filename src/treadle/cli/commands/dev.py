@@ -1,0 +1,41 @@
+"""`treadle dev`: everything one needs while writing tasks, in one command."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from treadle.cli.output import clean, say
+from treadle.cli.serving import load_target, read_options, supervise, worker_options
+
+
+@click.command("dev")
+@click.argument("target", metavar="MODULE[:APP]")
+@worker_options
+@click.option("--no-reload", is_flag=True, help="Do not watch the Python files below this folder.")
+def command(target: str, no_reload: bool, **given: Any) -> int:
+    """Serve MODULE with one worker process, and start it anew whenever a Python file below this folder changes."""
+    from treadle.worker.reload import Watch
+
+    if given["grace"] is None:
+        given["grace"] = 5.0  # whoever waits sits in front of it
+    options = read_options(target, given)
+    app = load_target(target, options.url)
+    store = app.store
+    say(f"serving:  {clean(target)} ({', '.join(clean(name) for name in app.registry.names()) or 'no tasks yet'})", err=True)
+    say(f"store:    {clean(store.location)} ({clean(store.durability)})", err=True)
+    supervisor = supervise(options, app, patient=True)
+    if no_reload:
+        return supervisor.run()
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    folder = Path.cwd()
+    say(f"watching: {clean(folder)}; Ctrl-C stops", err=True)
+
+    def changed(paths: list[str]) -> None:
+        names = ", ".join(clean(Path(path).relative_to(folder)) for path in paths[:3])
+        say(f"changed:  {names}{' ...' if len(paths) > 3 else ''}", err=True)
+        supervisor.reload()
+
+    with Watch(folder, changed):
+        return supervisor.run()
