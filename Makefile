@@ -31,12 +31,11 @@ demo: setup ## Take the census of the standard library's source code (DEMO_ARGS=
 .PHONY: test
 test: setup ## Everything that must hold: lint, types, import contracts, tests, documentation examples, coverage
 	@$(MAKE) lint types
-	@rm -rf build/tests && mkdir -p build/tests
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --junitxml=build/tests/report.xml $(ARGS)
+	$(BIN)/coverage run -m pytest --basetemp=build/tests --junitxml=build/report.xml $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	@$(PY) .ci/summary.py build/tests/report.xml
+	@$(PY) .ci/summary.py build/report.xml
 
 .PHONY: fast
 fast: setup ## The unit tests alone
