@@ -137,7 +137,7 @@ class Engine(Protocol):
         """Apply one change to up to `limit` jobs, oldest first, and write the audit line in the same step.
 
         `limit` counts the jobs that match, permitted or not. A move that the table does not permit leaves the job alone
-        and answers `done=False`.
+        and answers `done=False`; an alter that changed nothing leaves no audit line.
         """
         ...
 
