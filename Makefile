@@ -31,6 +31,7 @@ demo: setup ## Take the census of the standard library's source code (DEMO_ARGS=
 .PHONY: test
 test: setup ## Everything that must hold: lint, types, import contracts, tests, documentation examples, coverage
 	@$(MAKE) lint types
+	@mkdir -p build
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --basetemp=build/tests --junitxml=build/report.xml $(ARGS)
 	$(BIN)/coverage combine --quiet
@@ -39,7 +40,7 @@ test: setup ## Everything that must hold: lint, types, import contracts, tests, 
 
 .PHONY: fast
 fast: setup ## The unit tests alone
-	$(BIN)/pytest tests/unit tests/shape $(ARGS)
+	$(BIN)/pytest $(wildcard tests/unit tests/app tests/model tests/shape) $(ARGS)
 
 .PHONY: lint
 lint: setup ## Style, format and import contracts
