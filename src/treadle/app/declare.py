@@ -1,6 +1,7 @@
 """Declaring tasks: the decorator, and collections of tasks that a library makes and an app attaches."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
@@ -31,11 +32,12 @@ class Declaration(Protocol):
     def __call__(self, fn: Callable[P, R], /) -> FunctionTask[P, P, R]: ...
 
 
-class Declares:
+class Declares(ABC):
     """Whatever tasks can be declared on: an app, or a library's collection."""
 
+    @abstractmethod
     def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
-        raise NotImplementedError
+        """Make a function a task and keep it."""
 
     @overload
     def task(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, TypeVar
 
 from treadle.app.context import Context
@@ -50,7 +51,7 @@ class Signature:
         Raises `DefinitionError` for a name that cannot be resolved, a `Secret`, or a context that is not in front.
         """
         try:
-            hints = typing.get_type_hints(self.fn, include_extras=True)
+            hints = _hints(self.fn, self.parameters)
         except (NameError, AttributeError, TypeError, SyntaxError) as error:
             raise DefinitionError(
                 f"{self.name}: its annotations cannot be resolved ({error}). "
@@ -71,7 +72,7 @@ class Signature:
 
     def redacted(self) -> tuple[str, ...]:
         """The parameters whose values no view may show; where a type cannot be resolved yet, what is written decides."""
-        if _unresolved(self.fn):
+        if _unresolved(self.fn, self.parameters):
             return tuple(each.name for each in self.parameters if "Redacted[" in str(each.annotation))
         found, _ = self.types()
         return tuple(name for name, hint in found.items() if mentions(hint, REDACTED))
@@ -90,7 +91,7 @@ def examine(fn: Callable[..., Any], name: str | None) -> Signature:
     wants_context = bool(parameters) and _leads_with_context(fn, parameters[0])
     own = parameters[1:] if wants_context else parameters
     signature = Signature(named, fn, inspect.iscoroutinefunction(fn), wants_context, own)
-    if not _unresolved(fn):
+    if not _unresolved(fn, own):
         signature.types()
     return signature
 
@@ -135,10 +136,17 @@ def _leads_with_context(fn: Callable[..., Any], first: inspect.Parameter) -> boo
     return _is_context(hint)
 
 
-def _unresolved(fn: Callable[..., Any]) -> bool:
+def _hints(fn: Callable[..., Any], parameters: tuple[inspect.Parameter, ...]) -> dict[str, Any]:
+    """The resolved annotations of these parameters and of the result. The context's may be for the type checker only."""
+    wanted = {each.name for each in parameters} | {"return"}
+    annotations = {name: hint for name, hint in fn.__annotations__.items() if name in wanted}
+    return typing.get_type_hints(SimpleNamespace(__annotations__=annotations), fn.__globals__, include_extras=True)
+
+
+def _unresolved(fn: Callable[..., Any], parameters: tuple[inspect.Parameter, ...]) -> bool:
     """True when some annotation names something that does not exist yet: the types are then examined at first use."""
     try:
-        typing.get_type_hints(fn, include_extras=True)
+        _hints(fn, parameters)
     except NameError:
         return True
     except (AttributeError, TypeError, SyntaxError):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from treadle.testing.asserts import assert_enqueued, refute_enqueued
+    from treadle.testing.bodies import FakeContext, ainline, inline
     from treadle.testing.clock import VirtualClock
     from treadle.testing.draining import Drained, Ran, adrain, drain
-    from treadle.testing.inline import FakeContext, ainline, inline
     from treadle.testing.lending import on_memory
 
 __all__ = [
@@ -31,7 +31,7 @@ _HOMES = {
     "treadle.testing.asserts": ("assert_enqueued", "refute_enqueued"),
     "treadle.testing.clock": ("VirtualClock",),
     "treadle.testing.draining": ("Drained", "Ran", "adrain", "drain"),
-    "treadle.testing.inline": ("FakeContext", "ainline", "inline"),
+    "treadle.testing.bodies": ("FakeContext", "ainline", "inline"),
     "treadle.testing.lending": ("on_memory",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
