@@ -85,7 +85,7 @@ def test_an_index_that_a_statement_relies_on_exists() -> None:
     for path in STATEMENTS:
         for comment, _ in parts(path).values():
             for names in re.findall(r"Relies on ([\w ]+)\.", comment):
-                relied.update(re.sub(r"the (?:primary key|unique id) of", "", names).replace(" and ", " ").split())
+                relied.update(re.sub(r"the (?:primary keys?|unique ids?) of", "", names).replace(" and ", " ").split())
     assert relied - indexes - tables == set()
     assert indexes - relied == set(), "an index that no statement relies on is only paid for"
 
