@@ -4,12 +4,20 @@ import io
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import pytest
 
 from treadle.model.job import Claimed
 from treadle.worker.logs import JobFilter, JsonFormatter, clean, configure, in_job
+
+
+@contextmanager
+def job(claimed: Claimed) -> Iterator[None]:
+    in_job(claimed)
+    yield
+    in_job(None)
 
 
 def claimed(job: str = "job-1", args: str = '{"password":"hunter2"}') -> Claimed:
@@ -39,7 +47,7 @@ def written(*, json: bool) -> tuple[io.StringIO, logging.Logger]:
 @pytest.mark.usefixtures("root")
 def test_a_record_in_a_job_carries_the_job_and_never_its_arguments():
     stream, logger = written(json=True)
-    with in_job(claimed()):
+    with job(claimed()):
         logger.info("working")
     logger.info("idle")
     working, idle = (msgspec.json.decode(line) for line in stream.getvalue().splitlines())
@@ -56,7 +64,7 @@ def test_a_record_in_a_job_carries_the_job_and_never_its_arguments():
 @pytest.mark.usefixtures("root")
 def test_plain_lines_name_the_job_too():
     stream, logger = written(json=False)
-    with in_job(claimed()):
+    with job(claimed()):
         logger.warning("slow")
     line = stream.getvalue()
     assert "WARNING  somebody.elses.module: slow job=job-1 task=tasks.hello queue=mail attempt=3 worker=host:42\n" in line
@@ -68,7 +76,7 @@ def test_each_thread_has_its_own_job():
     barrier = threading.Barrier(2)
 
     def body(name: str) -> None:
-        with in_job(claimed(name)):
+        with job(claimed(name)):
             barrier.wait(30)
             logger.info(name)
             barrier.wait(30)
@@ -116,7 +124,7 @@ def test_configuring_twice_writes_each_record_once():
 
 def test_what_a_caller_sets_stays():
     record = logging.makeLogRecord({"task": "mine", "msg": "hi"})
-    with in_job(claimed()):
+    with job(claimed()):
         JobFilter("w").filter(record)
     assert record.__dict__["task"] == "mine"
     assert record.__dict__["job"] == "job-1"

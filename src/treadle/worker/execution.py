@@ -51,14 +51,14 @@ class RunReporter:
 async def run_async(run: Run, bench: Bench) -> Outcome:
     """Run an `async def` task to its outcome. Raises only when the worker itself is being torn down."""
     task, claimed = run.task, run.claimed
+    in_job(claimed)
     try:
-        with in_job(claimed):
-            args, kwargs = task.prepare(claimed.args)
-            if task.wants_context:
-                value = await task.fn(Context(claimed, RunReporter(run, bench)), *args, **kwargs)
-            else:
-                value = await task.fn(*args, **kwargs)
-            result = task.encode_result(value)
+        args, kwargs = task.prepare(claimed.args)
+        if task.wants_context:
+            value = await task.fn(Context(claimed, RunReporter(run, bench)), *args, **kwargs)
+        else:
+            value = await task.fn(*args, **kwargs)
+        result = task.encode_result(value)
     except asyncio.CancelledError as error:
         if run.stop is not None:
             return stopped(run)
@@ -83,11 +83,11 @@ def run_in_thread(run: Run, bench: Bench) -> Outcome:
 def run_sync(task: AnyTask, settings: TaskSettings, claimed: Claimed, context: Context | None) -> Outcome:
     """Run a `def` task to its outcome. Never raises, whatever the body does."""
     began = monotonic()
+    in_job(claimed)
     try:
-        with in_job(claimed):
-            args, kwargs = task.prepare(claimed.args)
-            value = task.fn(*args, **kwargs) if context is None else task.fn(context, *args, **kwargs)
-            result = task.encode_result(value)
+        args, kwargs = task.prepare(claimed.args)
+        value = task.fn(*args, **kwargs) if context is None else task.fn(context, *args, **kwargs)
+        result = task.encode_result(value)
     except BaseException as error:
         return failed(settings, claimed, error, monotonic() - began)
     return NO_RESULT if result is None else Completed(result)

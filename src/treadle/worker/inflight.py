@@ -41,7 +41,7 @@ class Inflight:
             self._suspect = claimed.id
 
     def started(self, run: Run) -> None:
-        """A body begins: its time counts from now."""
+        """A body begins: if it has a timeout, its time counts from here."""
         started = run.started
         if started is None:
             started = run.started = monotonic()
@@ -50,7 +50,7 @@ class Inflight:
             run.deadline = started + timeout
             self._deadlines.enter(run, run.deadline)
 
-    def ended(self, run: Run, outcome: Outcome) -> None:
+    def ended(self, run: Run, outcome: Outcome, took: float | None = None) -> None:
         """An attempt is over: forget it here, and let the settler tell the store."""
         claimed = run.claimed
         if self.runs.pop(claimed.id, None) is not run:
@@ -59,8 +59,8 @@ class Inflight:
             self._deadlines.drop(run)
         if claimed.id == self._suspect:
             self._suspect = None
-        started = run.started
-        took = 0.0 if started is None else monotonic() - started
+        if took is None:
+            took = 0.0 if run.started is None else monotonic() - run.started
         self._settler.add(Settlement(claimed.ref, claimed.id, claimed.attempt, outcome, took), run.settings.durability)
         self._changed()
 

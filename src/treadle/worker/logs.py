@@ -7,7 +7,7 @@ ordinary loggers, and nothing here touches the root logger.
 import logging
 import re
 import sys
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -23,21 +23,12 @@ FIELDS = ("job", "task", "queue", "attempt", "worker")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-class in_job:  # noqa: N801 - reads as a word: `with in_job(claimed):`
-    """While this block runs, log records carry the job. Holds for the current task or thread only."""
+def in_job(claimed: Claimed | None) -> None:
+    """From here on, what this task or thread logs carries the job; None ends it.
 
-    __slots__ = ("_claimed", "_token")
-
-    _token: Token[Claimed | None]
-
-    def __init__(self, claimed: Claimed) -> None:
-        self._claimed = claimed
-
-    def __enter__(self) -> None:
-        self._token = _running.set(self._claimed)
-
-    def __exit__(self, *_: object) -> None:
-        _running.reset(self._token)
+    A bare assignment, not a context manager: it is paid for every job, and a runner logs nothing between two of them.
+    """
+    _running.set(claimed)
 
 
 class JobFilter(logging.Filter):

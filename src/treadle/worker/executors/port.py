@@ -11,11 +11,17 @@ class Bench(Protocol):
     """What an executor asks of the worker. Called on the worker's loop thread, except `report`, which any thread may call."""
 
     def started(self, run: Run) -> None:
-        """The body is about to run: sets `run.started` and, when it has a timeout, enters its deadline."""
+        """A body with a timeout begins: enters its deadline, counted from `run.started`, which is set if it was not.
+
+        A body without a timeout needs no call, only `run.started`.
+        """
         ...
 
-    def ended(self, run: Run, outcome: Outcome) -> None:
-        """The attempt is over; its outcome goes to the settler. Called exactly once for each run submitted."""
+    def ended(self, run: Run, outcome: Outcome, took: float | None = None) -> None:
+        """The attempt is over; its outcome goes to the settler. Called exactly once for each run submitted.
+
+        `took` is seconds of run time, where the executor measured it; else it is counted from `run.started` until now.
+        """
         ...
 
     def report(self, run: Run, kind: NoteKind, name: str, value: str) -> None:

@@ -27,7 +27,7 @@ class ThreadExecutor:
         self._bench = bench
         self._pace = Pace(slots)
         self._queue: SimpleQueue[Run | None] = SimpleQueue()
-        self._news: deque[tuple[Run, Outcome | None]] = deque()
+        self._news: deque[tuple[Run, Outcome | None, float]] = deque()
         self._told = False
         self._held = 0
         self._threads: list[threading.Thread] = []
@@ -87,11 +87,11 @@ class ThreadExecutor:
             if run.settings.timeout is not None:
                 self._tell(run, None)
             outcome = run_in_thread(run, bench)
-            self._tell(run, outcome)
+            self._tell(run, outcome, monotonic() - run.started)
 
-    def _tell(self, run: Run, outcome: Outcome | None) -> None:
+    def _tell(self, run: Run, outcome: Outcome | None, took: float = 0.0) -> None:
         """Post news for the loop (None: it has started), waking it only if no wake-up is under way."""
-        self._news.append((run, outcome))
+        self._news.append((run, outcome, took))
         if not self._told:
             self._told = True
             assert self._loop is not None
@@ -104,13 +104,16 @@ class ThreadExecutor:
     def _listen(self) -> None:
         self._told = False
         news, bench = self._news, self._bench
+        ended, total = 0, 0.0
         while news:
-            run, outcome = news.popleft()
+            run, outcome, took = news.popleft()
             if outcome is None:
                 bench.started(run)
                 continue
-            self._held -= 1
-            if run.started is not None:
-                self._pace.took(monotonic() - run.started)
+            ended += 1
+            total += took
             run.place = None
-            bench.ended(run, outcome)
+            bench.ended(run, outcome, took)
+        if ended:
+            self._held -= ended
+            self._pace.took(total / ended)
