@@ -1,6 +1,7 @@
 -- Open or extend a lease, and tell which of its jobs are asked to stop.
 
 -- part: open
+-- Open a lease; one that is there already stays as it is. Relies on the unique id of leases.
 INSERT INTO {ns}_leases (id, name, host, pid, queues, tasks, slots, started_at, beat, boot, expires_up, expires_at)
 VALUES (:lease, :name, :host, :pid, :queues, :tasks, :slots, :wall, 0, :boot, :up + :length, :wall + :length)
 ON CONFLICT (id) DO NOTHING
