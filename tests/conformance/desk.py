@@ -63,6 +63,7 @@ class Desk:
         self.engine = bench.store.engine
         self.run = run
         self.now = START
+        self.claims: dict[JobId, Claimed] = {}
         self._ids = self._make_ids()
 
     @staticmethod
@@ -118,6 +119,7 @@ class Desk:
             self.engine.claim(lease, wants or (Want("default", 100, 100),), tasks, suspects=suspects, now=self.now)
         )
         assert not answer.lost
+        self.claims.update((claimed.id, claimed) for claimed in answer.jobs)
         return answer.jobs
 
     def claim_one(self, lease: LeaseId, job: JobId, *, suspects: int = 0) -> Claimed:

@@ -39,10 +39,11 @@ VARIANTS = ("plain", "deadline", "last crash", "due later")
 
 def settle(outcome: Outcome) -> Attempt:
     def attempt(desk: Desk, job: JobId) -> None:
-        """Whoever holds the job settles it; where nobody does, a stranger who knows its number."""
-        stored = desk.job(job)
-        lease = stored.lease or desk.worker("stranger")
-        desk.run(desk.engine.settle(lease, [Settlement(job, job, stored.attempt, outcome, 0.1)], now=desk.now))
+        """Whoever holds the job settles it; where nobody does, whoever held it last, or a stranger."""
+        last = desk.claims.get(job)
+        lease = desk.job(job).lease or desk.worker("stranger")
+        ref, attempt = (job, 0) if last is None else (last.ref, last.attempt)
+        desk.run(desk.engine.settle(lease, [Settlement(ref, job, attempt, outcome, 0.1)], now=desk.now))
 
     return attempt
 

@@ -142,6 +142,17 @@ def test_a_job_born_cancelled_settles_its_children_in_the_batch(desk: Desk, chil
     assert desk.job(last.id).reason == f"parent {held.id}"
 
 
+def test_the_queue_is_entered_in_batch_order_whatever_the_edges(desk: Desk) -> None:
+    bad, done = ended_parent(desk, State.EXPIRED), ended_parent(desk, State.COMPLETED)
+    fallen = desk.new(edges=(Edge(bad),))
+    freed = desk.new(edges=(Edge(fallen.id, OnDead.RUN),))
+    plain = desk.new()
+    after = desk.new(edges=(Edge(done),))
+    desk.enqueue(freed, plain, fallen, after)
+
+    assert [claimed.id for claimed in desk.claim(desk.worker())] == [freed.id, plain.id, after.id]
+
+
 def test_a_job_known_already_may_be_a_parent_in_the_batch(desk: Desk) -> None:
     parent = desk.new()
     desk.enqueue(parent)

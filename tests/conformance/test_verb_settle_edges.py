@@ -161,6 +161,16 @@ def test_a_cascade_may_free_some_and_cancel_others(desk: Desk) -> None:
     ]
 
 
+def test_children_freed_further_down_enter_later(desk: Desk) -> None:
+    root = desk.add()
+    fallen = desk.child(root, on_dead=OnDead.CANCEL)
+    far = desk.child(fallen, on_dead=OnDead.RUN)
+    near = desk.child(root, on_dead=OnDead.RUN)
+    desk.run_once(root, DEATH)
+
+    assert [claimed.id for claimed in desk.claim(desk.worker())] == [near, far]
+
+
 def test_a_diamond_frees_its_last_job_once(desk: Desk) -> None:
     top = desk.add()
     left, right = desk.child(top), desk.child(top)

@@ -88,7 +88,8 @@ class Engine(Protocol):
         What an ended parent does to a child that waits for it: completed, or ended otherwise with `run`, counts down, and
         the last one frees the child (`scheduled` while it is not yet due); dead with `hold` leaves it blocked; ended
         otherwise with `cancel` or `hold` cancels it, with the reason `parent ID` (one of them), and so on down. Children
-        freed together enter the queue oldest first. This holds for every verb that ends a job.
+        freed together enter the queue oldest first, ahead of those freed further down. This holds for every verb that ends
+        a job.
         """
         ...
 

@@ -34,17 +34,22 @@ def because_of(parent: JobId) -> str:
 
 
 def settle_children(turn: Turn) -> None:
-    """Tell the children of all that this turn ended, and the children of those that end by it, down to the last."""
-    touched: set[JobId] = set()
+    """Tell the children of all that this turn ended, then the children of those that end by it, round by round."""
     while turn.ended:
-        parent = turn.ended.pop()
+        ended, turn.ended = turn.ended, []
+        for child in turn.oldest_first(tell_children(turn, ended)):
+            turn.enter(child)
+
+
+def tell_children(turn: Turn, ended: list[Row]) -> set[JobId]:
+    """Count these parents down in their children, or cancel them; returns the children that wait for nobody any more."""
+    told: set[JobId] = set()
+    for parent in ended:
         for child in turn.oldest_first(turn.tables.children.get(parent.id, set())):
             if parent.id in child.waits_for:
                 _tell(turn, child, parent)
-                touched.add(child.id)
-    free = {each for each in touched if _is_free(turn.tables.jobs[each])}
-    for child in turn.oldest_first(free):
-        turn.enter(child)
+                told.add(child.id)
+    return {each for each in told if is_free(turn.tables.jobs[each])}
 
 
 def _tell(turn: Turn, child: Row, parent: Row) -> None:
@@ -58,5 +63,6 @@ def _tell(turn: Turn, child: Row, parent: Row) -> None:
             pass
 
 
-def _is_free(row: Row) -> bool:
+def is_free(row: Row) -> bool:
+    """True for a job that is blocked still, though no parent keeps it so."""
     return row.state is State.BLOCKED and not row.waits_for

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from treadle.engine.memory.family import Fate, because_of, fate, settle_children
+from treadle.engine.memory.family import Fate, because_of, fate, is_free, tell_children
 from treadle.engine.memory.row import Row
 from treadle.engine.memory.turn import Turn
 from treadle.model.job import Edge, Enqueued, JobId, NewJob, Stored, micros
@@ -22,8 +22,14 @@ def enqueue(turn: Turn, jobs: Sequence[NewJob]) -> list[Enqueued]:
             write_one(turn, job.guard.write)
         turn.tables.put_job(_row(turn, job))
     for job in stored:
-        _place(turn, turn.tables.jobs[job.id])
-    settle_children(turn)
+        _judge_parents(turn, turn.tables.jobs[job.id])
+    while turn.ended:
+        ended, turn.ended = turn.ended, []
+        tell_children(turn, ended)
+    for job in stored:
+        row = turn.tables.jobs[job.id]
+        if is_free(row):
+            turn.enter(row)
     return [
         Enqueued(job.id, verdict, None if verdict is Stored.GUARDED else turn.tables.jobs[job.id].state)
         for job, verdict in zip(jobs, verdicts, strict=True)
@@ -97,19 +103,15 @@ def _row(turn: Turn, job: NewJob) -> Row:
     )
 
 
-def _place(turn: Turn, row: Row) -> None:
-    """Put a stored job where its parents, as they stand before this batch settles anything, let it be."""
-    if row.state is not State.BLOCKED or not row.waits_for:
-        turn.enter(row)
-        return
+def _judge_parents(turn: Turn, row: Row) -> None:
+    """Let go of the parents that no longer matter, or cancel the row with one that ended badly."""
     fates = {edge.parent: fate(turn.tables.jobs[edge.parent], edge.on_dead) for edge in row.edges}
     cancelled_by = next((parent for parent, its in fates.items() if its is Fate.CANCEL), None)
     if cancelled_by is not None:
         turn.end(row, State.CANCELLED, because_of(cancelled_by))
-        return
-    row = turn.tables.put_job(replace(row, waits_for=frozenset(parent for parent, its in fates.items() if its is Fate.WAIT)))
-    if not row.waits_for:
-        turn.enter(row)
+    elif fates:
+        waits_for = frozenset(parent for parent, its in fates.items() if its is Fate.WAIT)
+        turn.tables.put_job(replace(row, waits_for=waits_for))
 
 
 def write(turn: Turn, writes: Sequence[Write]) -> list[Written]:
