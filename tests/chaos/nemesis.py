@@ -149,12 +149,11 @@ class Nemesis:
         ]
 
     def _crew(self) -> Crew | None:
-        """A crew that may be struck as a whole: not the last one at work, nobody in it frozen, and calm."""
+        """A crew that may be struck as a whole: not the last one at work, somebody in it busy, nobody frozen, and calm."""
         asleep = self._asleep.crew if self._asleep is not None else None
         up = [crew for crew in self.crews if crew.alive and crew is not asleep and crew.workers(self.account)]
-        now = time.monotonic()
-        able = [crew for crew in up if now >= self._calm.get(crew.name, 0.0)]
-        return self.draw.choice(able) if len(up) > 1 and able else None
+        able = {crew.name: crew for crew, _ in self._victims(calm=True) if crew in up}
+        return self.draw.choice(list(able.values())) if len(up) > 1 and able else None
 
     # -- striking: each writes first, and tells whether it struck
 

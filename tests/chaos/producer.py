@@ -48,7 +48,7 @@ def calls(draw: random.Random, menu: Menu, lease: float, count: int) -> list[Any
     made: list[Any] = []
     for _ in range(count):
         task = draw.choices(KINDS, (5, 3, 2))[0]
-        seconds = draw.choice((0.0, draw.uniform(0.02, 0.4)))
+        seconds = draw.choice((0.0, draw.uniform(0.02, 0.8)))
         if draw.random() < menu.long:
             seconds = draw.uniform(0.5, 3.0) * lease
         # Most that fail recover; a few use up their three retries.

@@ -36,7 +36,7 @@ class Scenario:
     kills: int = 0
     freezes: int = 0
     jobs: int = 1_000_000
-    rate: float = 20.0
+    rate: float = 40.0
     producers: int = 2
     crews: tuple[int, ...] = (2, 1)
     lease: float = 2.0

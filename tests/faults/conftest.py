@@ -8,12 +8,12 @@ from typing import Any
 
 import psutil
 import pytest
+
 from chaos import journal
 from chaos.account import Account
 from chaos.fleet import PATH, Crew
 from chaos.journal import Line
 from faults.waiting import until
-
 from treadle import Job
 from treadle.worker.options import WorkerOptions
 
@@ -79,8 +79,12 @@ class Site:
 
     def finished(self, *jobs: str) -> list[Job]:
         """Wait until these jobs have ended; returns them in order."""
-        self.until(lambda: all(self.job(job).state.final for job in jobs), "the jobs have ended")
-        return [self.job(job) for job in jobs]
+
+        def ended() -> list[Job]:
+            found = {job.id: job for job in self.account.jobs()}
+            return [found[job] for job in jobs] if all(found[job].state.final for job in jobs) else []
+
+        return self.until(ended, "the jobs have ended")
 
     def drained(self) -> None:
         """Wait until no job is live."""

@@ -99,9 +99,19 @@ def generator_exit() -> None:
     raise GeneratorExit
 
 
-NASTY: dict[str, Callable[[], None]] = {
-    each.__name__: each
-    for each in (
-        mute, faceless, unpicklable, liar, huge, surrogate, chain, circle, crowd, recursion, leave, interrupt, generator_exit,
-    )  # fmt: skip
-}
+RAISERS = (
+    mute,
+    faceless,
+    unpicklable,
+    liar,
+    huge,
+    surrogate,
+    chain,
+    circle,
+    crowd,
+    recursion,
+    leave,
+    interrupt,
+    generator_exit,
+)
+NASTY: dict[str, Callable[[], None]] = {each.__name__: each for each in RAISERS}

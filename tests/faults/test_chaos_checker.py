@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from chaos.checker import check
 from chaos.history import Body, Entry, Fault, History, Try
 
