@@ -1,12 +1,16 @@
 """Bodies in real child processes: what dies, what is charged, what goes on."""
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -15,7 +19,7 @@ import pytest
 from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, NoteKind, Released, Retrying
 from treadle.worker.executors.processes import ProcessExecutor
 from treadle.worker.run import Stop
-from worker.bench import FakeBench, Runs, lines, until
+from worker.bench import PATIENCE, FakeBench, Runs, lines, until
 
 TASKS = """
 import ctypes, logging, os, signal, subprocess, sys, time
@@ -36,6 +40,19 @@ def pid() -> int:
 @task
 def number(n: int) -> int:
     return n
+
+@task
+def length(text: str) -> int:
+    return len(text)
+
+@task
+def hold(count: int) -> int:
+    # One instruction of Python: no signal handler and no other thread runs before it ends.
+    return sum(range(count))
+
+@task
+def much(size: int) -> str:
+    return "x" * size
 
 @task
 def record(file: str, word: str) -> str:
@@ -195,6 +212,57 @@ async def test_exactly_the_job_a_child_was_executing_is_charged(runs: Runs, tmp_
 
 
 @process_test
+async def test_children_killed_at_random_start_no_body_twice_and_lose_no_outcome(runs: Runs, tmp_path: Path):
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    dice = random.Random(seed)
+    bench = FakeBench()
+    trail = tmp_path / "trail"
+    async with executor(bench, runs.target, slots=2) as place:
+        jobs = [runs.run("record", file=str(trail), word=str(number)) for number in range(8000)]
+        rest, kills = list(jobs), 0
+        end = monotonic() + PATIENCE
+        while len(bench.outcomes) < len(jobs):
+            assert monotonic() < end
+            if rest and (room := min(place.room(), 500)) > 0:
+                place.submit(rest[:room])
+                del rest[:room]
+            due = len(bench.outcomes) > kills * len(jobs) / 10
+            if due and dice.random() < 0.5 and (children := psutil.Process().children()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    dice.choice(children).kill()
+                    kills += 1
+            bench.changed.clear()
+            # Room may come back without an outcome: when a new child is ready.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(dice.uniform(0.0, 0.02)):
+                    await bench.changed.wait()
+    begun = Counter(lines(trail))
+    assert max(begun.values()) == 1
+    crashes = 0
+    for number, job in enumerate(jobs):
+        match bench.outcomes[job.claimed.id]:
+            case Completed(result):
+                assert (result, begun[str(number)]) == (f'"{number}"', 1)
+            case Crashed(how):
+                assert how == "signal 9"
+                crashes += 1
+            case other:
+                assert (other, begun[str(number)]) == (Released(), 0)
+    assert 1 <= crashes <= kills
+
+
+@process_test
+async def test_large_arguments_and_large_results_cross(runs: Runs, tmp_path: Path):
+    bench = FakeBench()
+    async with executor(bench, runs.target, slots=1) as place:
+        sent = [runs.run("length", text="y" * 60_000) for _ in range(200)]
+        assert await _run(bench, place, *sent) == [Completed("60000")] * 200
+        received = await _run(bench, place, *(runs.run("much", size=size) for size in (262_140, 10, 262_000, 100_000, 200_000)))
+        assert [len(each.result) - 2 for each in received] == [262_140, 10, 262_000, 100_000, 200_000]
+
+
+@process_test
 async def test_each_way_to_die_is_told_and_the_next_child_serves(runs: Runs, tmp_path: Path):
     bench = FakeBench()
     async with executor(bench, runs.target, slots=1) as place:
@@ -248,6 +316,22 @@ async def test_a_body_that_will_not_end_is_killed(runs: Runs, tmp_path: Path):
         assert lines(trail)[1:] == ["asked"]
         pid = int(lines(trail)[0].split()[1])
         await until(lambda: not psutil.pid_exists(pid))
+
+
+@process_test
+async def test_a_body_that_never_lets_go_of_python_is_noticed_and_killed(runs: Runs, tmp_path: Path):
+    bench = FakeBench()
+    async with executor(bench, runs.target, slots=1, kill_grace=0.5) as place:
+        await _run(bench, place, *(runs.run("hold", count=1) for _ in range(100)))
+        # Fed as one chunk: nothing the child could send says that the second has begun, or how the first ended.
+        before, endless, after = runs.run("hold", count=2), runs.run("hold", count=1 << 60), runs.run("hold", count=3)
+        place.submit([before, endless, after])
+        await bench.until(lambda: endless in bench.begun)
+        endless.stop = Stop.TIMEOUT
+        place.stop(endless)
+        first, timed_out, last = await bench.until_ended(before, endless, after)
+        assert (first, last) == (Completed("1"), Completed("3"))
+        assert isinstance(timed_out, Retrying)
 
 
 @process_test

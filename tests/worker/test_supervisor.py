@@ -44,6 +44,16 @@ async def wait_for(file: str, trail: str) -> int:
     note(trail, "done")
     return os.getpid()
 
+@app.task(executor="process")
+def cling(trail: str) -> None:
+    note(trail, str(os.getpid()))
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            note(trail, "asked")
+
 @app.task
 def orphan(file: str) -> None:
     program = f"import os, pathlib; pathlib.Path({file!r}).write_text(str(os.getpid()))"
@@ -263,6 +273,17 @@ def test_workers_finish_and_leave_when_their_supervisor_is_killed(served: Served
     served.gate.touch()
     until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "the worker to leave")
     assert job.job().state is State.COMPLETED
+
+
+def test_the_children_of_a_killed_worker_end_with_it(served: Served, app: Treadle):
+    served.start(crash_delay=600.0)
+    enqueue(served, app, "cling", trail=str(served.trail))
+    until(lambda: len(lines(served.trail)) == 1, "a start")
+    child = psutil.Process(int(lines(served.trail)[0]))
+    (worker,) = served.workers()
+    worker.kill()
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child to end")
+    assert lines(served.trail)[1:] == ["asked"]
 
 
 def test_a_hangup_replaces_workers_without_a_gap(served: Served, app: Treadle):

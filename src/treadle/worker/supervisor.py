@@ -19,6 +19,7 @@ from typing import Any
 
 from treadle.app.app import Treadle
 from treadle.worker.control import Abandon, Serving, Unusable
+from treadle.worker.heartbeat import EXIT_RECYCLE
 from treadle.worker.options import WorkerOptions
 from treadle.worker.rescuer import Rescuer
 from treadle.worker.start import EXIT_CONFIG
@@ -32,8 +33,6 @@ SHORT_LIFE = 1.0
 """Seconds of service below which a death counts as a failure to start."""
 RESTART_FIRST, RESTART_MOST = 0.25, 30.0
 RESCUE_TIME = 10.0
-
-EXIT_RECYCLE = 75
 
 
 class Supervisor:
@@ -255,16 +254,18 @@ class Supervisor:
 
     def _reap(self) -> None:
         if self._orphans:
-            self._reap_everything()
-            return
+            self._reap_orphans()
         for ward in list(self._wards):
-            with contextlib.suppress(ChildProcessError):
+            try:
                 pid, status = os.waitpid(ward.pid, os.WNOHANG)
+            except ChildProcessError:
+                self._ended(ward, None)
+            else:
                 if pid:
                     self._ended(ward, status)
 
-    def _reap_everything(self) -> None:
-        """As the first process of a container, orphans are ours to reap too: those of jobs, and those of their children."""
+    def _reap_orphans(self) -> None:
+        """As the first process of a container, what jobs and their children leave behind is ours to reap too."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -274,7 +275,7 @@ class Supervisor:
                     if ward.pid == pid:
                         self._ended(ward, status)
 
-    def _ended(self, ward: Ward, status: int) -> None:
+    def _ended(self, ward: Ward, status: int | None) -> None:
         self._listen(ward)
         self._wards.remove(ward)
         with contextlib.suppress(KeyError):
@@ -327,6 +328,8 @@ class Supervisor:
         """Leave nothing behind, however the loop above ended."""
         for ward in self._wards:
             ward.kill()
-            _, status = os.waitpid(ward.pid, 0)
+            status: int | None = None
+            with contextlib.suppress(ChildProcessError):
+                _, status = os.waitpid(ward.pid, 0)
             self._rescuer.witness(ward.lease, ward.over(status))
         self._wards.clear()

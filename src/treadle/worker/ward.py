@@ -1,5 +1,6 @@
 """One worker process as its supervisor sees it: its lease, its line, and what it was told."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -55,17 +56,21 @@ class Ward:
         self.deadline = None
         self._signal(signal.SIGKILL)
 
-    def over(self, status: int) -> str:
-        """It was waited for: let everything go. Returns how it ended, empty for a clean exit."""
-        code = os.waitstatus_to_exitcode(status)
+    def over(self, status: int | None) -> str:
+        """It has ended: let everything go. Returns how, empty for a clean exit; `status` is None when somebody else in this
+        process waited for it."""
+        code = 255 if status is None else os.waitstatus_to_exitcode(status)
         # Told to the object too, or it would complain that nobody waited.
         self._process.returncode = code
         self.line.close()
         self.successor_of = None
+        if status is None:
+            return "unseen"
         if code < 0:
             return f"signal {-code}"
         return f"exit {code}" if code else ""
 
     def _signal(self, number: int) -> None:
-        # Until the supervisor has waited for it the number cannot belong to another process.
-        os.kill(self.pid, number)
+        # Until somebody has waited for it the number cannot belong to another process.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
