@@ -130,6 +130,9 @@ class Worker:
                 max_jobs=options.child_max_jobs,
                 max_age=options.child_max_age,
                 max_rss=options.child_max_rss,
+                url=options.url,
+                json_logs=options.json_logs,
+                log_level=options.log_level,
             ),
         }
         used = {task.settings.executor for task in self._app.registry.tasks()}
