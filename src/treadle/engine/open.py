@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from treadle.engine.session import Store
@@ -95,8 +94,7 @@ def _open_sqlite(url: str, host: str, path: str, namespace: str, parameters: dic
 
 
 def _open_memory(url: str, name: str, namespace: str, parameters: dict[str, str], *, allow_volatile: bool) -> Store:
-    from treadle.engine.memory.store import MemoryStore
+    from treadle.engine.memory.session import MemoryStore
 
     _nothing_left(url, parameters, "no parameters")
-    store: Any = MemoryStore(name.strip("/"), namespace=namespace, allow_volatile=allow_volatile)
-    return store
+    return MemoryStore(name.strip("/"), namespace=namespace, allow_volatile=allow_volatile)

@@ -1,7 +1,7 @@
 """Turns stored rows into the model's values, and values into the JSON text that carries a batch. Shared by engines."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -35,18 +35,11 @@ def to_dead(row: Row) -> DeadLetter | None:
 
 def to_job(row: Row) -> Job:
     """A job without details, from the columns of `Job` (id to progress, tags as JSON text) and the eight of a dead letter."""
-    return Job(
-        *row[:6],
-        State(row[6]),
-        *row[7:20],
-        bool(row[20]),
-        bool(row[21]),
-        bool(row[22]),
-        row[23],
-        to_strings(cast("str | None", row[24])),
-        *row[25:31],
+    values: list[Any] = [
+        *row[:6], State(row[6]), *row[7:20], bool(row[20]), bool(row[21]), bool(row[22]), row[23], to_strings(row[24]), *row[25:31],
         to_dead(row[31:39]),
-    )
+    ]  # fmt: skip
+    return Job(*values)
 
 
 def to_attempts(rows: Iterable[Row]) -> dict[int, tuple[AttemptRecord, ...]]:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dataclasses import asdict
-
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
@@ -12,8 +10,8 @@ from treadle.engine.source import Source
 from treadle.engine.sqlite.edges import Ended, Finish, count_down, finish, numbers, topics
 from treadle.engine.sqlite.keeping import forget
 from treadle.engine.sqlite.steps import Do
-from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Filter, Replay, Resolve
-from treadle.model.job import JobId, Micros
+from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Replay, Resolve
+from treadle.model.job import JobId, Micros, micros
 from treadle.model.state import State
 
 _WAITING = (State.SCHEDULED, State.RETRYING)
@@ -34,9 +32,8 @@ class _Found(NamedTuple):
 class Alteration:
     """One change to a batch of jobs, with its audit line."""
 
-    def __init__(self, sql: Source, where: Filter, change: Change, actor: str, now: Micros) -> None:
+    def __init__(self, sql: Source, change: Change, actor: str, now: Micros) -> None:
         self.sql = sql
-        self.where = where
         self.change = change
         self.actor = actor
         self.now = now
@@ -55,17 +52,16 @@ class Alteration:
                 answers = yield from self._annotate(jobs, self.change)
             case Erase():
                 answers = yield from self._erase(jobs)
-        details = {"where": _given(self.where), **_given(self.change)}
-        yield Do(
-            self.sql("alter", "audit"),
-            {
+        changed = [answer.id for answer in answers if answer.done]
+        if changed:
+            values = {
                 "now": self.now,
                 "actor": self.actor,
                 "change": type(self.change).__name__.lower(),
-                "details": to_text(details),
-                "jobs": to_text([answer.id for answer in answers if answer.done]),
-            },
-        )
+                "note": _remark(self.change),
+                "jobs": to_text(changed),
+            }
+            yield Do(self.sql("alter", "audit"), values)
         return answers
 
     def _cancel(self, jobs: list[_Found], change: Cancel) -> Steps[list[Altered]]:
@@ -78,16 +74,14 @@ class Alteration:
         if waiting:
             yield from finish(self.sql, [Finish(j.n, State.CANCELLED, reason=change.reason) for j in waiting], self.now)
             yield from self._settle_children(waiting, State.CANCELLED)
-        return [
-            Altered(job.id, job.state, job.state if job.state.final or job in running else State.CANCELLED, not job.state.final)
-            for job in jobs
-        ]
+        gone = frozenset(waiting)
+        return [Altered(job.id, job.state, State.CANCELLED if job in gone else job.state, not job.state.final) for job in jobs]
 
     def _replay(self, jobs: list[_Found], change: Replay) -> Steps[list[Altered]]:
         later = change.delay > 0
         hurried = [] if later else [job for job in jobs if job.state in _WAITING]
         revived = [job for job in jobs if job.state in _REPLAYABLE]
-        moved = [job for job in jobs if job in hurried or job in revived]
+        moved = [job for job in jobs if job.state in _REPLAYABLE or (job.state in _WAITING and not later)]
         if not moved:
             return [Altered(job.id, job.state, job.state, done=False) for job in jobs]
         first = yield from numbers(self.sql, len(moved))
@@ -96,12 +90,12 @@ class Alteration:
         if hurried:
             yield Do(self.sql("alter", "hurry"), {"rows": to_text([(job.n, seqs[job.n]) for job in hurried])})
         if revived:
-            due = self.now + round(change.delay * 1e6) if later else None
+            due = self.now + micros(change.delay) if later else None
             rows = to_text([(job.n, seqs[job.n]) for job in revived])
             ns = to_text([job.n for job in revived])
             yield Do(self.sql("alter", "revive"), {"rows": rows, "state": target, "due_at": due})
             yield Do(self.sql("shared", "forget-finished"), {"ns": ns})
-            yield from self._close(revived, "replayed", change.note)
+            yield from self._close([job for job in revived if job.state is State.DEAD], "replayed", change.note)
         if change.args is not None:
             yield Do(self.sql("alter", "args"), {"ns": to_text([job.n for job in moved]), "args": change.args})
         if not later:
@@ -113,7 +107,8 @@ class Alteration:
         if closed:
             yield from self._close(closed, "resolved", change.note)
             yield from self._settle_children(closed, State.DEAD)
-        return [Altered(job.id, job.state, job.state, job in closed) for job in jobs]
+        changed = frozenset(closed)
+        return [Altered(job.id, job.state, job.state, job in changed) for job in jobs]
 
     def _annotate(self, jobs: list[_Found], change: Annotate) -> Steps[list[Altered]]:
         values = {"ns": to_text([job.n for job in jobs if job.letter is not None]), "note": change.note}
@@ -125,10 +120,13 @@ class Alteration:
         if erased:
             yield from self._settle_children(erased, State.CANCELLED)
             yield from forget(self.sql, [job.n for job in erased])
-        return [Altered(job.id, job.state, None if job in erased else job.state, job in erased) for job in jobs]
+        return [
+            Altered(job.id, job.state, job.state if job.state is State.RUNNING else None, job.state is not State.RUNNING)
+            for job in jobs
+        ]
 
     def _close(self, jobs: list[_Found], status: str, note: str | None) -> Steps[None]:
-        ns = to_text([job.n for job in jobs if job.letter is not None])
+        ns = to_text([job.n for job in jobs])
         values = {"ns": ns, "status": status, "actor": self.actor, "now": self.now, "note": note}
         yield Do(self.sql("alter", "status"), values)
 
@@ -138,6 +136,12 @@ class Alteration:
         yield Wake(topics(freed.queues, [*(job.id for job in jobs), *freed.cancelled]))
 
 
-def _given(value: Filter | Change) -> dict[str, Any]:
-    """What was said, without what was left out."""
-    return {name: each for name, each in asdict(value).items() if each is not None}
+def _remark(change: Change) -> str | None:
+    """What the operator had to say."""
+    match change:
+        case Cancel(reason):
+            return reason or None
+        case Replay(note=note) | Resolve(note) | Annotate(note):
+            return note
+        case Erase():
+            return None

@@ -52,11 +52,12 @@ class ApswLink:
 
     def ask(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Run a statement and fetch all its rows."""
-        return self._connection.execute(sql, values).fetchall()  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
+        rows: list[Any] = self._connection.execute(sql, values).fetchall()  # pyright: ignore[reportArgumentType]
+        return rows
 
     def do(self, sql: str, values: Values = ()) -> int:
         """Run a statement without rows; returns how many rows it changed."""
-        self._connection.execute(sql, values)  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
+        self._connection.execute(sql, values)  # pyright: ignore[reportArgumentType]
         return self._connection.changes()
 
     def in_transaction(self) -> bool:
@@ -115,10 +116,8 @@ Errors = (apsw.Error, sqlite3.Error)
 
 def translated(error: Exception, location: str, timeout: float) -> StoreError | None:
     """The house's error for a library's, or None for one that only a mistake of ours can cause."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        code = getattr(error, "result", 0)
-    primary = int(code) & 0xFF
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    primary = (getattr(error, "result", 0) if code is None else code) & 0xFF
     if primary in BUSY:
         return StoreBusy(
             f"{location}: another connection kept the database locked for {timeout:g} s. Nothing was changed; call again, "

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
+from treadle.engine.session import Wake
 from treadle.engine.source import Source
 from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.job import JobId, Micros, OnDead
@@ -125,6 +126,13 @@ def _free(sql: Source, met: dict[int, list[int]], now: Micros) -> Steps[frozense
     ]
     yield Do(sql("edges", "free"), {"rows": to_text(placed)})
     return frozenset(row[1] for row, place in zip(rows, placed, strict=True) if place[1] is State.QUEUED)
+
+
+def wake_children(sql: Source, ended: Iterable[Ended], now: Micros) -> Steps[None]:
+    """Settle the edges below `ended`, and wake whoever waits for what came of it."""
+    freed = yield from count_down(sql, ended, now)
+    if freed.queues or freed.cancelled:
+        yield Wake(topics(freed.queues, freed.cancelled))
 
 
 def topics(queues: Iterable[str] = (), jobs: Iterable[JobId] = ()) -> frozenset[str]:

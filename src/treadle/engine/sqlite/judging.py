@@ -11,7 +11,7 @@ from treadle.engine.source import Source
 from treadle.engine.sqlite.edges import Fate, fate
 from treadle.engine.sqlite.facts import Ledger, ledger
 from treadle.engine.sqlite.steps import Ask
-from treadle.model.job import Enqueued, JobId, Micros, NewJob, OnDead, Stored
+from treadle.model.job import Enqueued, JobId, Micros, NewJob, OnDead, Stored, micros
 from treadle.model.state import State
 
 
@@ -51,15 +51,13 @@ class Judgement:
 
 def place_alone(job: NewJob, now: Micros) -> Place:
     """Place a job by its time only."""
-    due = now
+    due = None
     if job.delay is not None:
-        due = now + round(job.delay * 1e6)
+        due = now + micros(job.delay)
     elif job.run_at is not None:
         due = job.run_at
-    start_by = None if job.start_within is None else due + round(job.start_within * 1e6)
-    if due > now:
-        return Place(State.SCHEDULED, due, start_by)
-    return Place(State.QUEUED, None, start_by)
+    start_by = None if job.start_within is None else (now if due is None else due) + micros(job.start_within)
+    return Place(State.SCHEDULED if due is not None and due > now else State.QUEUED, due, start_by)
 
 
 def judge(sql: Source, jobs: Sequence[NewJob], now: Micros) -> Steps[Judgement]:
@@ -102,7 +100,7 @@ def _answers(jobs: Sequence[NewJob], verdicts: Sequence[Stored], states: dict[Jo
 
 def place_together(jobs: Sequence[NewJob], known: dict[JobId, Known], now: Micros) -> dict[JobId, Place]:
     """Place jobs by their time and their parents, which may stand in the same batch."""
-    edges = {job.id: {edge.parent: OnDead(edge.on_dead) for edge in job.edges} for job in jobs}
+    edges = {job.id: {edge.parent: OnDead(edge.on_dead) for edge in reversed(job.edges)} for job in jobs}
     cancelled: dict[JobId, str] = {}
     children: dict[JobId, list[tuple[JobId, OnDead]]] = {}
     for job, parents in edges.items():
@@ -133,10 +131,8 @@ def _place(
     edges: list[tuple[JobId, OnDead, bool]] = []
     for parent, on_dead in parents.items():
         stored = known.get(parent)
-        if stored is None:
-            waits = parent not in cancelled
-        else:
-            waits = fate(stored.state, on_dead, stored.letter_open) is Fate.WAIT
+        alive = parent not in cancelled
+        waits = alive if stored is None else fate(stored.state, on_dead, stored.letter_open) is Fate.WAIT
         edges.append((parent, on_dead, waits))
     waiting = sum(waits for _, _, waits in edges)
     return alone._replace(state=State.BLOCKED if waiting else alone.state, waiting=waiting, edges=tuple(edges))

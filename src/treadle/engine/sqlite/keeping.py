@@ -1,17 +1,18 @@
 """The verbs that keep house: promote, rescue, prune."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Ended, Finish, any_open, count_down, finish, numbers, topics
+from treadle.engine.sqlite.edges import Ended, Finish, any_open, finish, numbers, topics, wake_children
 from treadle.engine.sqlite.moves import Held, Moves
 from treadle.engine.sqlite.steps import Ask, Clock, Do
 from treadle.model.filter import Retention
-from treadle.model.job import Micros, Promoted, Rescued, Witness
+from treadle.model.job import Micros, Promoted, Rescued, Witness, micros
 from treadle.model.state import State
 
 _TRACES = (
@@ -44,24 +45,18 @@ class Keeping:
         """Queue what is due and expire what missed its start-by deadline, `limit` of each."""
         wall: Micros = (yield Clock(now)).wall
         late = yield Ask(self.sql("promote", "late"), {"now": wall, "take": limit})
-        queues: set[str] = set()
-        jobs: set[str] = set()
-        if late:
-            ended = [Ended(n, job, State.EXPIRED) for n, job in late]
+        ended = [Ended(n, job, State.EXPIRED) for n, job in late]
+        if ended:
             yield from finish(self.sql, [Finish(each.n, State.EXPIRED) for each in ended], wall)
-            jobs.update(each.id for each in ended)
-            if (yield from any_open(self.sql)):
-                freed = yield from count_down(self.sql, ended, wall)
-                queues |= freed.queues
-                jobs.update(freed.cancelled)
         due = yield Ask(self.sql("promote", "due"), {"now": wall, "take": limit})
         if due:
             first = yield from numbers(self.sql, len(due))
             yield Do(self.sql("promote", "queue"), {"ns": to_text([n for n, _ in due]), "first": first})
-            queues.update(queue for _, queue in due)
+        if ended or due:
+            yield Wake(topics((queue for _, queue in due), (each.id for each in ended)))
+        if ended and (yield from any_open(self.sql)):
+            yield from wake_children(self.sql, ended, wall)
         rows = yield Ask(self.sql("promote", "next"))
-        if queues or jobs:
-            yield Wake(topics(queues, jobs))
         return Promoted(len(due), len(late), rows[0][0])
 
     @plan
@@ -90,13 +85,13 @@ class Keeping:
         for *columns, k in rows:
             job = Held(*columns)
             lease, moves.worker = named[k]
-            state = moves.crash(job, "rescued", exits.get(lease, ""), delay, None, suspect=True)
+            state = moves.crash(job, "rescued", exits.get(lease), delay, None, suspect=True)
             rescued.append(Rescued(job.id, job.attempt, lease, state))
         yield from moves.write(self.sql)
         yield Do(self.sql("rescue", "remove"), {"ks": ks})
         if moves.ended:
-            freed = yield from count_down(self.sql, moves.ended, wall)
-            yield Wake(topics(freed.queues, [*(each.id for each in moves.ended), *freed.cancelled]))
+            yield Wake(topics(jobs=(each.id for each in moves.ended)))
+            yield from wake_children(self.sql, moves.ended, wall)
         return rescued
 
     @plan
@@ -104,6 +99,11 @@ class Keeping:
         """Delete finished jobs older or more than `retention` allows, `limit` at most; returns how many."""
         wall: Micros = (yield Clock(now)).wall
         ns: list[int] = []
+        if retention.completed_count is not None:
+            rows = yield Ask(self.sql("prune", "many"))
+            excess = rows[0][0] - retention.completed_count
+            if excess > 0:
+                ns += yield from self._forget("many-old", {"excess": excess, "take": limit})
         ages = (
             (State.COMPLETED, retention.completed),
             (State.CANCELLED, retention.cancelled),
@@ -113,16 +113,11 @@ class Keeping:
         for state, age in ages:
             if age is not None and len(ns) < limit:
                 part = "dead" if state is State.DEAD else "old"
-                values = {"state": state, "before": wall - round(age * 1e6), "take": limit - len(ns)}
-                ns += [n for (n,) in (yield Ask(self.sql("prune", part), values))]
+                ns += yield from self._forget(part, {"state": state, "before": wall - micros(age), "take": limit - len(ns)})
+        return len(ns)
+
+    def _forget(self, part: str, values: dict[str, Any]) -> Steps[list[int]]:
+        ns = [n for (n,) in (yield Ask(self.sql("prune", part), values))]
         if ns:
             yield from forget(self.sql, ns)
-        if retention.completed_count is not None and len(ns) < limit:
-            rows = yield Ask(self.sql("prune", "many"))
-            excess = min(rows[0][0] - retention.completed_count, limit - len(ns))
-            if excess > 0:
-                values = {"state": State.COMPLETED, "before": 1 << 62, "take": excess}
-                more = [n for (n,) in (yield Ask(self.sql("prune", "old"), values))]
-                yield from forget(self.sql, more)
-                ns += more
-        return len(ns)
+        return ns

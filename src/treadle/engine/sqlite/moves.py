@@ -8,7 +8,7 @@ from treadle.engine.rows import to_text
 from treadle.engine.source import Source
 from treadle.engine.sqlite.edges import Ended, Finish, finish, numbers
 from treadle.engine.sqlite.steps import Ask, Do
-from treadle.model.job import JobId, Micros
+from treadle.model.job import JobId, Micros, micros
 from treadle.model.outcome import (
     UNSETTLED,
     Cancelled,
@@ -57,18 +57,13 @@ class Moves:
 
     def read(self, sql: Source, k: int, others: Sequence[tuple[int, Settlement]]) -> Steps[list[int]]:
         """Read the jobs of `others` and decide each; returns the places of those for which the fence does not hold."""
-        rows = yield Ask(sql("settle", "held"), {"rows": to_text([(each.ref, each.attempt) for _, each in others]), "k": k})
-        found = {row[0]: Held(*row[1:]) for row in rows}
-        lost: list[int] = []
-        seen: set[int] = set()
-        for key, (place, each) in enumerate(others):
-            job = found.get(key)
-            if job is None or job.n in seen:
-                lost.append(place)
-            else:
-                seen.add(job.n)
-                self.decide(job, each.outcome, each.took)
-        return lost
+        asked = to_text([(each.ref, each.attempt, each.id) for _, each in others])
+        rows = yield Ask(sql("settle", "held"), {"rows": asked, "k": k})
+        found: dict[int, Held] = {row[0]: Held(*row[1:]) for row in rows}
+        for key, job in found.items():
+            _, each = others[key]
+            self.decide(job, each.outcome, each.took)
+        return [place for key, (place, _) in enumerate(others) if key not in found]
 
     def decide(self, job: Held, outcome: Outcome, took: float | None) -> None:
         """Decide one move. `Completed` is not decided here: it has its own short path."""
@@ -107,14 +102,14 @@ class Moves:
             case _:
                 raise TypeError(f"{outcome!r} is not an outcome that moves a job")
 
-    def crash(self, job: Held, label: str, exit_: str, delay: float, took: float | None, *, suspect: bool) -> State:
+    def crash(self, job: Held, label: str, exit_: str | None, delay: float, took: float | None, *, suspect: bool) -> State:
         """The process under the job died: cancelled if that was asked for, dead when its budget is spent, else later.
 
         Returns where the job goes.
         """
         spent = job.crashes + 1 >= job.max_crashes
         goes_on = not job.cancel_requested and not spent
-        self._attempt(job, label, delay if goes_on else None, exit_=exit_ or None)
+        self._attempt(job, label, delay if goes_on else None, exit_=exit_)
         if job.cancel_requested:
             self._end(job, State.CANCELLED, took, job.reason, crashes=1)
             return State.CANCELLED
@@ -145,7 +140,7 @@ class Moves:
         suspect: bool = False,
     ) -> None:  # fmt: skip
         first_failed = self.now if failures else None
-        due = self.now + round(delay * 1e6)
+        due = self.now + micros(delay)
         self._reentries.append([job.n, state, 0, due, None, suspect, failures, crashes, snoozes, 0, first_failed])
 
     def _back(self, job: Held) -> None:

@@ -70,7 +70,7 @@ class Operating:
         source, key = _source(where)
         values = _values(where) | {"at": -1, "after": "", "take": limit}
         rows = yield Ask(self.sql("find", "altered", source, "matching", key, "oldest"), values)
-        return (yield from Alteration(self.sql, where, change, actor, clock.wall).apply(rows))
+        return (yield from Alteration(self.sql, change, actor, clock.wall).apply(rows))
 
     @plan
     def find(self, where: Filter, page: Page) -> Steps[list[Job]]:

@@ -29,8 +29,12 @@ _sessions: "weakref.WeakSet[SqliteSession]" = weakref.WeakSet()
 class Ground(Protocol):
     """What a session needs of its store."""
 
-    location: str
     timeout: float
+
+    @property
+    def location(self) -> str:
+        """The file's absolute path, for messages."""
+        ...
 
     def open(self, durability: Durability) -> Link:
         """Open one more connection, with the schema up to date."""
@@ -54,7 +58,7 @@ def sender(link: Link, wakes: list[Wake]) -> Callable[[Any], Any]:
     ask, do = link.ask, link.do
 
     def send(step: Any) -> Any:
-        kind = type(step)
+        kind: type[Any] = type(step)
         if kind is Ask:
             return ask(step[0], step[1])
         if kind is Do:

@@ -55,7 +55,7 @@ class LateWake(Wake):
         object.__setattr__(self, "late", late)
 
     @property
-    def topics(self) -> frozenset[str]:  # type: ignore[override]
+    def topics(self) -> frozenset[str]:
         """The topics, built anew at each look."""
         return self.late()
 

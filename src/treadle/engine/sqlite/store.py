@@ -209,7 +209,7 @@ class SqliteStore:
         name = f"{self._namespace}_meta"
         if not link.ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)):
             return 0
-        rows = link.ask(f"SELECT value FROM {name} WHERE name = 'version'")
+        rows = link.ask(f"SELECT value FROM {name} WHERE name = 'version'")  # noqa: S608 - a checked namespace
         return int(rows[0][0]) if rows else 0
 
     def _migrate(self, link: Link) -> list[str]:
@@ -225,7 +225,7 @@ class SqliteStore:
                 for statement in each.statements(self._namespace):
                     link.do(statement)
                 values = {"version": each.number}
-                link.do(f"INSERT OR REPLACE INTO {self._namespace}_meta VALUES ('version', :version)", values)
+                link.do(f"INSERT OR REPLACE INTO {self._namespace}_meta VALUES ('version', :version)", values)  # noqa: S608
             link.do("COMMIT")
         except BaseException:
             if link.in_transaction():

@@ -65,7 +65,7 @@ class Bell:
             return ()
         if changed == self._seen:
             return self._names
-        self._names = tuple(os.listdir(self._idle))
+        self._names = tuple(os.listdir(self._idle))  # noqa: PTH208 - names are all that is wanted
         self._seen = changed if time.time_ns() - changed > _RACY_NS else -1
         return self._names
 

@@ -6,12 +6,12 @@ from typing import Any
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_claimed, to_text
+from treadle.engine.session import Wake
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Ended, any_open, count_down, topics
+from treadle.engine.sqlite.edges import Ended, any_open, topics, wake_children
 from treadle.engine.sqlite.moves import Moves
 from treadle.engine.sqlite.steps import Ask, Clock, Do, Instant, LateWake
-from treadle.engine.session import Wake
-from treadle.model.job import Claimed, Claims, LeaseId, Renewal, Want, WorkerInfo
+from treadle.model.job import Claimed, Claims, LeaseId, Ref, Renewal, Want, WorkerInfo, micros
 from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
 from treadle.model.state import State
 
@@ -56,7 +56,7 @@ class Working:
                 extra = yield from self._take(values, want.queue, more, suspects)
                 suspects -= sum(job.suspect for job in extra) if suspects else 0
                 left -= len(extra)
-                jobs += extra
+                jobs.extend(extra)
         return Claims(taken[0] if len(taken) == 1 else [job for jobs in taken for job in jobs], lost=False)
 
     def _take(self, values: dict[str, Any], queue: str, take: int, suspects: int) -> Steps[list[Claimed]]:
@@ -75,64 +75,54 @@ class Working:
     @plan
     def settle(self, lease: LeaseId, settlements: Sequence[Settlement], *, now: Now = None) -> Steps[list[Verdict]]:
         """End attempts: store each outcome, count edges down once for the whole batch, free or cancel the children."""
-        if not settlements:
-            return []
         clock = yield Clock(now)
         holder = yield from held(self.sql, lease, clock)
-        done: list[tuple[Any, ...]] = []
-        places: list[int] = []
-        for i, (ref, _, attempt, outcome, took) in enumerate(settlements):
-            if type(outcome) is Completed:
-                done.append((ref, attempt, outcome.result, took))
-            else:
-                places.append(i)
-        verdicts = [Verdict.DONE] * len(settlements)
-        ended: list[Ended] = []
+        if holder is None:
+            verdicts = [Verdict.LOST] * len(settlements)
+            yield from self._say_already(settlements, range(len(settlements)), verdicts)
+            return verdicts
         waits = yield from any_open(self.sql)
-        if done:
-            lost = yield from self._complete(holder, done, clock)
-            if lost or waits or places:
-                ended += _completions(settlements, verdicts, lost)
-        if places:
-            others = [(i, settlements[i]) for i in places]
-            if holder is None:
-                for i in places:
-                    verdicts[i] = Verdict.LOST
-            else:
-                moves = Moves(clock.wall, holder[1])
-                for i in (yield from moves.read(self.sql, holder[0], others)):
-                    verdicts[i] = Verdict.LOST
-                yield from moves.write(self.sql)
-                ended += moves.ended
-                if moves.queues:
-                    yield Wake(topics(moves.queues))
+        completed, others, lost = _sorted(settlements)
+        ended: list[Ended] = []
+        if completed:
+            late = yield from self._complete(holder[0], settlements, completed, clock)
+            lost += late
+            if waits:
+                ended = [Ended(int(settlements[i].ref), settlements[i].id, State.COMPLETED) for i in completed if i not in late]
+        if others:
+            moves = Moves(clock.wall, holder[1])
+            lost += yield from moves.read(self.sql, holder[0], [(i, settlements[i]) for i in others])
+            yield from moves.write(self.sql)
+            ended += moves.ended
+            if moves.queues:
+                yield Wake(topics(moves.queues))
         if waits and ended:
-            freed = yield from count_down(self.sql, ended, clock.wall)
-            if freed.queues or freed.cancelled:
-                yield Wake(topics(freed.queues, freed.cancelled))
+            yield from wake_children(self.sql, ended, clock.wall)
+        verdicts = [Verdict.DONE] * len(settlements)
+        if lost:
+            yield from self._say_already(settlements, lost, verdicts)
         yield LateWake("job", lambda: topics(jobs=_final(settlements, verdicts)))
         return verdicts
 
-    def _complete(
-        self, holder: tuple[int, str] | None, rows: list[tuple[Any, ...]], clock: Instant
-    ) -> Steps[dict[tuple[int, int], Verdict]]:
-        """End completed jobs; returns what to say of those that this did not end, by (n, attempt)."""
-        text = to_text(rows)
-        before: set[tuple[int, int]] = set()
-        if holder is not None:
-            count = yield Do(self.sql("settle", "complete"), {"rows": text, "now": clock.wall, "k": holder[0]})
-            ns = to_text([row[0] for row in rows])
-            if count == len(rows):
-                yield Do(self.sql("shared", "unlive"), {"ns": ns})
-                return {}
-            before = {n for (n,) in (yield Ask(self.sql("settle", "unlive-some"), {"ns": ns}))}
-        found = yield Ask(self.sql("settle", "already"), {"rows": text})
-        already = {(n, attempt) for n, attempt in found if n not in before}
-        return {
-            (row[0], row[1]): Verdict.ALREADY if (row[0], row[1]) in already else Verdict.LOST
-            for row in rows
-            if row[0] not in before
-        }
+    def _complete(self, k: int, settlements: Sequence[Settlement], places: Sequence[int], clock: Instant) -> Steps[list[int]]:
+        """End completed jobs; returns the places of those for which the fence does not hold."""
+        mine: Sequence[Any] = settlements if len(places) == len(settlements) else [settlements[i] for i in places]
+        rows: list[tuple[Any, ...]] = [(ref, attempt, outcome.result, took, job) for ref, job, attempt, outcome, took in mine]
+        count = yield Do(self.sql("settle", "complete"), {"rows": to_text(rows), "now": clock.wall, "k": k})
+        ns = to_text([row[0] for row in rows])
+        if count == len(rows):
+            yield Do(self.sql("shared", "unlive"), {"ns": ns})
+            return []
+        done = {n for (n,) in (yield Ask(self.sql("settle", "unlive-some"), {"ns": ns}))}
+        return [i for i, row in zip(places, rows, strict=True) if row[0] not in done]
+
+    def _say_already(self, settlements: Sequence[Settlement], places: Sequence[int], verdicts: list[Verdict]) -> Steps[None]:
+        """Tell the settlements that changed nothing whether their attempt is completed already."""
+        rows = [(settlements[i].ref, settlements[i].attempt, settlements[i].id) for i in places]
+        found = yield Ask(self.sql("settle", "already"), {"rows": to_text(rows)})
+        already = {key for (key,) in found}
+        for key, i in enumerate(places):
+            verdicts[i] = Verdict.ALREADY if key in already else Verdict.LOST
 
     @plan
     def renew(
@@ -141,7 +131,7 @@ class Working:
         """Open (`beat` 0, with `worker`) or extend a lease, and collect cancel requests."""
         clock = yield Clock(now)
         values: dict[str, Any] = {
-            "lease": lease, "beat": beat, "length": round(length * 1e6),
+            "lease": lease, "beat": beat, "length": micros(length),
             "given": clock.given, "wall": clock.wall, "boot": clock.boot, "up": clock.up,
         }  # fmt: skip
         if beat == 0 and worker is not None:
@@ -163,33 +153,30 @@ class Working:
         holder = yield from held(self.sql, lease, clock)
         if holder is None or not notes:
             return [Verdict.LOST] * len(notes)
-        rows = [(note.ref, note.attempt, note.kind, note.name, note.value) for note in notes]
+        rows = [(note.ref, note.attempt, note.kind, note.name, note.value, note.id) for note in notes]
         held_rows = yield Ask(self.sql("note", "held"), {"rows": to_text(rows), "k": holder[0]})
         fenced = {key for (key,) in held_rows}
         if fenced:
             yield Do(self.sql("note", "write"), {"rows": to_text([row for i, row in enumerate(rows) if i in fenced])})
-        stuck = [
-            (note.ref, note.value != "false") for i, note in enumerate(notes) if i in fenced and note.kind is NoteKind.STUCK
-        ]
+        stuck = [note.ref for i, note in enumerate(notes) if i in fenced and note.kind is NoteKind.STUCK]
         if stuck:
-            yield Do(self.sql("note", "stuck"), {"rows": to_text(stuck)})
+            yield Do(self.sql("note", "stuck"), {"ns": to_text(stuck)})
         return [Verdict.DONE if i in fenced else Verdict.LOST for i in range(len(notes))]
 
 
-def _completions(
-    settlements: Sequence[Settlement], verdicts: list[Verdict], lost: dict[tuple[int, int], Verdict]
-) -> list[Ended]:
-    """Write the verdicts of completed jobs, and return those that ended just now. A job told twice ends once."""
-    ended: dict[int, Ended] = {}
-    for i, (ref, job, attempt, outcome, _) in enumerate(settlements):
-        if type(outcome) is not Completed:
-            continue
-        verdict = lost.get((ref, attempt))
-        if verdict is None:
-            ended.setdefault(ref, Ended(ref, job, State.COMPLETED))
-        else:
-            verdicts[i] = verdict
-    return list(ended.values())
+def _sorted(settlements: Sequence[Settlement]) -> tuple[list[int], list[int], list[int]]:
+    """The places of completed jobs, of those that end otherwise, and of those that were told of earlier in the batch."""
+    places: Sequence[int] = range(len(settlements))
+    if len({each.ref for each in settlements}) < len(settlements):
+        first: dict[Ref, int] = {}
+        for i, each in enumerate(settlements):
+            first.setdefault(each.ref, i)
+        places = list(first.values())
+    completed = [i for i in places if type(settlements[i].outcome) is Completed]
+    if len(completed) == len(settlements):
+        return completed, [], []
+    others = [i for i in places if type(settlements[i].outcome) is not Completed]
+    return completed, others, sorted(set(range(len(settlements))) - set(places))
 
 
 def _final(settlements: Sequence[Settlement], verdicts: Sequence[Verdict]) -> list[str]:

@@ -149,6 +149,6 @@ CREATE TABLE {ns}_audit (
     at INTEGER NOT NULL,
     actor TEXT NOT NULL,
     change TEXT NOT NULL,
-    details TEXT NOT NULL,
+    note TEXT,
     jobs TEXT NOT NULL
 );

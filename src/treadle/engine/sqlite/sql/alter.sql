@@ -29,4 +29,4 @@ WHERE n IN (SELECT value FROM json_each(:ns))
 UPDATE {ns}_dead SET note = :note WHERE n IN (SELECT value FROM json_each(:ns))
 
 -- part: audit
-INSERT INTO {ns}_audit (at, actor, change, details, jobs) VALUES (:now, :actor, :change, :details, :jobs)
+INSERT INTO {ns}_audit (at, actor, change, note, jobs) VALUES (:now, :actor, :change, :note, :jobs)

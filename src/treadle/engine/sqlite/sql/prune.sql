@@ -17,3 +17,11 @@ ORDER BY f.finished_at, j.enqueued_at, j.id LIMIT :take
 -- part: many
 -- How many completed jobs there are. Relies on finished_age.
 SELECT count(*) FROM {ns}_finished WHERE state = 'completed'
+
+-- part: many-old
+-- Of the :excess longest finished completed jobs, those that may go, :take at most. Result: n. Relies on finished_age.
+SELECT o.n FROM (
+    SELECT f.n, f.finished_at, j.enqueued_at, j.id FROM {ns}_finished AS f CROSS JOIN {ns}_jobs AS j ON j.n = f.n
+    WHERE f.state = 'completed' ORDER BY f.finished_at, j.enqueued_at, j.id LIMIT :excess) AS o
+WHERE NOT EXISTS (SELECT 1 FROM {ns}_edges AS x JOIN {ns}_live AS c ON c.n = x.child WHERE x.parent = o.n)
+ORDER BY o.finished_at, o.enqueued_at, o.id LIMIT :take

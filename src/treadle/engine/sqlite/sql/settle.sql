@@ -2,13 +2,13 @@
 
 -- part: complete
 -- Copy completed jobs to the finished ones, where the fence holds; the count of changes tells whether it held for all.
--- :rows holds [n, attempt, result, took]. Relies on the primary key of live.
+-- :rows holds [n, attempt, result, took, id]. Relies on the primary keys of live and jobs.
 INSERT INTO {ns}_finished
 SELECT l.n, 'completed', l.attempt, l.failures, l.crashes, l.snoozes, l.releases, l.claimed_at, :now, e.value ->> 3,
     l.due_at, l.start_by, e.value ->> 2, NULL
-FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l
+FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l CROSS JOIN {ns}_jobs AS j
 WHERE l.n = e.value ->> 0 AND l.attempt = e.value ->> 1 AND l.lease = :k AND l.state = 'running'
-ON CONFLICT (n) DO NOTHING
+    AND j.n = l.n AND j.id = e.value ->> 4
 
 -- part: unlive-some
 -- Remove those of :ns that have just been copied. Result: their numbers.
@@ -17,17 +17,17 @@ DELETE FROM {ns}_live WHERE n IN (
 RETURNING n
 
 -- part: already
--- Which attempts are completed. :rows holds [n, attempt, ...]. Result: [n, attempt]. Relies on the primary key of finished.
-SELECT f.n, f.attempt FROM json_each(:rows) AS e CROSS JOIN {ns}_finished AS f
-WHERE f.n = e.value ->> 0 AND f.attempt = e.value ->> 1 AND f.state = 'completed'
+-- Which attempts are completed. :rows holds [n, attempt, id]. Result: keys. Relies on the primary key of finished.
+SELECT e.key FROM json_each(:rows) AS e CROSS JOIN {ns}_finished AS f CROSS JOIN {ns}_jobs AS j
+WHERE f.n = e.value ->> 0 AND f.attempt = e.value ->> 1 AND f.state = 'completed' AND j.n = f.n AND j.id = e.value ->> 2
 
 -- part: held
--- The jobs for which the fence holds. :rows holds [n, attempt].
+-- The jobs for which the fence holds. :rows holds [n, attempt, id].
 -- Result: [key, n, id, queue, attempt, crashes, max_crashes, cancel_requested, claimed_at, suspect, due_at, start_by, reason].
 SELECT e.key, l.n, j.id, l.queue, l.attempt, l.crashes, j.max_crashes, l.cancel_requested, l.claimed_at, l.suspect, l.due_at,
     l.start_by, l.reason
 FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l ON l.n = e.value ->> 0 CROSS JOIN {ns}_jobs AS j ON j.n = l.n
-WHERE l.attempt = e.value ->> 1 AND l.lease = :k AND l.state = 'running'
+WHERE l.attempt = e.value ->> 1 AND l.lease = :k AND l.state = 'running' AND j.id = e.value ->> 2
 
 -- part: ids
 -- :ns holds numbers. Result: [n, id].
