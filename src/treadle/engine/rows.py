@@ -36,8 +36,8 @@ def to_dead(row: Row) -> DeadLetter | None:
 def to_job(row: Row) -> Job:
     """A job without details, from the columns of `Job` (id to progress, tags as JSON text) and the eight of a dead letter."""
     values: list[Any] = [
-        *row[:6], State(row[6]), *row[7:20], bool(row[20]), bool(row[21]), bool(row[22]), row[23], to_strings(row[24]), *row[25:31],
-        to_dead(row[31:39]),
+        *row[:6], State(row[6]), *row[7:20], bool(row[20]), bool(row[21]), bool(row[22]), row[23], to_strings(row[24]),
+        *row[25:31], to_dead(row[31:39]),
     ]  # fmt: skip
     return Job(*values)
 

@@ -48,21 +48,22 @@ class ApswLink:
     """A connection of APSW."""
 
     def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
+        self._connection: Any = connection  # its stubs leave the types of values open
 
     def ask(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Run a statement and fetch all its rows."""
-        rows: list[Any] = self._connection.execute(sql, values).fetchall()  # pyright: ignore[reportArgumentType]
+        rows: list[Any] = self._connection.execute(sql, values).fetchall()
         return rows
 
     def do(self, sql: str, values: Values = ()) -> int:
         """Run a statement without rows; returns how many rows it changed."""
-        self._connection.execute(sql, values)  # pyright: ignore[reportArgumentType]
-        return self._connection.changes()
+        self._connection.execute(sql, values)
+        changed: int = self._connection.changes()
+        return changed
 
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
-        return self._connection.in_transaction
+        return bool(self._connection.in_transaction)
 
     def close(self) -> None:
         """Close the connection."""

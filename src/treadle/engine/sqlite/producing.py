@@ -93,6 +93,8 @@ class Producing:
         if edges:
             yield Do(self.sql("enqueue", "edges"), {"rows": to_text(edges)})
         yield from _wake(chosen, [place.state for place in places], None)
+        if ended:
+            yield Wake(topics(jobs=(job.id for job in chosen if judgement.places[job.id].state is State.CANCELLED)))
         return judgement.answers
 
     def _insert(self, batch: _Batch, wall: Micros) -> Steps[int]:

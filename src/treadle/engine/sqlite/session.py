@@ -58,7 +58,7 @@ def sender(link: Link, wakes: list[Wake]) -> Callable[[Any], Any]:
     ask, do = link.ask, link.do
 
     def send(step: Any) -> Any:
-        kind: type[Any] = type(step)
+        kind: object = step.__class__
         if kind is Ask:
             return ask(step[0], step[1])
         if kind is Do:

@@ -55,7 +55,7 @@ class LateWake(Wake):
         object.__setattr__(self, "late", late)
 
     @property
-    def topics(self) -> frozenset[str]:
+    def topics(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The topics, built anew at each look."""
         return self.late()
 
