@@ -14,9 +14,13 @@ def confirm(what: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not _attended():
         raise Quit(
             f"{what}: this needs a yes, and there is no terminal to ask on. Add --yes, or --dry-run to look.", Exit.USAGE
         )
     if not click.confirm(f"{what}. Go on?", err=True):
         raise Quit("Nothing was changed.", Exit.FAILED)
+
+
+def _attended() -> bool:
+    return sys.stdin.isatty()

@@ -53,7 +53,8 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 def tint(word: str, width: int = 0) -> str:
     """A state or level in its colour, padded to `width`."""
-    return click.style(word.ljust(width), fg=_STATE_COLOURS.get(word))
+    padded = word.ljust(width)
+    return click.style(padded, fg=_STATE_COLOURS[word]) if word in _STATE_COLOURS else padded
 
 
 def show_json(value: Any) -> None:
@@ -74,11 +75,7 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, empty:
     for row in cells:
         if len(row[-1]) > last:
             row[-1] = row[-1][: last - 1] + "…"
-        say("  ".join(_cell(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _cell(cell: str, width: int) -> str:
-    return tint(cell, width) if cell in _STATE_COLOURS else cell.ljust(width)
+        say("  ".join(tint(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def moment(at: Micros | None) -> str | None:

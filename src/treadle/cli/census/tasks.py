@@ -78,7 +78,7 @@ def write_report(ctx: Context, folder: str, to: str) -> str:
             for job in files
             if job.state is State.DEAD and job.dead
         ],
-        retried=sum(job.failures > 0 and job.state is State.COMPLETED for job in files),
+        retried=sum(was_retried(job) for job in files),
         ends=[(job.finished_at - began) / 1e6 for job in files if job.finished_at is not None],
     )
     unfinished = Path(f"{to}.part")
@@ -91,6 +91,11 @@ def file_name(job: Job) -> str:
     """What the file of a `census.measure` job is called."""
     name: str = msgspec.json.decode(job.args)["name"]
     return name
+
+
+def was_retried(job: Job) -> bool:
+    """Whether a failure was followed by another attempt; the failure that a job died of was not."""
+    return job.failures > (job.state is State.DEAD)
 
 
 def _measures(job: Job) -> Measures:

@@ -9,7 +9,7 @@ import msgspec
 
 from treadle.cli.census.inventory import Inventory
 from treadle.cli.census.progress import Run
-from treadle.cli.census.tasks import app
+from treadle.cli.census.tasks import app, was_retried
 from treadle.cli.census.watch import Snapshot, look
 from treadle.model.filter import Filter, Page
 from treadle.model.job import Job
@@ -72,7 +72,7 @@ def judge(run: Run, enqueued: int, recount: Recount) -> Verdict:
         faults.append(f"completed {completed} + dead {len(dead)} is not the {enqueued} enqueued")
     ends = [job.finished_at for job in files if job.finished_at is not None]
     took = (max(ends) - min(job.enqueued_at for job in files)) / 1e6 if ends else 0.0
-    retried = sum(job.failures > 0 and job.state is State.COMPLETED for job in files)
+    retried = sum(was_retried(job) for job in files)
     return Verdict(snapshot=snapshot, dead=len(dead), retried=retried, took=took, faults=faults)
 
 

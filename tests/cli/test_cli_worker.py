@@ -1,0 +1,82 @@
+"""Commands as processes: a real worker, a real wait, real signals."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+PATIENCE = 60.0
+
+
+def treadle(*args: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "treadle", *args], capture_output=True, text=True, timeout=PATIENCE, check=False, **more
+    )
+
+
+@contextmanager
+def serving(folder, *args: str):
+    """`treadle` with these words in the background, until the block ends; then it must leave in peace."""
+    with (folder / "serving.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "treadle", *args], stdout=log, stderr=log, cwd=folder)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert code == 0, (folder / "serving.log").read_text()
+
+
+def until(condition, process=None) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process is None or process.poll() is None
+        assert time.monotonic() < end
+        threading.Event().wait(0.05)
+
+
+def test_a_job_is_enqueued_run_and_waited_for(folder) -> None:
+    with serving(folder, "worker", "tasks", "--queue", "default:2"):
+        good = treadle("enqueue", "tasks.hello", '{"name": "Ada"}', "--wait", "--timeout", "50s")
+        assert (good.returncode, good.stdout) == (0, "hi Ada\n"), good.stderr
+        bad = treadle("enqueue", "tasks.fail", '{"message": "on purpose"}', "--wait", "--timeout", "50s", "--json")
+        assert bad.returncode == 1
+        assert json.loads(bad.stdout)["state"] == "dead"
+        assert "on purpose" in bad.stderr
+        unstorable = treadle("enqueue", "tasks.unstorable", "--wait", "--timeout", "50s", "--json")
+        assert unstorable.returncode == 1
+        assert json.loads(unstorable.stdout)["dead"]["cause"] == "invalid"
+        (worker,) = json.loads(treadle("workers", "--json").stdout)
+        assert worker["live"]
+        assert worker["queues"] == ["default"]
+        assert treadle("health", "--worker").returncode == 0
+
+
+def test_dev_names_the_database_and_takes_up_changes(folder) -> None:
+    log = folder / "serving.log"
+    with serving(folder, "dev", "tasks") as process:
+        first = treadle("enqueue", "tasks.hello", '{"name": "Ada"}', "--wait", "--timeout", "50s")
+        assert first.stdout == "hi Ada\n", first.stderr
+        assert str(folder / "treadle.db") in log.read_text()
+        source = folder / "tasks.py"
+        source.write_text(source.read_text().replace("hi {name}", "good day {name}"))
+        until(lambda: log.read_text().count("worker ready") == 2, process)
+        second = treadle("enqueue", "tasks.hello", '{"name": "Ada"}', "--wait", "--timeout", "50s")
+        assert second.stdout == "good day Ada\n", second.stderr
+    assert "changed:  tasks.py" in log.read_text()
+
+
+def test_a_worker_leaves_with_code_2_when_its_module_does_not_import(folder) -> None:
+    (folder / "tasks.py").write_text("raise RuntimeError('not today')\n")
+    for words in (["worker", "tasks"], ["dev", "tasks"]):
+        answer = treadle(*words)
+        assert answer.returncode == 2
+        assert "RuntimeError: not today" in answer.stderr
+        assert "treadle/cli" not in answer.stderr
