@@ -196,3 +196,15 @@ def test_many_in_small_steps(desk: Desk) -> None:
 
     assert [prune(desk, NOTHING_KEPT, limit=3) for _ in range(4)] == [3, 3, 1, 0]
     assert desk.run(desk.engine.count(Filter(), ()))[0].count == 0
+
+
+def test_an_id_enqueued_anew_does_not_inherit_the_children_of_the_pruned(desk: Desk) -> None:
+    parent = ended(desk)
+    desk.later(10)
+    child = desk.child(parent)
+    desk.run_once(child)
+    prune(desk, Retention(completed=5.0))
+
+    desk.enqueue(desk.new(id=parent))
+
+    assert (desk.job(parent).children, desk.job(child).parents) == ((), ())

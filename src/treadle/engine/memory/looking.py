@@ -58,7 +58,7 @@ def _shown(turn: Turn, row: Row, *, details: bool) -> Job:
     job = shown(row, None if row.lease is None else turn.worker_of(row.lease))
     if not details:
         return job
-    parents = {edge.parent for edge in row.edges if edge.parent in turn.tables.jobs}
+    parents = {edge.parent for edge in row.edges}
     children = turn.tables.children.get(row.id, set())
     return replace(
         job,

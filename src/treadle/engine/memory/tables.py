@@ -4,11 +4,12 @@ import itertools
 from bisect import bisect_left, insort
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from treadle.engine.memory.row import Row
-from treadle.model.job import JobId, LeaseId, Micros, WorkerInfo
+from treadle.model.job import Edge, JobId, LeaseId, Micros, WorkerInfo
 from treadle.model.record import Record, Space
 from treadle.model.state import State
 
@@ -79,7 +80,10 @@ class Tables:
         return row
 
     def drop_job(self, job: JobId) -> None:
-        """Remove a row."""
+        """Remove a row, and the edges of its children that lead to it."""
+        for each in sorted(self.children.get(job, ())):
+            child = self.jobs[each]
+            self.put_job(replace(child, edges=tuple(edge for edge in child.edges if edge.parent != job)))
         self._journal.append(partial(self._set_job, job, self.jobs[job]))
         self._set_job(job, None)
 
@@ -106,13 +110,13 @@ class Tables:
         old = self.jobs.get(job)
         if old is not None:
             self._leave(old)
-            if row is None:
-                self._forget_edges(old)
         _set(self.jobs, job, row)
         if row is not None:
             self._enter(row)
-            if old is None:
-                self._learn_edges(row)
+        before, after = old.edges if old else (), row.edges if row else ()
+        if before != after:
+            self._forget_edges(job, before)
+            self._learn_edges(job, after)
 
     def _enter(self, row: Row) -> None:
         for line, entry in self._places(row):
@@ -138,13 +142,13 @@ class Tables:
         if row.start_by is not None and row.state in (State.QUEUED, State.SCHEDULED, State.BLOCKED):
             yield self.deadlines, (row.start_by, row.enqueued_at, row.id)
 
-    def _learn_edges(self, row: Row) -> None:
-        for edge in row.edges:
-            self.children.setdefault(edge.parent, set()).add(row.id)
+    def _learn_edges(self, job: JobId, edges: tuple[Edge, ...]) -> None:
+        for edge in edges:
+            self.children.setdefault(edge.parent, set()).add(job)
 
-    def _forget_edges(self, row: Row) -> None:
-        for edge in row.edges:
-            self.children[edge.parent].discard(row.id)
+    def _forget_edges(self, job: JobId, edges: tuple[Edge, ...]) -> None:
+        for edge in edges:
+            self.children[edge.parent].discard(job)
             if not self.children[edge.parent]:
                 del self.children[edge.parent]
 
