@@ -58,6 +58,8 @@ class Exchange:
             self._signal.clear()
             await self.once()
             self.progressed = monotonic()
+            # A store in this very process answers without suspending; the bodies must have their turn all the same.
+            await asyncio.sleep(0)
 
     async def listen(self) -> None:
         """Turn wakes and the passing of the poll interval into appetite, until cancelled."""
@@ -109,6 +111,7 @@ class Exchange:
             return
         assert self.fetcher is not None
         if any(claims.lost for claims in answers):
+            self.fetcher.draining = True
             self._lost()
             return
         fetcher = self.fetcher

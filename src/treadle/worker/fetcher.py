@@ -114,10 +114,7 @@ class Fetcher:
                 self._credit = fairness.charge(self._weights, self._credit, ask.takes, [0] * len(ask.takes))
             return False
         if len(self._queues) > 1 and not self._strict:
-            got = dict.fromkeys(self._queues, 0)
-            for claimed in jobs:
-                got[claimed.queue] += 1
-            self._credit = fairness.charge(self._weights, self._credit, ask.takes, list(got.values()))
+            jobs = self._shared(ask, jobs)
         get, take = self._registry.get, self._inflight.take
         runs: list[Run] = []
         for claimed in jobs:
@@ -136,6 +133,17 @@ class Fetcher:
         runs.sort(key=_suspects_first)
         self._executors[ask.place].submit(runs)
         return len(jobs) >= sum(ask.takes)
+
+    def _shared(self, ask: Ask, jobs: list[Claimed]) -> list[Claimed]:
+        """Charge each queue for what it was given, and mix the queues as their weights say, each in its own order."""
+        counted = dict.fromkeys(self._queues, 0)
+        weight = dict(zip(self._queues, self._weights, strict=True))
+        places: list[float] = []
+        for claimed in jobs:
+            counted[claimed.queue] += 1
+            places.append(counted[claimed.queue] / weight[claimed.queue])
+        self._credit = fairness.charge(self._weights, self._credit, ask.takes, list(counted.values()))
+        return [jobs[index] for index in sorted(range(len(jobs)), key=places.__getitem__)]
 
     def _split(self, room: int) -> list[int]:
         if len(self._queues) == 1:

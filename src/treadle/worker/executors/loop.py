@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from time import monotonic
-from typing import cast
+from typing import Any
 
 from treadle.worker.execution import run_async, stopped
 from treadle.worker.executors.port import Bench
@@ -50,8 +50,9 @@ class LoopExecutor:
             self._relay(1)
 
     def stop(self, run: Run) -> None:
-        if isinstance(run.place, asyncio.Task):
-            cast("asyncio.Task[None]", run.place).cancel()
+        place: Any = run.place
+        if isinstance(place, asyncio.Task):
+            place.cancel()
         elif run in self._waiting:
             self._waiting.remove(run)
             self._bench.ended(run, stopped(run))
