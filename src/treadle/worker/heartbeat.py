@@ -23,6 +23,9 @@ EXIT_LOST = 70
 EXIT_STALLED = 71
 EXIT_RECYCLE = 75
 
+LOOK = 0.25
+"""How often the thread looks at the loop, in seconds; also how long a worker that leaves may wait for it."""
+
 LAST_WORDS = 2.0
 """Seconds that a worker whose lease is gone has to end its bodies before the process is ended under them."""
 
@@ -117,7 +120,7 @@ class Heartbeat:
                 due = clock() + (interval if renewed else min(1.0, interval / 4))
             self._watch()
             try:
-                if self._waiter.wait(max(0.01, min(due - clock(), self._blocked / 2, 1.0))):
+                if self._waiter.wait(max(0.01, min(due - clock(), self._blocked / 2, LOOK))):
                     due = 0.0
             except OSError:
                 if not self._stopping.is_set():
