@@ -78,6 +78,10 @@ def test_an_enqueued_job_is_listed_and_shown(command) -> None:
     (job,) = command("jobs", "list", "--tag", "t", "--json").json
     wanted = {"id": id_, "state": "scheduled", "task": "tasks.hello", "args": {"name": "Ada"}, "priority": 5, "key": "k"}
     assert {name: job[name] for name in wanted} == wanted
+    assert command("jobs", "list", "--state", "queued", "--json").json == []
+    assert command("jobs", "list", "--older", "1h", "--json").json == []
+    for narrow in (["--state", "scheduled"], ["--queue", "default"], ["--key", "k"], ["--newer", "1h"]):
+        assert [each["id"] for each in command("jobs", "list", *narrow, "--json").json] == [id_]
     assert command("jobs", "list", "--tag", "other", "--json").json == []
     assert command("jobs", "list", "--tag", "other").out == "No such jobs.\n"
     assert id_ in command("jobs", "list").out
@@ -117,7 +121,7 @@ def test_cancelling_asks_first_and_counts(command, app, monkeypatch) -> None:
     dry = command("jobs", "cancel", "--task", "tasks.hello", "--dry-run", "--json")
     assert (dry.code, dry.json["changed"], dry.json["dry_run"]) == (0, 3, True)
     assert {job.state().value for job in jobs} == {"queued"}
-    done = command("jobs", "cancel", "--task", "tasks.hello", "--yes", "--reason", "enough")
+    done = command("jobs", "cancel", "--state", "queued", "--yes", "--reason", "enough")
     assert done.code == 0
     assert "3 queued -> cancelled" in done.out
     assert {job.state().value for job in jobs} == {"cancelled"}
@@ -216,7 +220,7 @@ def test_a_dead_letter_is_replayed_with_new_arguments(command, app) -> None:
 def test_a_dead_job_is_retried(command, app) -> None:
     job = app.enqueue("tasks.fail", {"message": "no"})
     drain(app)
-    answer = command("jobs", "retry", "--task", "tasks.fail", "--yes", "--json")
+    answer = command("jobs", "retry", "--state", "dead", "--yes", "--json")
     assert answer.json["jobs"] == [{"id": job.id, "before": "dead", "after": "queued", "done": True}]
 
 

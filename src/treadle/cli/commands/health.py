@@ -29,7 +29,8 @@ def command(url: str | None, worker: bool, as_json: bool) -> int:
     if as_json:
         show_json({"healthy": not reason, "reason": reason or None, "workers": live, "seconds": round(took, 4)})
     else:
-        say(f"unhealthy: {clean(reason)}" if reason else f"healthy: the store answers, {live} live workers", err=bool(reason))
+        workers = f"{live} live worker{'' if live == 1 else 's'}"
+        say(f"unhealthy: {clean(reason)}" if reason else f"healthy: the store answers, {workers}", err=bool(reason))
     return Exit.FAILED if reason else Exit.OK
 
 

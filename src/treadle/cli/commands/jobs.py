@@ -22,7 +22,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--state", "states", multiple=True, type=click.Choice(list(State)), help="May be repeated.")
+@click.option("--state", "states", multiple=True, type=click.Choice([each.value for each in State]), help="May be repeated.")
 @narrow_options
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @click.option("--after", metavar="ID", help="Go on after this job, the last of the page before.")
@@ -58,7 +58,9 @@ def show(id_: str, url: str | None, as_json: bool) -> None:
 
 @command.command("cancel")
 @choosing
-@click.option("--state", "states", multiple=True, type=click.Choice(sorted(LIVE)), help="May be repeated.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(sorted(each.value for each in LIVE)), help="May be repeated."
+)
 @click.option("--reason", default="", help="Kept with the job.")
 def cancel(choice: Choice, states: tuple[str, ...], reason: str) -> int:
     """Cancel jobs: at once when they wait, through their worker when they run."""
@@ -69,7 +71,9 @@ def cancel(choice: Choice, states: tuple[str, ...], reason: str) -> int:
 
 @command.command("retry")
 @choosing
-@click.option("--state", "states", multiple=True, type=click.Choice(_RETRIABLE), help="May be repeated.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice([each.value for each in _RETRIABLE]), help="May be repeated."
+)
 @duration_option("--delay", default=0.0, help="Not before so long from now.")
 def retry(choice: Choice, states: tuple[str, ...], delay: float) -> int:
     """Run jobs again, or now instead of later, with fresh budgets."""
