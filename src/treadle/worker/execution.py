@@ -11,7 +11,7 @@ from treadle.app.task import AnyTask
 from treadle.model.errors import InvalidArguments, InvalidResult
 from treadle.model.job import Claimed
 from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, NoteKind, Outcome, Released, Retrying, Snoozed
-from treadle.model.raised import CancelJob, Retry, Snooze
+from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
 from treadle.policy.duration import seconds
 from treadle.policy.retry import Over, decide
 from treadle.worker.executors.port import Bench
@@ -128,7 +128,8 @@ def _retry_or_die(settings: TaskSettings, claimed: Claimed, error: BaseException
         exhausted=_exhausted(error),
     )
     if isinstance(decision, Over):
-        reason = f"{decision.reason}; last error: {failure.summary}"
+        # A body that gave up has said why in its own words.
+        reason = decision.reason if isinstance(error, GiveUp) else f"{decision.reason}; last error: {failure.summary}"
         return Died(decision.cause, reason, failure.fingerprint, failure.json)
     return Retrying(decision.delay, failure.json)
 
