@@ -43,22 +43,22 @@ class Treadle(Declares):
         allow_volatile: bool | None = None,
     ) -> None:
         self._url = url
-        self.retention = retention or Retention()
+        self.retention: Retention = retention or Retention()
         """How long finished jobs are kept."""
-        self.registry = Registry()
+        self.registry: Registry = Registry()
         """The tasks by name."""
         self._defaults = Defaults(
             retry=retry or DEFAULT_RETRY,
             payload_cap=_bytes("TREADLE_PAYLOAD_CAP", payload_cap, PAYLOAD_CAP),
             result_cap=_bytes("TREADLE_RESULT_CAP", result_cap, RESULT_CAP),
         )
-        self.connection = Connection(
+        self.connection: Connection = Connection(
             self._find_url,
             namespace=namespace or os.environ.get("TREADLE_NAMESPACE") or "treadle",
             allow_volatile=_yes("TREADLE_ALLOW_VOLATILE") if allow_volatile is None else allow_volatile,
         )
         """The way to the store, for workers and tests; everyday code has no need of it."""
-        self.client = Client(self.connection, self.registry)
+        self.client: Client = Client(self.connection, self.registry)
         """What an operator may ask and change."""
         self._outbox = Outbox(self.connection)
 

@@ -21,7 +21,7 @@ from treadle.model.record import Space
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-logger = logging.getLogger("treadle")
+logger: logging.Logger = logging.getLogger("treadle")
 
 
 class Outbox:
@@ -126,10 +126,10 @@ class Call(Generic[R_co]):
         outbox: Outbox,
         said: Options,
     ) -> None:
-        self.id = id
-        self.task = task
-        self.args = args
-        self.said = said
+        self.id: JobId = id
+        self.task: Callee[R_co] = task
+        self.args: str = args
+        self.said: Options = said
         self._outbox = outbox
 
     def __repr__(self) -> str:

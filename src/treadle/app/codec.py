@@ -108,7 +108,7 @@ class Returned:
         self._name = signature.name
         self._decoder = _decoder(signature, "its result", hint)
         self._checked = hint is not Any and hint is not object
-        self.may_be_none = not self._checked or self._takes_none()
+        self.may_be_none: bool = not self._checked or self._takes_none()
 
     def encode(self, value: Any, cap: int) -> str | None:
         """The JSON text of a result, None for None. Raises `InvalidResult`."""

@@ -26,7 +26,7 @@ class JobHandle(Generic[R_co]):
     __slots__ = ("_connection", "_decode", "id")
 
     def __init__(self, id: JobId, connection: Connection, decode: Callable[[str | None], R_co]) -> None:  # noqa: A002
-        self.id = id
+        self.id: JobId = id
         self._connection = connection
         self._decode = decode
 

@@ -49,7 +49,7 @@ class FakeContext(Context):
         key: str | None = None,
         job_id: str | None = None,
     ) -> None:
-        self.recorder = Recorder()
+        self.recorder: Recorder = Recorder()
         headers = msgspec.json.encode({"tags": tuple(tags)} | ({"key": key} if key else {})).decode()
         moment = time.time_ns() // 1000
         claimed = Claimed(

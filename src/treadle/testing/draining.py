@@ -157,7 +157,7 @@ class _Drainer:
     def started(self, run: Run) -> None:
         """As a worker's bench would be told; a drain has nothing to do then."""
 
-    def ended(self, run: Run, outcome: Outcome, took: float | None = None) -> None:  # noqa: ARG002
+    def ended(self, run: Run, outcome: Outcome, took: float | None = None) -> None:
         """As above: the outcome is settled where the body is awaited."""
 
     def report(self, run: Run, kind: NoteKind, name: str, value: str) -> None:

@@ -14,7 +14,7 @@ from treadle.engine.contract import Engine
 from treadle.engine.session import Session
 from treadle.model.filter import Retention
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 RESCUE_EVERY = 5.0
 PRUNE_EVERY = 60.0
@@ -56,7 +56,7 @@ class Chores:
         self._retention = retention
         self._poll = poll
         self._crash_delay = crash_delay
-        self.rows = [
+        self.rows: list[Chore] = [
             Chore("promote", poll, self._promote),
             Chore("rescue", min(RESCUE_EVERY, lease), self._rescue),
             Chore("prune", PRUNE_EVERY, self._prune),

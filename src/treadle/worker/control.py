@@ -52,7 +52,7 @@ class Line:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._received = bytearray()
-        self.open = True
+        self.open: bool = True
         """False once the other end is gone."""
 
     def fileno(self) -> int:

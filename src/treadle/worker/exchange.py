@@ -15,7 +15,7 @@ from treadle.worker.fetcher import Ask, Fetcher
 from treadle.worker.notes import Notes
 from treadle.worker.settler import Settler
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 
 class Exchange:
@@ -38,7 +38,7 @@ class Exchange:
         lost: Callable[[], None],
     ) -> None:
         self.fetcher: Fetcher | None = None
-        self.progressed = monotonic()
+        self.progressed: float = monotonic()
         self._engine = engine
         self._session = session
         self._waiter = waiter

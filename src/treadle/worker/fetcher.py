@@ -15,7 +15,7 @@ from treadle.worker.executors.port import Executor
 from treadle.worker.inflight import Inflight
 from treadle.worker.run import Run
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 MOST = 500
 """Jobs in one claim. Larger batches were no faster on any engine and hold the store longer."""

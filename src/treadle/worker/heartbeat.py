@@ -17,7 +17,7 @@ from treadle.engine.session import Session, Waiter
 from treadle.model.job import JobId, LeaseId, WorkerInfo
 from treadle.worker.options import WorkerOptions
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 EXIT_LOST = 70
 EXIT_STALLED = 71

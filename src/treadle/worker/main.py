@@ -20,7 +20,7 @@ from treadle.worker.options import WorkerOptions
 from treadle.worker.start import EXIT_CONFIG, describe, load_app
 from treadle.worker.worker import Worker
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 LEAVING_TIME = 5.0
 """Seconds that threads of the user's may hold up the end of a process whose work is told."""

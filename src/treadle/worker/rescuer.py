@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from treadle.engine.session import Store
 from treadle.model.job import Witness
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 PATIENCE_FIRST, PATIENCE_MOST = 0.1, 5.0
 

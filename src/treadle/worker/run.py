@@ -26,9 +26,9 @@ class Run:
     __slots__ = ("claimed", "deadline", "place", "settings", "started", "stop", "task")
 
     def __init__(self, claimed: Claimed, task: AnyTask, settings: TaskSettings) -> None:
-        self.claimed = claimed
-        self.task = task
-        self.settings = settings
+        self.claimed: Claimed = claimed
+        self.task: AnyTask = task
+        self.settings: TaskSettings = settings
         self.started: float | None = None
         self.deadline: float | None = None
         self.stop: Stop | None = None

@@ -5,7 +5,7 @@ import logging
 from treadle.engine.session import Durability
 from treadle.model.outcome import Settlement, Verdict
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 MOST = 1000
 
@@ -16,8 +16,8 @@ class Settler:
     def __init__(self) -> None:
         self._pending: list[Settlement] = []
         self._strict = 0
-        self.settled = 0
-        self.refused = 0
+        self.settled: int = 0
+        self.refused: int = 0
 
     def __len__(self) -> int:
         return len(self._pending)

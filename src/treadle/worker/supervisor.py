@@ -25,7 +25,7 @@ from treadle.worker.rescuer import Rescuer
 from treadle.worker.start import EXIT_CONFIG
 from treadle.worker.ward import COMMAND, Ward
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 LAST_WORDS = 5.0
 """Seconds beyond every grace before a worker process that should have left is killed."""

@@ -20,10 +20,10 @@ class Ward:
     """A worker process, started by exec, never by a bare fork. Nobody but the supervisor waits for it."""
 
     def __init__(self, options: WorkerOptions, command: Sequence[str], successor_of: "Ward | None") -> None:
-        self.lease = secrets.token_hex(16)
+        self.lease: str = secrets.token_hex(16)
         self.successor_of = successor_of
         self.serving_since: float | None = None
-        self.leaving = False
+        self.leaving: bool = False
         self.unusable = False
         self.deadline: float | None = None
         """When it is killed, if it is still there."""
@@ -37,9 +37,9 @@ class Ward:
             raise
         finally:
             theirs.close()
-        self.pid = self._process.pid
+        self.pid: int = self._process.pid
         ours.setblocking(False)
-        self.line = Line(ours)
+        self.line: Line = Line(ours)
         self.line.send(Orders(self.lease, options.to_json().decode()))
 
     def drain(self, patience: float) -> None:

@@ -34,7 +34,7 @@ from treadle.worker.options import WorkerOptions
 from treadle.worker.run import Run, Stop
 from treadle.worker.settler import Settler
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 TICK = 0.25
 

@@ -4,7 +4,7 @@ import time
 
 from treadle import Treadle
 
-app = Treadle()
+app: Treadle = Treadle()
 
 
 @app.task(name="bench.async")

@@ -17,7 +17,7 @@ FILES = "files"
 PACKAGES = "packages"
 _PAGE = 500
 
-app = Treadle()
+app: Treadle = Treadle()
 
 
 @app.task(name="census.measure", queue=FILES, executor="process", timeout="2m", retry=Retries(["500ms", "2s"]))

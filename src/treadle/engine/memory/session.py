@@ -35,8 +35,8 @@ class MemoryStore:
                 f"memory://{name}: what is kept in memory survives nothing. "
                 "Say allow_volatile=True if that is wanted, or use sqlite:///treadle.db"
             )
-        self.tables = Tables()
-        self.hub = Hub()
+        self.tables: Tables = Tables()
+        self.hub: Hub = Hub()
         self._location = f"memory://{name}#{namespace}"
         self._engine = MemoryEngine()
         self._lock = threading.Lock()

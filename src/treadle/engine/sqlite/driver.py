@@ -111,7 +111,7 @@ def open_link(driver: str, path: Path, timeout: float) -> Link:
     return Sqlite3Link(plain)
 
 
-Errors = (apsw.Error, sqlite3.Error)
+Errors: tuple[type[Exception], ...] = (apsw.Error, sqlite3.Error)
 """What the libraries raise."""
 
 

@@ -19,4 +19,4 @@ class SqliteEngine(Producing, Working, Keeping, Operating, Facts):
     """Plans over three narrow tables joined by an integer: what was asked, what is in motion, what has ended."""
 
     def __init__(self, namespace: str) -> None:
-        self.sql = _source(namespace)
+        self.sql: Source = _source(namespace)

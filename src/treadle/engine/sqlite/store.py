@@ -45,9 +45,9 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, namespace: str = "treadle", settings: Settings | None = None) -> None:
         self.path = path
-        self.settings = settings or Settings()
-        self.timeout = self.settings.timeout
-        self.engine = SqliteEngine(namespace)
+        self.settings: Settings = settings or Settings()
+        self.timeout: float = self.settings.timeout
+        self.engine: SqliteEngine = SqliteEngine(namespace)
         self._namespace = namespace
         self._bell = Bell(self._runtime)
         self._ready: int | None = None

@@ -41,7 +41,7 @@ from treadle.worker.executors.wire import (
 from treadle.worker.logs import configure
 from treadle.worker.start import EXIT_CONFIG, describe, load_app
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 STALE = 0.02
 """Seconds that an outcome may wait for others before it is sent."""
@@ -92,7 +92,7 @@ class Child:
         self._nudge_in, self._nudge_out = os.pipe()
         os.set_blocking(self._nudge_out, False)
         self._may_stop = False
-        self.stopped = False
+        self.stopped: bool = False
 
     # -- the main thread
 

@@ -31,11 +31,11 @@ class Fed:
     __slots__ = ("child", "expected", "interrupted", "number", "run")
 
     def __init__(self, child: "Child", run: Run, number: int, expected: float) -> None:
-        self.child = child
-        self.run = run
-        self.number = number
-        self.expected = expected
-        self.interrupted = False
+        self.child: Child = child
+        self.run: Run = run
+        self.number: int = number
+        self.expected: float = expected
+        self.interrupted: bool = False
 
 
 class Child:
@@ -52,15 +52,15 @@ class Child:
         command: Sequence[str] = COMMAND,
     ) -> None:
         self.fed: dict[int, Fed] = {}
-        self.load = 0.0
-        self.total = 0
+        self.load: float = 0.0
+        self.total: int = 0
         self.weight = 0
         self.ready = False
-        self.retiring = False
-        self.over = False
+        self.retiring: bool = False
+        self.over: bool = False
         self.why = ""
-        self.exit = ""
-        self.born = monotonic()
+        self.exit: str = ""
+        self.born: float = monotonic()
         self._heard = heard
         self._gone = gone
         self._loop = asyncio.get_running_loop()
@@ -69,11 +69,11 @@ class Child:
         self._writing = False
         self._open = True
         self._dismissed = False
-        self.ended = self._loop.create_future()
-        self.slate = Slate.make()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.slate: Slate = Slate.make()
         self._line, theirs = socket.socketpair()
         try:
-            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [*command, str(theirs.fileno()), str(self.slate.file)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), self.slate.file),

@@ -21,7 +21,7 @@ from treadle.worker.executors.wire import Ended, FromChild, Ready, Returned, Sai
 from treadle.worker.pace import BUFFERED_SECONDS, Pace
 from treadle.worker.run import Run, Stop
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 CHUNK = 500
 LOOK = 0.05
