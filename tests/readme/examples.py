@@ -3,9 +3,9 @@
     ```python      is executed; `expression  # -> repr` and `call()  # raises Name` are checked, `await` may stand on top
     ```console     lines after `$ ` are run by the shell, which must succeed; `...` in what they print stands for anything
 
-An HTML comment just above a block says more: `file: NAME` writes the block to a file instead, `shown only: REASON` leaves it
-alone. On its own, `run: CODE` executes Python that the page need not show, and `background: COMMAND` starts a process that
-must end well when it is told to stop at the end of the page.
+An HTML comment just above a block says more: `file: NAME` writes the block to a file instead, `until: the page ends` runs
+its commands beside the rest of the page and wants them to end well when they are told to stop, and `shown only: REASON`
+leaves it alone. On its own, `run: CODE` executes Python that the page need not show.
 """
 
 import ast
@@ -49,7 +49,7 @@ def pieces(page: str) -> Iterator[Piece]:
         if found["word"] is None:
             yield Piece(found["lang"], found["code"], page.count("\n", 0, found.start("code")) + 1, above)
             above = ("", "")
-        elif found["word"] in ("file", "shown only"):
+        elif found["word"] in ("file", "until", "shown only"):
             above = (found["word"], found["text"])
         else:
             yield Piece(found["word"], found["text"], page.count("\n", 0, found.start("text")) + 1, ("", ""))
@@ -90,13 +90,13 @@ class Page:
             return
         if word == "file":
             Path(text).write_text(piece.code)
+        elif word == "until":
+            for command in re.findall(r"^\$ (.*)$", piece.code, re.MULTILINE):
+                self.started.append(subprocess.Popen(f"exec {command}", shell=True, start_new_session=True))
         elif piece.lang in ("python", "run"):
             self.python(piece)
         elif piece.lang == "console":
             self.console(piece)
-        elif piece.lang == "background":
-            self.started.append(subprocess.Popen(piece.code, shell=True, start_new_session=True))
-            return
         else:
             return
         self.done += piece.lang != "run"

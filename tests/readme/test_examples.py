@@ -72,7 +72,7 @@ def test_a_good_page_is_counted(tmp_path: Path) -> None:
         "```python\nimport warnings\nwarnings.warn('x')\n```",
         "```console\n$ echo one\ntwo\n```",
         "```console\n$ echo one; exit 1\none\n```",
-        "<!-- background: exit 3 -->",
+        "<!-- until: the page ends -->\n```console\n$ false\n```\n```python\nimport time\n```",
     ],
 )
 def test_a_page_that_says_something_false_is_caught(block: str, tmp_path: Path) -> None:
