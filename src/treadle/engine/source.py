@@ -26,7 +26,7 @@ class Source:
             raise ValueError(f"{namespace!r}: a namespace is a lower-case word of at most 41 letters, digits and underscores")
         self.namespace = namespace
         self._parts = {name: text.replace("{ns}", namespace) for name, text in _read(package).items()}
-        self._joined: dict[tuple[str, ...], str] = {}
+        self._joined: dict[tuple[str | int, ...], str] = {}
 
     def __call__(self, verb: str, *parts: str) -> str:
         """The text of `parts` of `verb`'s file, in order, as one statement. Raises `UnknownSource`."""
@@ -38,7 +38,7 @@ class Source:
 
     def repeated(self, verb: str, part: str, times: int) -> str:
         """The text of one part with its `{row: ...}` written `times` times over. Raises `UnknownSource`."""
-        key = (verb, part, str(times))
+        key = (verb, part, times)
         text = self._joined.get(key)
         if text is None:
             text = _ROW.sub(lambda found: ", ".join([found["row"]] * times), self._part(verb, part))

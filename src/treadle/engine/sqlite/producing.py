@@ -1,8 +1,7 @@
 """The producing verb: enqueue."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
@@ -24,9 +23,9 @@ class _Batch(NamedTuple):
     first: int
     jobs: Sequence[NewJob]
 
-    @property
-    def last(self) -> int:
-        return self.first + len(self.jobs) - 1
+    def ends(self) -> dict[str, int]:
+        """The first and the last number, as parameters."""
+        return {"first": self.first, "last": self.first + len(self.jobs) - 1}
 
 
 class Producing:
@@ -41,28 +40,33 @@ class Producing:
             return []
         clock = yield Clock(now)
         wall: Micros = clock.wall
-        if any(job.edges or job.guard is not None for job in jobs):
-            judgement = yield from judge(self.sql, jobs, wall)
-            return (yield from self._store_judged(jobs, judgement, wall))
+        timed = tagged = False
+        for job in jobs:
+            if job.edges or job.guard is not None:
+                judgement = yield from judge(self.sql, jobs, wall)
+                return (yield from self._store_judged(jobs, judgement, wall))
+            if job.delay is not None or job.run_at is not None or job.start_within is not None:
+                timed = True
+            if job.tags:
+                tagged = True
         batch = _Batch((yield from numbers(self.sql, len(jobs))), jobs)
-        stored = yield from self._insert(batch, wall)
-        if stored == len(jobs):
-            known: dict[int, Enqueued] = {}
-            fresh = None
-        else:
-            rows = yield Ask(self.sql("enqueue", "stored"), {"first": batch.first, "last": batch.last})
-            fresh = {n - batch.first for (n,) in rows}
-            known = {}
-        if not any(job.delay is not None or job.run_at is not None or job.start_within is not None for job in jobs):
-            yield Do(self.sql("enqueue", "live-plain"), {"first": batch.first, "last": batch.last})
-            states: list[State] | None = None
-        else:
+        stored = 0
+        for size, rows in _rows(batch, wall):
+            stored += yield Do(self.sql.repeated("enqueue", "jobs", size), rows)
+        fresh: set[int] | None = None
+        known: dict[int, Enqueued] = {}
+        if stored < len(jobs):
+            fresh = {n - batch.first for (n,) in (yield Ask(self.sql("enqueue", "stored"), batch.ends()))}
+            known = yield from self._known(batch, fresh)
+        states: list[State] | None = None
+        if timed:
             places = [place_alone(job, wall) for job in jobs]
             yield from self._place(batch, places, fresh)
             states = [each.state for each in places]
-        yield from self._tag(batch, fresh)
-        if fresh is not None:
-            known = yield from self._known(batch, fresh)
+        else:
+            yield Do(self.sql("enqueue", "live-plain"), batch.ends())
+        if tagged:
+            yield from self._tag(batch, fresh)
         yield from _wake(jobs, states, fresh)
         if fresh is None and states is None:
             return [Enqueued(job.id, Stored.STORED, State.QUEUED) for job in jobs]
@@ -78,7 +82,8 @@ class Producing:
         yield from judgement.write(self.sql)
         batch = _Batch((yield from numbers(self.sql, len(chosen))), chosen)
         places = [judgement.places[job.id] for job in chosen]
-        yield from self._insert(batch, wall)
+        for size, rows in _rows(batch, wall):
+            yield Do(self.sql.repeated("enqueue", "jobs", size), rows)
         yield from self._place(batch, places, None)
         ended = [(batch.first + i, p.reason, p.due_at, p.start_by) for i, p in enumerate(places) if p.state is State.CANCELLED]
         if ended:
@@ -96,13 +101,6 @@ class Producing:
         if ended:
             yield Wake(topics(jobs=(job.id for job in chosen if judgement.places[job.id].state is State.CANCELLED)))
         return judgement.answers
-
-    def _insert(self, batch: _Batch, wall: Micros) -> Steps[int]:
-        """Write the immutable rows; returns how many ids were new."""
-        stored = 0
-        for size, rows in _chunked(_rows(batch, wall), len(batch.jobs)):
-            stored += yield Do(self.sql.repeated("enqueue", "jobs", size), rows)
-        return stored
 
     def _place(self, batch: _Batch, places: Sequence[Place], fresh: set[int] | None) -> Steps[None]:
         rows = [
@@ -131,20 +129,20 @@ class Producing:
         return {i: Enqueued(batch.jobs[i].id, Stored.ALREADY, states[batch.jobs[i].id]) for i in old}
 
 
-def _rows(batch: _Batch, wall: Micros) -> Iterator[tuple[object, ...]]:
-    for n, job in enumerate(batch.jobs, batch.first):
-        yield (
-            n, job.id, job.task, job.version, job.codec, job.queue, job.priority, job.args, job.options, job.headers, job.key,
-            to_text(job.tags) if job.tags else None, job.max_crashes, wall,
-        )  # fmt: skip
-
-
-def _chunked(rows: Iterator[tuple[object, ...]], count: int) -> Iterator[tuple[int, tuple[object, ...]]]:
-    """Cut rows into the few sizes for which a statement stands prepared, each flattened into its parameters."""
+def _rows(batch: _Batch, wall: Micros) -> Iterator[tuple[int, list[Any]]]:
+    """The immutable rows, cut into the few sizes for which a statement stands prepared, each flattened into its parameters."""
+    place = 0
     for size in _CHUNKS:
-        while count >= size:
-            yield size, tuple(chain.from_iterable(next(rows) for _ in range(size)))
-            count -= size
+        while place + size <= len(batch.jobs):
+            flat: list[Any] = []
+            for n, job in enumerate(batch.jobs[place : place + size], batch.first + place):
+                tags = to_text(job.tags) if job.tags else None
+                flat += (
+                    n, job.id, job.task, job.version, job.codec, job.queue, job.priority, job.args, job.options, job.headers,
+                    job.key, tags, job.max_crashes, wall,
+                )  # fmt: skip
+            yield size, flat
+            place += size
 
 
 def _wake(jobs: Sequence[NewJob], states: Sequence[State] | None, fresh: set[int] | None) -> Steps[None]:

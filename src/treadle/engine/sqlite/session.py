@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -183,7 +184,7 @@ class SqliteSession:
         link = self._links.get(durability)
         if link is None:
             link = self._links[durability] = self._store.open(durability)
-        if _READS.issuperset(plan.name.split("+")):
+        if _only_reads(plan.name):
             return self._transact(link, "BEGIN", plan, wakes)
         if self._gate is None:
             self._gate = self._store.gate()
@@ -237,6 +238,11 @@ class BorrowedSession:
 
     def close(self) -> None:
         """Nothing to give back: the connection is the user's."""
+
+
+@cache
+def _only_reads(name: str) -> bool:
+    return _READS.issuperset(name.split("+"))
 
 
 def _serve(mail: "SimpleQueue[Callable[[], None] | None]") -> None:

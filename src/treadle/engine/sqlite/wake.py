@@ -62,6 +62,7 @@ class Bell:
         try:
             changed = os.stat(self._idle).st_mtime_ns  # noqa: PTH116 - a third of the price of Path.stat
         except FileNotFoundError:
+            os.makedirs(self._idle, mode=0o700, exist_ok=True)  # noqa: PTH103 - the next look is then a plain one
             return ()
         if changed == self._seen:
             return self._names
