@@ -1,6 +1,5 @@
 """Runs plans on SQLite: on our own connections, from any thread or event loop, or inside the user's transaction."""
 
-import asyncio
 import os
 import threading
 import time
@@ -115,6 +114,8 @@ class SqliteSession:
         """Run a plan without blocking the event loop: one hop to the session's own thread and back."""
         if self._pid != os.getpid():
             self.forget()
+        import asyncio  # here, because it costs a command that asks one question more than its answer
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
 

@@ -6,7 +6,6 @@ nothing. A producer looks, after its commit, at the age of `idle/` and sends its
 A wake is a hint: polling is the truth, so nothing here ever raises into a caller.
 """
 
-import asyncio
 import os
 import secrets
 import select
@@ -136,6 +135,8 @@ class SqliteWaiter:
             return True
         if timeout <= 0:
             return False
+        import asyncio  # here, because it costs a command that asks one question more than its answer
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bool] = loop.create_future()
 
