@@ -199,6 +199,19 @@ def test_drain_ends_attempts_as_a_worker_does(app):
     assert [each.outcome for each in handle.job().attempts] == ["retrying", "retrying"]
 
 
+@pytest.mark.parametrize("wrong", [Snooze("soon"), Snooze(-1), Retry("soon"), Retry(float("nan"))], ids=repr)
+def test_asking_for_a_delay_that_is_none_is_a_failure_like_any_other(app, wrong):
+    def asks() -> None:
+        raise wrong
+
+    handle = declare(app, asks, retry=Retries(["1m"])).enqueue()
+    (ran,) = drain(app).ran
+    assert ran.outcome == Retrying(60.0, ran.outcome.error)
+    assert "InvalidDuration" in ran.outcome.error
+    drain(app, through="5m")
+    assert handle.state() is State.DEAD
+
+
 def test_drain_frees_children(app):
     def bad() -> None:
         raise GiveUp("no")

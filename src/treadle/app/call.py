@@ -9,7 +9,6 @@ import msgspec
 from treadle.app.codec import Prepared
 from treadle.app.connection import Connection
 from treadle.app.handle import JobHandle, JobHandles
-from treadle.app.ids import new_id
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
 from treadle.app.settings import TaskSettings, write_overrides
 from treadle.engine.plan import Plan, Steps
@@ -193,11 +192,6 @@ class Call(Generic[R_co]):
     def durability(self) -> Durability:
         """What this call asks of the store."""
         return self.said.durability or self.task.settings.durability
-
-
-def make_call(task: Callee[R], args: str, outbox: Outbox, said: Options = UNSAID) -> Call[R]:
-    """A call with its own id: the one its options name, or a fresh one."""
-    return Call(said.job_id or new_id(), task, args, outbox, said)
 
 
 def handles(calls: Iterable[Call[R]]) -> JobHandles[R]:

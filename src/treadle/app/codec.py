@@ -33,6 +33,7 @@ class Arguments:
         self._positional = tuple(each.name for each in by_position)
         plain = all(each.kind in (_KIND.POSITIONAL_OR_KEYWORD, _KIND.KEYWORD_ONLY) for each in signature.parameters)
         self._keywords = frozenset(each.name for each in signature.parameters) if plain else frozenset[str]()
+        self._enough = _enough(signature.parameters)
         self._required = frozenset(each.name for each in signature.parameters if _required(each))
         self._redacted = frozenset(signature.redacted())
         self._split = None if len(by_position) == len(signature.parameters) else _splitter(signature.parameters)
@@ -77,6 +78,8 @@ class Arguments:
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The values by parameter name, defaults left out."""
+        if not kwargs and self._enough <= len(args) <= len(self._positional):
+            return dict(zip(self._positional, args, strict=False))
         if len(args) <= len(self._positional) and kwargs.keys() <= self._keywords:
             values = dict(zip(self._positional, args, strict=False))
             if not (values.keys() & kwargs.keys()):
@@ -156,6 +159,12 @@ _NOTHING: dict[str, Any] = {}
 
 def _required(parameter: inspect.Parameter) -> bool:
     return parameter.default is _KIND.empty and parameter.kind not in (_KIND.VAR_POSITIONAL, _KIND.VAR_KEYWORD)
+
+
+def _enough(parameters: tuple[inspect.Parameter, ...]) -> int:
+    """How many values by position are enough to call; more than there are when some must be given by keyword."""
+    by_keyword = any(each.kind is _KIND.KEYWORD_ONLY and _required(each) for each in parameters)
+    return len(parameters) + 1 if by_keyword else sum(map(_required, parameters))
 
 
 def _struct(signature: Signature, hints: dict[str, Any]) -> type[msgspec.Struct]:

@@ -6,9 +6,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack
 
 import msgspec
 
-from treadle.app.call import Call, Outbox, make_call
+from treadle.app.call import Call, Outbox
 from treadle.app.codec import Arguments, Prepared, Returned
 from treadle.app.handle import JobHandle
+from treadle.app.ids import new_id
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
 from treadle.app.settings import Defaults, TaskSettings, override, settle_settings
 from treadle.app.signature import Signature, examine
@@ -148,7 +149,7 @@ class Task(Generic[Own, P, R]):
             raise DefinitionError(
                 f"{self.name} belongs to no app yet, so there is nowhere to store its jobs. Attach it: app.attach(...)."
             )
-        return make_call(self, text, self._outbox, said)
+        return Call(said.job_id or new_id(), self, text, self._outbox, said)
 
 
 class FunctionTask(Task[Own, P, R]):

@@ -8,7 +8,7 @@ from treadle.app.context import Context
 from treadle.app.failure import capture
 from treadle.app.settings import TaskSettings
 from treadle.app.task import AnyTask
-from treadle.model.errors import InvalidArguments, InvalidResult
+from treadle.model.errors import InvalidArguments, InvalidDuration, InvalidResult
 from treadle.model.job import Claimed
 from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, NoteKind, Outcome, Released, Retrying, Snoozed
 from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
@@ -95,16 +95,20 @@ def run_sync(task: AnyTask, settings: TaskSettings, claimed: Claimed, context: C
 
 def failed(settings: TaskSettings, claimed: Claimed, error: BaseException, spent: float) -> Outcome:
     """The outcome of an attempt whose body raised `error` after `spent` seconds."""
-    match error:
-        case Snooze():
-            return Snoozed(seconds(error.duration))
-        case CancelJob():
-            return Cancelled(error.reason)
-        case InvalidArguments() | InvalidResult():
-            failure = capture(error)
-            return Died(Cause.INVALID, failure.summary, failure.fingerprint, failure.json)
-        case _:
-            return _retry_or_die(settings, claimed, error, spent)
+    try:
+        match error:
+            case Snooze():
+                return Snoozed(seconds(error.duration))
+            case CancelJob():
+                return Cancelled(error.reason)
+            case InvalidArguments() | InvalidResult():
+                failure = capture(error)
+                return Died(Cause.INVALID, failure.summary, failure.fingerprint, failure.json)
+            case _:
+                return _retry_or_die(settings, claimed, error, spent)
+    except InvalidDuration as wrong:
+        # `Snooze("soon")` or `Retry(after=-1)`: asking for a delay that is none is a failure like any other.
+        return _retry_or_die(settings, claimed, wrong, spent)
 
 
 def _retry_or_die(settings: TaskSettings, claimed: Claimed, error: BaseException, spent: float) -> Outcome:
