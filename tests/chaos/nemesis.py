@@ -129,8 +129,10 @@ class Nemesis:
             return done
         if left_kills <= 0:
             return False
-        done = self._strikes[self.draw.choices(list(STRIKES), list(STRIKES.values()))[0]]()
-        self.killed += done
+        what = self.draw.choices(list(STRIKES), list(STRIKES.values()))[0]
+        done = self._strikes[what]()
+        # A producer's death is part of the weather: what is counted are the blows against workers.
+        self.killed += done and what != "producer"
         return done
 
     # -- choosing

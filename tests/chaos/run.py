@@ -34,7 +34,7 @@ MUTANTS: dict[Scenario, set[str]] = {
     # What is rescued waits a while, so that a worker that wakes finds its jobs neither ended nor running elsewhere.
     Scenario(name="fence_off", mutant="fence_off", freezes=2, menu="long", rate=10.0, crash_delay=6.0, drain=30.0): {"stale"},
     Scenario(name="settle_first", mutant="settle_first", kills=6, rate=30.0, drain=20.0): {"lost"},
-    Scenario(name="claim_unlocked", mutant="claim_unlocked", jobs=50, rate=30.0, drain=10.0): {"started_twice"},
+    Scenario(name="claim_unlocked", mutant="claim_unlocked", jobs=50, rate=30.0, drain=5.0): {"started_twice"},
 }
 
 Judge = Callable[[Report], list[str]]
@@ -105,7 +105,9 @@ def chosen(scenario: Scenario, only: tuple[str, ...]) -> bool:
 
 @click.command()
 @click.option("--engine", type=click.Choice(["sqlite"]), default="sqlite", show_default=True, help="The store to run on.")
-@click.option("--n", type=click.IntRange(1), default=200, show_default=True, help="SIGKILLs; a tenth as many freezes.")
+@click.option(
+    "--n", type=click.IntRange(1), default=200, show_default=True, help="SIGKILLs against workers; a tenth as many freezes."
+)
 @click.option("--seed", default=None, help="Repeats the choices of an earlier run. [default: a new one, printed]")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write the figures here, as JSON.")
 @click.option("--only", multiple=True, help="Play this scenario only; may be given several times.")

@@ -2,6 +2,7 @@
 
 import sys
 
+from treadle.worker.logs import configure
 from treadle.worker.options import WorkerOptions
 from treadle.worker.start import load_app
 from treadle.worker.supervisor import Supervisor
@@ -9,6 +10,7 @@ from treadle.worker.supervisor import Supervisor
 
 def main(text: str) -> int:
     options = WorkerOptions.from_json(text)
+    configure(worker="supervisor")
     return Supervisor(options, load_app(options.target, options.url)).run()
 
 

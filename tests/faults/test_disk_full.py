@@ -70,7 +70,9 @@ print(told)
 def produce(folder: Path, how: str) -> str:
     """Run the producer to its end; returns what the last refused enqueue said."""
     command = [sys.executable, "-c", PRODUCER, f"sqlite:///{folder}/full.db", how]
-    done = subprocess.run(command, env={"PYTHONPATH": PATH}, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": PATH}, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -1,5 +1,6 @@
 """A client that has already spoken to its store, and then forks, as pre-fork servers do."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,9 @@ def test_parent_and_children_go_on_with_connections_of_their_own(tmp_path: Path)
     url = f"sqlite:///{tmp_path}/fork.db"
     # Python 3.12 and later warn of threads at a fork; the session's thread is one that a child can do without.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, url]
-    done = subprocess.run(command, env={"PYTHONPATH": PATH}, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": PATH}, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[0, 0, 0]", done.stderr
     app = Treadle(url)

@@ -1,5 +1,6 @@
 """Two processes hammer one file, with a worker on it as well: nobody is locked out, and every job is there."""
 
+import os
 import subprocess
 import sys
 
@@ -31,7 +32,7 @@ STORED = EACH // 4 // 10 * 4 * (9 + 10)
 
 def test_two_processes_on_one_file_are_never_locked_out(site: Site) -> None:
     site.crew()
-    environment = {"TREADLE_URL": site.url, "CHAOS_FOLDER": str(site.folder), "PYTHONPATH": PATH}
+    environment = os.environ | {"TREADLE_URL": site.url, "CHAOS_FOLDER": str(site.folder), "PYTHONPATH": PATH}
     command = [sys.executable, "-c", HAMMER.format(each=EACH)]
     hammers = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -308,7 +308,11 @@ def main(arguments: Sequence[str]) -> int:
         line.sendall(frame(Unusable(describe(error))))
         return EXIT_CONFIG
     child = Child(line, slate, app.registry, ear, setup.weigh)
-    line.sendall(frame(Ready()))
+    try:
+        line.sendall(frame(Ready()))
+    except OSError:
+        # The worker died while this child imported: nobody is left to work for.
+        return 0
     child.work()
     return 0
 
