@@ -9,6 +9,7 @@ import pytest
 from treadle import (
     BadInput,
     Durability,
+    InvalidArguments,
     InvalidDuration,
     InvalidOption,
     InvalidTime,
@@ -94,6 +95,19 @@ def test_what_a_worker_must_know_travels_with_the_job(work):
     assert settings.queue == work.settings.queue
     assert work.settings_for(None) is work.settings
     assert work.settings_for(job.options) is settings
+
+
+def test_stored_options_that_do_not_read_are_refused(work):
+    for text in ("", "[]", '{"timeout":"x"}', '{"retry":{"jitter":"some"}}'):
+        with pytest.raises(InvalidArguments, match="newer version"):
+            work.settings_for(text)
+    assert work.settings_for('{"later":1}') == work.settings
+
+
+def test_many_different_options_are_not_remembered_for_ever(work):
+    found = [work.settings_for(f'{{"timeout":{n}}}').timeout for n in range(1, 600)]
+    assert found == list(range(1, 600))
+    assert len(work._overridden) <= 256
 
 
 def test_a_retry_rule_that_travels_keeps_the_task_s_exceptions(app):

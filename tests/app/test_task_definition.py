@@ -1,10 +1,11 @@
 """What can be a task, under which name, with which settings; and what is refused where it is written."""
 
+import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any, TypedDict
+from types import ModuleType, SimpleNamespace
+from typing import Annotated, Any, NoReturn, TypedDict
 
 import pytest
 
@@ -91,6 +92,9 @@ def test_main_is_called_by_its_file(app, monkeypatch):
     main.__spec__ = None
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert app.task(fn).name == "tasks.fn"
+    main.__spec__ = SimpleNamespace(name="shop.worker.__main__")
+    assert app.task(fn).name == "shop.worker.fn"
+    main.__spec__ = None
     del main.__file__
     with pytest.raises(DefinitionError, match="interactive"):
         app.task(fn)
@@ -144,11 +148,48 @@ def test_a_signature_that_cannot_work_is_refused_where_it_is_written(app, fn, cu
         app.task(fn)
 
 
+def two_arrays(values: list[int] | set[int]) -> None: ...
+
+
+def never() -> NoReturn:
+    raise SystemExit
+
+
 @pytest.mark.parametrize("fn", [opaque_argument, opaque_inside, opaque_result])
 def test_a_type_that_cannot_travel_is_found_by_the_check_before_a_worker_starts(app, fn):
     task = app.task(fn)
     with pytest.raises(DefinitionError, match="Opaque"):
         task.check()
+
+
+def test_a_union_that_json_cannot_tell_apart_is_found_by_the_same_check(app):
+    with pytest.raises(DefinitionError, match="cannot travel as JSON"):
+        app.task(two_arrays).check()
+
+
+def test_a_body_that_never_returns_is_a_task(app):
+    app.task(never).check()
+
+
+def test_a_type_that_never_comes_to_exist_is_found_by_the_same_check(app):
+    def body(thing: "Nowhere") -> None: ...  # noqa: F821
+
+    with pytest.raises(DefinitionError, match="Nowhere"):
+        app.task(name="x")(body).check()
+
+
+def test_a_decorated_function_keeps_the_signature_it_was_written_with(app):
+    def logged(fn):
+        @functools.wraps(fn)
+        def wrapper(*args, **kwargs):
+            return fn(*args, **kwargs)
+
+        return wrapper
+
+    task = app.task(logged(declarations.takes_later))
+    assert task.name == "app.declarations.takes_later"
+    assert task.prepare('{"order":{"number":7}}')[0] == (declarations.Later(7),)
+    assert app.task(logged(declarations.with_context)).wants_context
 
 
 def redacted(user: str, token: Redacted[str], person: Person, note: Annotated[str, "x"] = "") -> None: ...

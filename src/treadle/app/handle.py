@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from typing import Generic, NoReturn, TypeVar, overload
 
 from treadle.app.connection import Connection, refuse_in_loop
 from treadle.app.operating import cancel_jobs, get_job
@@ -178,10 +178,3 @@ def _deadline(timeout: Duration | None) -> float | None:
 
 def _left(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - time.monotonic())
-
-
-def as_stored(text: str | None) -> Any:
-    """The result of a job whose task is not at hand: plain JSON values."""
-    import msgspec
-
-    return None if text is None else msgspec.json.decode(text)

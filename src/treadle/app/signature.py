@@ -129,7 +129,7 @@ def _leads_with_context(fn: Callable[..., Any], first: inspect.Parameter) -> boo
     if isinstance(hint, str):
         text = hint
         try:
-            hint = eval(text, getattr(fn, "__globals__", {}))  # noqa: S307 - the user's own annotation, as typing does it
+            hint = eval(text, _names_around(fn))  # noqa: S307 - the user's own annotation, as typing does it
         except (NameError, AttributeError, SyntaxError, TypeError):
             # A name imported for the type checker only: what it is called is all that can be known.
             return text.rpartition(".")[2] == "Context"
@@ -140,7 +140,13 @@ def _hints(fn: Callable[..., Any], parameters: tuple[inspect.Parameter, ...]) ->
     """The resolved annotations of these parameters and of the result. The context's may be for the type checker only."""
     wanted = {each.name for each in parameters} | {"return"}
     annotations = {name: hint for name, hint in fn.__annotations__.items() if name in wanted}
-    return typing.get_type_hints(SimpleNamespace(__annotations__=annotations), fn.__globals__, include_extras=True)
+    return typing.get_type_hints(SimpleNamespace(__annotations__=annotations), _names_around(fn), include_extras=True)
+
+
+def _names_around(fn: Callable[..., Any]) -> dict[str, Any]:
+    """The names that a function's annotations may use: those of the module it was written in, under any decorator."""
+    names: dict[str, Any] = getattr(inspect.unwrap(fn), "__globals__", {})
+    return names
 
 
 def _unresolved(fn: Callable[..., Any], parameters: tuple[inspect.Parameter, ...]) -> bool:
