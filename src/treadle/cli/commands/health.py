@@ -37,7 +37,7 @@ def command(url: str | None, worker: bool, as_json: bool) -> int:
 def _live_workers(url: str) -> int:
     from treadle.engine.open import open_store
 
-    store = open_store(url, namespace=os.environ.get("TREADLE_NAMESPACE") or "treadle", allow_volatile=True)
+    store = open_store(url, namespace=os.environ.get("TREADLE_NAMESPACE") or "treadle")
     try:
         must_exist(store.location)
         session = store.session()
