@@ -96,7 +96,7 @@ def _ended(turn: Turn, row: Row, state: State, outcome: Outcome, exit_seen: str 
         case Crashed() if state is State.DEAD:
             return die(turn, row, Cause.WORKER_LOST, exit_seen or UNSETTLED, "")
         case Cancelled(reason):
-            return turn.end(row, state, reason or row.reason)
+            return turn.end(row, state, reason or row.reason or "")
         case Expired():
             return turn.end(row, state)
         case _:

@@ -1,0 +1,116 @@
+"""What the random machine may choose from: one throw of the dice decides a whole command.
+
+Hypothesis sees one number per command, so its runs grow long; it shrinks a failure to the fewest commands.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import hypothesis.strategies as st
+
+from treadle.model.filter import Annotate, Cancel, Change, Erase, Filter, Replay, Resolve, Retention
+from treadle.model.job import Edge, JobId, NewJob, OnDead, Want
+from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, Expired, Outcome, Released, Retrying, Snoozed
+from treadle.model.record import Guard, Space, Write
+from treadle.model.state import State
+
+Dice = random.Random
+DICE = st.integers(0, 2**32 - 1).map(random.Random)
+
+QUEUES = ("red", "blue")
+TASKS = ("work", "other")
+TAGS = ("a", "b")
+DELAYS = (0.0, 1.0, 2.0, 5.0)
+
+
+def perhaps(dice: Dice, chance: float, values: Sequence[Any]) -> Any:
+    """One of the values, or more often None."""
+    return dice.choice(values) if dice.random() < chance else None
+
+
+def new_job(dice: Dice, job: JobId, parents: Sequence[JobId]) -> NewJob:
+    """A job that waits for up to two of the parents offered."""
+    chosen = dice.sample(parents, min(len(parents), dice.choice((0, 0, 0, 1, 2))))
+    if dice.random() < 0.01:
+        chosen.append("nobody")
+    guard = Write(Space.SCHEDULE, dice.choice("xy"), dice.choice(("1", "1", None)), dice.choice((None, None, 0, 1, 2)))
+    return NewJob(
+        job,
+        dice.choice((*TASKS, "work")),
+        queue=dice.choice(QUEUES),
+        priority=dice.choice((0, 0, 0, -1, 1)),
+        delay=perhaps(dice, 0.25, DELAYS),
+        start_within=perhaps(dice, 0.15, (1.0, 5.0)),
+        tags=tuple(dice.sample(TAGS, dice.choice((0, 0, 1, 2)))),
+        edges=tuple(Edge(parent, dice.choice(list(OnDead))) for parent in chosen),
+        max_crashes=dice.choice((1, 2, 3)),
+        guard=Guard(guard) if dice.random() < 0.1 else None,
+    )
+
+
+def wants(dice: Dice) -> list[Want]:
+    """Most often both queues; sometimes none, one twice, or nothing of one."""
+    queues = dice.choice((QUEUES, QUEUES, QUEUES[::-1], QUEUES[:1], ("red", "blue", "red"), ()))
+    return [Want(queue, dice.randint(0, 4), dice.randint(0, 8)) for queue in queues]
+
+
+def outcome(dice: Dice) -> Outcome:
+    """Any way an attempt can end."""
+    delay = dice.choice(DELAYS)
+    ends: list[Outcome] = [
+        Completed(dice.choice((None, "7"))),
+        Completed("8"),
+        Retrying(delay, '{"type": "E"}'),
+        Snoozed(delay),
+        Released(),
+        Died(dice.choice(list(Cause)), "broken", dice.choice(("one", "two")), dice.choice((None, "{}"))),
+        Cancelled(dice.choice(("", "own"))),
+        Crashed(dice.choice(("", "signal 9")), delay),
+        Expired(),
+    ]
+    return dice.choice(ends)
+
+
+def change(dice: Dice) -> Change:
+    """Any change an operator can make."""
+    changes: list[Change] = [
+        Cancel(dice.choice(("", "stop"))),
+        Replay(dice.choice((0.0, *DELAYS)), dice.choice((None, "[1]")), dice.choice((None, "again"))),
+        Replay(),
+        Resolve(dice.choice((None, "known"))),
+        Annotate("seen"),
+        Erase(),
+    ]
+    return dice.choice(changes)
+
+
+def retention(dice: Dice) -> Retention:
+    """Short lives for the finished, or none."""
+    ages = (None, 0.0, 1.0, 5.0, 60.0)
+    return Retention(
+        completed=dice.choice(ages),
+        completed_count=dice.choice((None, 0, 2, 5)),
+        cancelled=dice.choice(ages),
+        expired=dice.choice(ages),
+        dead=dice.choice(ages),
+    )
+
+
+def job_filter(dice: Dice, jobs: Sequence[JobId], leases: Sequence[str], now: int) -> Filter:
+    """A filter of one or two fields, most often by id."""
+    fields: dict[str, Any] = {
+        "ids": dice.sample(jobs, min(len(jobs), dice.randint(0, 3))),
+        "states": dice.sample(list(State), dice.randint(0, 4)),
+        "queues": dice.sample(QUEUES, dice.randint(0, 2)),
+        "tasks": dice.sample(TASKS, dice.randint(0, 2)),
+        "tag": dice.choice(TAGS),
+        "status": dice.choice(("open", "replayed", "resolved")),
+        "fingerprint": dice.choice(("one", "")),
+        "lease": dice.choice((*leases, "nobody")),
+        "enqueued_before": now - dice.choice((0, 1_000_000)),
+        "enqueued_after": now - dice.choice((1, 1_000_000)),
+        "finished_before": now + dice.choice((0, 1)),
+    }
+    names = ["ids"] if dice.random() < 0.5 else dice.sample(sorted(fields), dice.choice((0, 1, 1, 2)))
+    return Filter(**{name: fields[name] for name in names})
