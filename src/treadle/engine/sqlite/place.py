@@ -16,7 +16,8 @@ _NETWORK = frozenset(
 _SOCKET_ROOM = 60
 """Bytes that the name of a runtime directory may take, so that a socket's whole path stays under the system's 104."""
 
-_libraries: dict[tuple[int, int], tuple[str, int]] = {}
+_open: dict[tuple[int, int], tuple[str, int]] = {}
+_lent: dict[tuple[int, int, str], str] = {}
 _lock = threading.Lock()
 
 
@@ -65,30 +66,49 @@ def check_place(path: Path) -> None:
         )
 
 
-def enter_library(path: Path, library: str) -> None:
-    """Note that this process opens `path` through `library`. Raises `MixedSQLite` if another one holds it."""
+def enter_library(path: Path, library: str) -> tuple[int, int]:
+    """Note that this process opens `path` through `library`; returns what `leave_library` wants to know.
+
+    Raises `MixedSQLite` if another library has the file open, or a connection of another one was borrowed.
+    """
     status = path.stat()
     key = (status.st_dev, status.st_ino)
     with _lock:
-        known, count = _libraries.get(key, (library, 0))
+        known, count = _open.get(key, (library, 0))
+        known = _lent.get((*key, os.path.realpath(path)), known)
         if known != library:
-            raise MixedSQLite(
-                f"{path}: this process has it open through {known}, and {library} would drop {known}'s locks. "
-                f"Use one library for both: open the store with ?driver={library}, or borrow connections of {known}."
-            )
-        _libraries[key] = (library, count + 1)
+            raise _mixed(path, known, library)
+        _open[key] = (library, count + 1)
+    return key
 
 
-def leave_library(path: Path) -> None:
-    """Note that one connection to `path` is closed."""
-    with suppress(FileNotFoundError), _lock:
-        status = path.stat()
-        key = (status.st_dev, status.st_ino)
-        library, count = _libraries.get(key, ("", 0))
+def leave_library(key: tuple[int, int]) -> None:
+    """Note that one connection is closed."""
+    with _lock:
+        library, count = _open.pop(key)
         if count > 1:
-            _libraries[key] = (library, count - 1)
-        else:
-            _libraries.pop(key, None)
+            _open[key] = (library, count - 1)
+
+
+def lend_library(path: Path, library: str) -> None:
+    """Note that a user's connection to `path` was borrowed: nobody tells us when it is closed, so this stays.
+
+    Raises `MixedSQLite` if another library has the file open.
+    """
+    status = path.stat()
+    key = (status.st_dev, status.st_ino)
+    with _lock:
+        known, _ = _open.get(key, (library, 0))
+        known = _lent.setdefault((*key, os.path.realpath(path)), known)
+        if known != library:
+            raise _mixed(path, known, library)
+
+
+def _mixed(path: Path, known: str, library: str) -> MixedSQLite:
+    return MixedSQLite(
+        f"{path}: this process uses it through {known}, and {library} would drop {known}'s locks. Use one library for both: "
+        "open the store with the ?driver= of the connections that you borrow (sqlite3 or apsw)."
+    )
 
 
 def runtime_directory(path: Path) -> Path:

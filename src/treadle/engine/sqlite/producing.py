@@ -54,10 +54,8 @@ class Producing:
         for size, rows in _rows(batch, wall):
             stored += yield Do(self.sql.repeated("enqueue", "jobs", size), rows)
         fresh: set[int] | None = None
-        known: dict[int, Enqueued] = {}
         if stored < len(jobs):
             fresh = {n - batch.first for (n,) in (yield Ask(self.sql("enqueue", "stored"), batch.ends()))}
-            known = yield from self._known(batch, fresh)
         states: list[State] | None = None
         if timed:
             places = [place_alone(job, wall) for job in jobs]
@@ -70,6 +68,7 @@ class Producing:
         yield from _wake(jobs, states, fresh)
         if fresh is None and states is None:
             return [Enqueued(job.id, Stored.STORED, State.QUEUED) for job in jobs]
+        known = {} if fresh is None else (yield from self._known(batch, fresh))
         return [
             known.get(i) or Enqueued(job.id, Stored.STORED, State.QUEUED if states is None else states[i])
             for i, job in enumerate(jobs)

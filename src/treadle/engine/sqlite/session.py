@@ -84,6 +84,7 @@ class SqliteSession:
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._links: dict[Durability, Link] = {}
         self._gate: Gate | None = None
         self._mail: SimpleQueue[Callable[[], None] | None] | None = None
@@ -140,11 +141,13 @@ class SqliteSession:
         if self._pid != os.getpid():
             self.forget()
             return
-        if self._mail is not None and self._thread is not None:
-            self._mail.put(None)
-            if self._thread is not threading.current_thread():
-                self._thread.join()
+        with self._starting:
+            mail, thread = self._mail, self._thread
             self._mail = self._thread = None
+        if mail is not None and thread is not None:
+            mail.put(None)
+            if thread is not threading.current_thread():
+                thread.join()
         with self._lock:
             self.shut()
 
@@ -174,12 +177,12 @@ class SqliteSession:
         self._lock.release()
 
     def _post(self, work: Callable[[], None]) -> None:
-        if self._mail is None:
-            mail: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-            self._thread = threading.Thread(target=_serve, args=(mail,), name="treadle-sqlite", daemon=True)
-            self._thread.start()
-            self._mail = mail
-        self._mail.put(work)
+        with self._starting:
+            if self._mail is None:
+                self._mail = SimpleQueue()
+                self._thread = threading.Thread(target=_serve, args=(self._mail,), name="treadle-sqlite", daemon=True)
+                self._thread.start()
+            self._mail.put(work)
 
     def _carry(self, plan: Plan[R], durability: Durability, wakes: list[Wake], deadline: float) -> R:
         link = self._links.get(durability)

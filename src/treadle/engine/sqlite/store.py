@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from treadle.engine.sqlite.doctor import examine, is_vulnerable
 from treadle.engine.sqlite.driver import ApswLink, Errors, Link, Sqlite3Link, library_version, open_link, translated
 from treadle.engine.sqlite.engine import SqliteEngine
 from treadle.engine.sqlite.gate import Gate
-from treadle.engine.sqlite.place import check_place, enter_library, leave_library, runtime_directory
+from treadle.engine.sqlite.place import check_place, enter_library, leave_library, lend_library, runtime_directory
 from treadle.engine.sqlite.session import BorrowedSession, SqliteSession
 from treadle.engine.sqlite.wake import Bell, SqliteWaiter
 from treadle.model.errors import NotTransactional, VulnerableSQLite
@@ -27,7 +28,13 @@ _CLASSES = {
     "NORMAL": "D1: survives the crash of a process, not a power loss",
     "OFF": "D1: survives the crash of a process; a power loss may damage the file",
 }
-_PRAGMAS = ("cache_size = -65536", "mmap_size = 0", "temp_store = MEMORY", "wal_autocheckpoint = 4000")
+_PRAGMAS = (
+    "cache_size = -65536",
+    "mmap_size = 0",
+    "temp_store = MEMORY",
+    "wal_autocheckpoint = 4000",
+    "journal_size_limit = 67108864",
+)
 """Of our own connections only; what a user's connection has set stays as it is."""
 
 
@@ -50,9 +57,7 @@ class SqliteStore:
         self.engine: SqliteEngine = SqliteEngine(namespace)
         self._namespace = namespace
         self._bell = Bell(self._runtime)
-        self._ready: int | None = None
         self._opening = threading.Lock()
-        self._lent: SqliteSession | None = None
 
     @property
     def location(self) -> str:
@@ -84,8 +89,7 @@ class SqliteStore:
                 "apsw.Connection. Hand in the connection itself, not a cursor or a wrapper."
             )
         self._check_lent(link)
-        enter_library(self.path, library)
-        leave_library(self.path)
+        lend_library(self.path, library)
         if not self._is_current(link):
             if library != self.settings.driver:
                 raise NotTransactional(
@@ -140,6 +144,7 @@ class SqliteStore:
         """Move the write-ahead log into the database and cut it; returns (pages in the log, pages moved)."""
         link = self._connect()
         try:
+            link.ask("PRAGMA busy_timeout = 200")
             _, pages, moved = link.ask("PRAGMA wal_checkpoint(TRUNCATE)")[0]
         finally:
             self.shut(link)
@@ -150,9 +155,7 @@ class SqliteStore:
         with self._opening:
             link = self._connect()
             try:
-                if self._ready != os.getpid():
-                    self._migrate(link)
-                    self._ready = os.getpid()
+                self._migrate(link)
                 relaxed = durability is Durability.RELAXED and self.settings.synchronous == "FULL"
                 link.ask(f"PRAGMA synchronous = {'NORMAL' if relaxed else self.settings.synchronous}")
             except BaseException:
@@ -163,7 +166,6 @@ class SqliteStore:
     def shut(self, link: Link) -> None:
         """Close a connection of ours."""
         link.close()
-        leave_library(self.path)
 
     def gate(self) -> Gate:
         """A gate for one session."""
@@ -189,15 +191,16 @@ class SqliteStore:
         try:
             if not self.path.exists():
                 self.path.touch()
-            enter_library(self.path, self.settings.driver)
+            key = enter_library(self.path, self.settings.driver)
             try:
                 link = open_link(self.settings.driver, self.path, self.timeout)
-                for each in _PRAGMAS:
-                    link.ask(f"PRAGMA {each}")
-                link.ask("SELECT count(*) FROM sqlite_master")
             except BaseException:
-                leave_library(self.path)
+                leave_library(key)
                 raise
+            weakref.finalize(link, leave_library, key)
+            for each in _PRAGMAS:
+                link.ask(f"PRAGMA {each}")
+            link.ask("SELECT count(*) FROM sqlite_master")
         except Errors as error:
             told = translated(error, self.location, self.timeout)
             if told is None:

@@ -23,7 +23,10 @@ FROM {ns}_jobs AS j
 FROM {ns}_dead AS e CROSS JOIN {ns}_jobs AS j ON j.n = e.n
 
 -- part: from-live
-FROM {ns}_live AS e CROSS JOIN {ns}_jobs AS j ON j.n = e.n
+-- Narrowed before it meets the other tables: there may be a million live jobs, and few of the kind asked for.
+FROM {ns}_live AS e CROSS JOIN {ns}_jobs AS j
+    ON j.n = e.n AND (:states IS NULL OR e.state IN (SELECT value FROM json_each(:states)))
+    AND (:lease IS NULL OR e.state = 'running')
 
 -- part: from-ended
 -- Relies on finished_age.
@@ -100,11 +103,11 @@ LEFT JOIN {ns}_live AS l ON l.n = j.n LEFT JOIN {ns}_finished AS f ON f.n = j.n 
 -- Result: [n, kind, name, value], in the order written.
 SELECT p.n, p.kind, p.name, p.value FROM json_each(:ns) AS e CROSS JOIN {ns}_notes AS p WHERE p.n = e.value ORDER BY p.k
 
--- part: counts
--- One row per group; an axis that was not asked for is NULL throughout.
-SELECT iif(:by_state, coalesce(l.state, f.state), NULL) AS g1, iif(:by_queue, j.queue, NULL) AS g2,
-    iif(:by_task, j.task, NULL) AS g3, iif(:by_status, d.status, NULL) AS g4, count(*),
-    min(coalesce(l.due_at, f.due_at, j.enqueued_at))
+-- part: few-live
+-- Are there at most :few live jobs? Then sorting them is cheaper than walking all jobs by age.
+SELECT count(*) <= :few FROM (SELECT 1 FROM {ns}_live LIMIT :few + 1)
 
--- part: grouped
-GROUP BY g1, g2, g3, g4
+-- part: few-ended
+-- The same for finished jobs of :states. Relies on finished_age.
+SELECT count(*) <= :few
+FROM (SELECT 1 FROM {ns}_finished WHERE state IN (SELECT value FROM json_each(:states)) LIMIT :few + 1)
