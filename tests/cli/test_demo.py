@@ -1,6 +1,7 @@
 """The demo finishes a census, owns up to mistakes, survives being interrupted, and its last words are commands that work."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -37,7 +38,12 @@ def sources(tmp_path):
 
 def demo(*args: str, **more) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "treadle", "demo", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+        [sys.executable, "-m", "treadle", "demo", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PATH": os.defpath},
+        **more,
     )
 
 
@@ -59,7 +65,7 @@ def test_a_census_is_taken_and_its_last_words_work(sources, tmp_path) -> None:
     page = (keep / "report.html").read_text()
     assert "&lt;b&gt;bad.py" in page
     assert "<b>bad" not in page
-    commands = re.findall(r"^  (treadle dead .*)$", out, re.MULTILINE)
+    commands = re.findall(r"^  (\S+/treadle dead .*)$", out, re.MULTILINE)
     assert len(commands) == 2
     listed = _say(commands[0], "--json")
     assert len(json.loads(listed.stdout)) == BROKEN + 2
@@ -73,8 +79,7 @@ def test_a_census_is_taken_and_its_last_words_work(sources, tmp_path) -> None:
 
 
 def _say(line: str, *more: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", *shlex.split(line), *more]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run([*shlex.split(line), *more], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return done
 

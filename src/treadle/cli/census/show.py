@@ -1,6 +1,8 @@
 """The demo from start to end: enqueue, serve, watch, judge, and say what happened."""
 
 import os
+import shlex
+import shutil
 import sys
 import threading
 from collections.abc import Generator
@@ -135,14 +137,15 @@ def _report(verdict: Verdict, run: Run, desk: Desk, *, serving: bool) -> None:
         return
     say(f"A plain ast.parse loop refuses the same {verdict.dead:,} files. Nothing is lost, nothing is unexplained.")
     say(f"\nreport: {clean(desk.report.as_uri())}")
-    url = f"--url {_quoted(desk.url)}"
+    url = f"--url {shlex.quote(desk.url)}"
     say("\nLook at the dead letters, and try them again:")
-    say(f"  treadle dead list {url} --tag {run.name}")
-    say(f"  treadle dead replay {url} --tag {run.name}")
+    program = _program()
+    say(f"  {program} dead list {url} --tag {run.name}")
+    say(f"  {program} dead replay {url} --tag {run.name}")
     if serving:
         say("\nThe worker goes on serving, so that a replay runs at once. Ctrl-C leaves.")
     else:
-        say(f"  treadle worker {MODULE} {url} -q {FILES} -q {PACKAGES}      # runs what was replayed")
+        say(f"  {program} worker {MODULE} {url} -q {FILES} -q {PACKAGES}      # runs what was replayed")
     sys.stdout.flush()
 
 
@@ -156,7 +159,10 @@ def _farewell(verdict: Verdict | None, code: int, desk: Desk) -> int:
     return Exit.FAILED
 
 
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
+def _program() -> str:
+    """What to type for this very program: its name where that finds it, else where it is."""
+    ours = Path(sys.executable).parent / "treadle"
+    found = shutil.which("treadle")
+    if found is not None and ours.exists() and Path(found).samefile(ours):
+        return "treadle"
+    return shlex.quote(str(ours)) if ours.exists() else f"{shlex.quote(sys.executable)} -m treadle"
