@@ -1,6 +1,8 @@
 """The two SQLite libraries behind one face: APSW, which brings its own SQLite, and Python's own `sqlite3`."""
 
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -129,3 +131,15 @@ def translated(error: Exception, location: str, timeout: float) -> StoreError | 
     if primary in BROKEN:
         return StoreError(f"{location}: {BROKEN[primary]}")
     return None
+
+
+@contextmanager
+def telling(location: str, timeout: float) -> Generator[None]:
+    """Raise the house's errors for a library's."""
+    try:
+        yield
+    except Errors as error:
+        told = translated(error, location, timeout)
+        if told is None:
+            raise
+        raise told from error

@@ -14,7 +14,7 @@ import apsw
 from treadle.engine.migrate import Migration, migrations, pending
 from treadle.engine.session import Check, Durability, Session, Wake
 from treadle.engine.sqlite.doctor import examine, is_vulnerable
-from treadle.engine.sqlite.driver import ApswLink, Errors, Link, Sqlite3Link, library_version, open_link, translated
+from treadle.engine.sqlite.driver import ApswLink, Link, Sqlite3Link, library_version, open_link, telling
 from treadle.engine.sqlite.engine import SqliteEngine
 from treadle.engine.sqlite.gate import Gate
 from treadle.engine.sqlite.place import check_place, enter_library, leave_library, lend_library, runtime_directory
@@ -90,12 +90,8 @@ class SqliteStore:
             )
         self._check_lent(link)
         lend_library(self.path, library)
-        if not self._is_current(link):
-            if library != self.settings.driver:
-                raise NotTransactional(
-                    f"{self.path}: it has no treadle tables yet. Run `treadle migrate`, or enqueue once outside, first."
-                )
-            self.migrate()
+        with telling(self.location, self.timeout):
+            self._apply(link)  # in a file without our tables they become part of the user's transaction, like the job
         return BorrowedSession(link, self.location, self.timeout)
 
     def waiter(self, topics: Sequence[str]) -> SqliteWaiter:
@@ -104,7 +100,7 @@ class SqliteStore:
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date; returns the names of the migrations applied."""
-        with self._opening:
+        with self._opening, telling(self.location, self.timeout):
             link = self._connect()
             try:
                 return self._migrate(link)
@@ -115,11 +111,12 @@ class SqliteStore:
         """The migrations not applied yet, as (name, SQL)."""
         missing: Sequence[Migration] = migrations(_PACKAGE)
         if self.path.exists():
-            link = self._connect()
-            try:
-                missing = pending(migrations(_PACKAGE), self._version(link), self.location)
-            finally:
-                self.shut(link)
+            with telling(self.location, self.timeout):
+                link = self._connect()
+                try:
+                    missing = pending(migrations(_PACKAGE), self.version(link), self.location)
+                finally:
+                    self.shut(link)
         return [(each.name, ";\n".join(each.statements(self._namespace)) + ";") for each in missing]
 
     def doctor(self) -> list[Check]:
@@ -142,12 +139,13 @@ class SqliteStore:
 
     def checkpoint(self) -> tuple[int, int]:
         """Move the write-ahead log into the database and cut it; returns (pages in the log, pages moved)."""
-        link = self._connect()
-        try:
-            link.ask("PRAGMA busy_timeout = 200")
-            _, pages, moved = link.ask("PRAGMA wal_checkpoint(TRUNCATE)")[0]
-        finally:
-            self.shut(link)
+        with telling(self.location, self.timeout):
+            link = self._connect()
+            try:
+                link.ask("PRAGMA busy_timeout = 200")
+                _, pages, moved = link.ask("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+            finally:
+                self.shut(link)
         return pages, moved
 
     def open(self, durability: Durability) -> Link:
@@ -177,67 +175,60 @@ class SqliteStore:
 
     def version(self, link: Link) -> int:
         """The schema version that a connection sees; 0 where there are no tables of ours."""
-        return self._version(link)
-
-    def connect(self) -> Link:
-        """A bare connection, for examination: the schema is left as it is."""
-        return self._connect()
-
-    def _runtime(self) -> Path:
-        return runtime_directory(self.path)
-
-    def _connect(self) -> Link:
-        check_place(self.path)
-        try:
-            if not self.path.exists():
-                self.path.touch()
-            key = enter_library(self.path, self.settings.driver)
-            try:
-                link = open_link(self.settings.driver, self.path, self.timeout)
-            except BaseException:
-                leave_library(key)
-                raise
-            weakref.finalize(link, leave_library, key)
-            for each in _PRAGMAS:
-                link.ask(f"PRAGMA {each}")
-            link.ask("SELECT count(*) FROM sqlite_master")
-        except Errors as error:
-            told = translated(error, self.location, self.timeout)
-            if told is None:
-                raise
-            raise told from error
-        return link
-
-    def _version(self, link: Link) -> int:
         name = f"{self._namespace}_meta"
         if not link.ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)):
             return 0
         rows = link.ask(f"SELECT value FROM {name} WHERE name = 'version'")  # noqa: S608 - a checked namespace
         return int(rows[0][0]) if rows else 0
 
+    def connect(self) -> Link:
+        """A bare connection, for examination: the schema is left as it is."""
+        with telling(self.location, self.timeout):
+            return self._connect()
+
+    def _runtime(self) -> Path:
+        return runtime_directory(self.path)
+
+    def _connect(self) -> Link:
+        check_place(self.path)
+        if not self.path.exists():
+            self.path.touch()
+        key = enter_library(self.path, self.settings.driver)
+        try:
+            link = open_link(self.settings.driver, self.path, self.timeout)
+        except BaseException:
+            leave_library(key)
+            raise
+        weakref.finalize(link, leave_library, key)
+        for each in _PRAGMAS:
+            link.ask(f"PRAGMA {each}")
+        link.ask("SELECT count(*) FROM sqlite_master")
+        return link
+
     def _migrate(self, link: Link) -> list[str]:
-        known = migrations(_PACKAGE)
-        if not pending(known, self._version(link), self.location):
+        if not pending(migrations(_PACKAGE), self.version(link), self.location):
             return []
         if not link.ask("SELECT 1 FROM sqlite_master LIMIT 1"):
             link.ask("PRAGMA journal_mode = WAL")  # a new file is ours; in a user's file the mode stays theirs
         link.do("BEGIN IMMEDIATE")
         try:
-            missing = pending(known, self._version(link), self.location)
-            for each in missing:
-                for statement in each.statements(self._namespace):
-                    link.do(statement)
-                values = {"version": each.number}
-                link.do(f"INSERT OR REPLACE INTO {self._namespace}_meta VALUES ('version', :version)", values)  # noqa: S608
+            applied = self._apply(link)
             link.do("COMMIT")
         except BaseException:
             if link.in_transaction():
                 link.do("ROLLBACK")
             raise
-        return [each.name for each in missing]
+        return applied
 
-    def _is_current(self, link: Link) -> bool:
-        return not pending(migrations(_PACKAGE), self._version(link), self.location)
+    def _apply(self, link: Link) -> list[str]:
+        """Run what is missing, inside the open transaction."""
+        missing = pending(migrations(_PACKAGE), self.version(link), self.location)
+        for each in missing:
+            for statement in each.statements(self._namespace):
+                link.do(statement)
+            values = {"version": each.number}
+            link.do(f"INSERT OR REPLACE INTO {self._namespace}_meta VALUES ('version', :version)", values)  # noqa: S608
+        return [each.name for each in missing]
 
     def _check_lent(self, link: Link) -> None:
         files = [row[2] for row in link.ask("PRAGMA database_list") if row[1] == "main"]

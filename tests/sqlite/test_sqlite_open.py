@@ -1,0 +1,199 @@
+"""From a URL to a file: what is refused, and that nothing happens before the first use."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from treadle.engine.migrate import Migration, pending
+from treadle.engine.open import open_store
+from treadle.engine.sqlite import place
+from treadle.engine.sqlite.store import SqliteStore
+from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL, NetworkFileSystem, SchemaMismatch, StoreError
+from treadle.model.filter import Filter
+from treadle.model.job import NewJob
+
+
+def enqueue_one(store: SqliteStore, job: str = "one") -> None:
+    session = store.session()
+    session.run(store.engine.enqueue([NewJob(job, "work")]))
+    session.close()
+
+
+def opened(url: str) -> SqliteStore:
+    store = open_store(url)
+    assert isinstance(store, SqliteStore)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://host/jobs", "scheme 'mysql'"),
+        ("jobs.db", "scheme ''"),
+        ("sqlite://jobs.db", "names no host"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///folder/", "names no file"),
+        ("sqlite:///:memory:", "cannot share"),
+        ("sqlite:///a%00b", "NUL"),
+        ("sqlite:///jobs.db#part", "no fragment"),
+        ("sqlite:///jobs.db?journal=WAL", "journal is not a parameter"),
+        ("sqlite:///jobs.db?synchronous=SOME", "synchronous=SOME"),
+        ("sqlite:///jobs.db?driver=pysqlite", "driver=pysqlite"),
+        ("sqlite:///jobs.db?timeout=soon", "timeout=soon"),
+        ("sqlite:///jobs.db?timeout=0", "timeout=0"),
+        ("sqlite:///jobs.db?timeout=nan", "timeout=nan"),
+        ("sqlite:///jobs.db?timeout=1&timeout=2", "given twice"),
+        ("memory://here?size=3", "size is not a parameter"),
+    ],
+)
+def test_a_url_that_cannot_be_used(url: str, said: str) -> None:
+    with pytest.raises(InvalidURL) as caught:
+        open_store(url, allow_volatile=True)
+    assert said in str(caught.value)
+    assert caught.value.cure
+
+
+@pytest.mark.parametrize("namespace", ["", "Shop", "1st", "a-b", "a" * 42, 'x"; DROP TABLE y; --'])
+def test_a_namespace_that_cannot_be_used(namespace: str) -> None:
+    with pytest.raises(InvalidOption):
+        open_store("sqlite:///jobs.db", namespace=namespace)
+
+
+def test_a_relative_path_is_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert opened("sqlite:///jobs.db").location == str(tmp_path / "jobs.db")
+    assert opened(f"sqlite:///{tmp_path}/other%20jobs.db").location == f"{tmp_path}/other jobs.db"
+
+
+@pytest.mark.parametrize(("query", "durability"), [("", "D2"), ("?synchronous=normal", "D1"), ("?synchronous=OFF", "D1")])
+def test_the_durability_class_follows_the_url(path: Path, query: str, durability: str) -> None:
+    assert opened(f"sqlite:///{path}{query}").durability.startswith(durability)
+
+
+def test_nothing_is_created_before_the_first_use(path: Path) -> None:
+    store = opened(f"sqlite:///{path}")
+    session = store.session()
+    assert not path.exists()
+    session.run(store.engine.count(Filter()))
+    assert path.exists()
+    session.close()
+
+
+def test_a_missing_directory(tmp_path: Path) -> None:
+    store = opened(f"sqlite:///{tmp_path}/missing/jobs.db")
+    with pytest.raises(CannotOpen, match="missing does not exist"):
+        enqueue_one(store)
+
+
+def test_a_directory_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(CannotOpen, match="is a directory"):
+        enqueue_one(opened(f"sqlite:///{tmp_path}"))
+
+
+def test_a_file_that_is_no_database(path: Path) -> None:
+    path.write_text("something quite different, and long enough to be looked at" * 100)
+    before = path.read_bytes()
+    with pytest.raises(CannotOpen, match="not a SQLite database"):
+        enqueue_one(opened(f"sqlite:///{path}"))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_a_file_that_may_not_be_written(path: Path) -> None:
+    path.touch(mode=0o400)
+    with pytest.raises(CannotOpen, match="not readable and writable"):
+        enqueue_one(opened(f"sqlite:///{path}"))
+
+
+def test_access_is_asked_for_before_anything_is_created(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place.os, "access", lambda *_: False)
+    with pytest.raises(CannotOpen, match="not writable for this user"):
+        enqueue_one(opened(f"sqlite:///{path}"))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs"])
+def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(place, "file_system", lambda _: kind)
+    with pytest.raises(NetworkFileSystem, match=kind):
+        enqueue_one(opened(f"sqlite:///{path}"))
+    assert not path.exists()
+
+
+def test_the_file_system_is_read_from_the_mount_table(path: Path) -> None:
+    if not Path("/proc/self/mounts").exists():
+        assert place.file_system(path) == ""
+        return
+    assert place.file_system(Path("/proc/self/status")) == "proc"
+    assert not place.is_network(place.file_system(Path("/proc/self/status")))
+
+
+def test_a_store_from_a_newer_treadle(store: SqliteStore, path: Path) -> None:
+    store.migrate()
+    with sqlite3.connect(path) as plain:
+        plain.execute("UPDATE treadle_meta SET value = 99 WHERE name = 'version'")
+    plain.close()
+    with pytest.raises(SchemaMismatch, match="version 99"):
+        enqueue_one(store)
+    assert ("schema", "error") in [(check.name, check.level) for check in store.doctor()]
+
+
+def test_a_damaged_file(store: SqliteStore, path: Path) -> None:
+    enqueue_one(store)
+    store.checkpoint()
+    data = bytearray(path.read_bytes())
+    data[4096 : 4096 * 3] = b"\xff" * 4096 * 2
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"damaged|not a SQLite database"):
+        enqueue_one(store, "two")
+
+
+def test_a_users_own_file_keeps_its_ways(store: SqliteStore, path: Path) -> None:
+    plain = sqlite3.connect(path)
+    plain.executescript("PRAGMA user_version = 7; CREATE TABLE mine (a); INSERT INTO mine VALUES (1);")
+    enqueue_one(store)
+    assert plain.execute("PRAGMA user_version").fetchone() == (7,)
+    assert plain.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert plain.execute("SELECT a FROM mine").fetchall() == [(1,)]
+    plain.close()
+
+
+def test_a_new_file_has_a_write_ahead_log(store: SqliteStore, path: Path) -> None:
+    enqueue_one(store)
+    plain = sqlite3.connect(path)
+    assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    plain.close()
+
+
+def test_two_namespaces_share_a_file(path: Path) -> None:
+    one, two = SqliteStore(path, namespace="one"), SqliteStore(path, namespace="two")
+    enqueue_one(one)
+    session = two.session()
+    assert session.run(two.engine.count(Filter(), ()))[0].count == 0
+    session.close()
+
+
+def test_migrations_are_planned_before_they_are_made(store: SqliteStore, path: Path) -> None:
+    planned = store.pending_migrations()
+    assert [name for name, _ in planned] == ["0001_begin"]
+    assert "CREATE TABLE treadle_jobs" in planned[0][1]
+    assert not path.exists()
+    assert store.migrate() == ["0001_begin"]
+    assert store.migrate() == []
+    assert store.pending_migrations() == []
+
+
+def test_what_is_pending() -> None:
+    known = (Migration(1, "0001_a", ""), Migration(2, "0002_b", ""))
+    assert pending(known, 0, "x") == known
+    assert pending(known, 1, "x") == known[1:]
+    assert pending(known, 2, "x") == ()
+    with pytest.raises(SchemaMismatch):
+        pending(known, 3, "x")
+
+
+def test_statements_are_cut_at_semicolons_outside_comments() -> None:
+    text = "-- one; two\nCREATE TABLE {ns}_a (b);\n-- more\nCREATE INDEX {ns}_c ON {ns}_a (b);\n"
+    assert Migration(1, "x", text).statements("q") == ["CREATE TABLE q_a (b)", "CREATE INDEX q_c ON q_a (b)"]
