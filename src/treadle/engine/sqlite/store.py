@@ -134,8 +134,7 @@ class SqliteStore:
             )
 
     def close(self) -> None:
-        """Close what the store itself has open; its sessions are closed by their owners."""
-        self._bell.close()
+        """Nothing stays open in the store itself: its sessions and waiters are closed by their owners."""
 
     def checkpoint(self) -> tuple[int, int]:
         """Move the write-ahead log into the database and cut it; returns (pages in the log, pages moved)."""

@@ -32,8 +32,6 @@ class Bell:
         self._idle: str | None = None
         self._seen = -1
         self._names: tuple[str, ...] = ()
-        self._socket: socket.socket | None = None
-        self._pid = -1
 
     def ring(self, wakes: Sequence[Wake]) -> None:
         """Wake whoever is idle and waits for one of the topics."""
@@ -51,9 +49,11 @@ class Bell:
             text = "\n".join(topics).encode()
             if len(text) > _MOST:
                 text = _ANY
-            for name in names:
-                if not kinds.isdisjoint(name.partition(".")[2]):
-                    self._send(name, text)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                for name in names:
+                    if not kinds.isdisjoint(name.partition(".")[2]):
+                        _send(sender, f"{self._idle}/{name}", text)
 
     def _listeners(self) -> tuple[str, ...]:
         if self._idle is None:
@@ -69,25 +69,15 @@ class Bell:
         self._seen = changed if time.time_ns() - changed > _RACY_NS else -1
         return self._names
 
-    def _send(self, name: str, text: bytes) -> None:
-        if self._socket is None or self._pid != os.getpid():
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
-            self._pid = os.getpid()
-        path = f"{self._idle}/{name}"
-        try:
-            self._socket.sendto(text, path)
-        except ConnectionRefusedError:
-            with suppress(FileNotFoundError):
-                os.unlink(path)  # noqa: PTH108 - its owner has died
-        except OSError:
-            return  # gone since, or its mailbox is full: it has been woken already
 
-    def close(self) -> None:
-        """Close the sending socket; ringing opens it anew."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+def _send(sender: socket.socket, path: str, text: bytes) -> None:
+    try:
+        sender.sendto(text, path)
+    except ConnectionRefusedError:
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108 - its owner has died
+    except OSError:
+        return  # gone since, or its mailbox is full: it has been woken already
 
 
 class SqliteWaiter:

@@ -25,6 +25,10 @@ def held(sql: Source, lease: LeaseId, clock: Instant) -> Steps[tuple[int, str] |
     return rows[0] if rows else None
 
 
+BRIEF = 0.0005
+"""Run times below this, in seconds, are stored as zero: the record keeps milliseconds."""
+
+
 class Working:
     """What a worker says to the store. The plain paths touch each job as often as they must and no more."""
 
@@ -107,14 +111,25 @@ class Working:
     def _complete(self, k: int, settlements: Sequence[Settlement], places: Sequence[int], clock: Instant) -> Steps[list[int]]:
         """End completed jobs; returns the places of those for which the fence does not hold."""
         mine: Sequence[Any] = settlements if len(places) == len(settlements) else [settlements[i] for i in places]
-        rows: list[tuple[Any, ...]] = [(ref, attempt, outcome.result, took, job) for ref, job, attempt, outcome, took in mine]
-        count = yield Do(self.sql("settle", "complete"), {"rows": to_text(rows), "now": clock.wall, "k": k})
-        ns = to_text([row[0] for row in rows])
-        if count == len(rows):
+        bare: list[int] = []
+        rows: list[tuple[Any, ...]] = []
+        for ref, _, attempt, outcome, took in mine:
+            # Taking apart an array for each job costs SQL twice what storing the row does (2.9 against 1.2 us a job).
+            if outcome.result is None and took < BRIEF and type(ref) is int and attempt < 1 << 16:
+                bare.append(ref << 16 | attempt)
+            else:
+                rows.append((ref, attempt, outcome.result, took))
+        count = 0
+        if bare:
+            count += yield Do(self.sql("settle", "complete-bare"), {"rows": to_text(bare), "now": clock.wall, "k": k})
+        if rows:
+            count += yield Do(self.sql("settle", "complete"), {"rows": to_text(rows), "now": clock.wall, "k": k})
+        ns = to_text([each.ref for each in mine])
+        if count == len(mine):
             yield Do(self.sql("shared", "unlive"), {"ns": ns})
             return []
         done = {n for (n,) in (yield Ask(self.sql("settle", "unlive-some"), {"ns": ns}))}
-        return [i for i, row in zip(places, rows, strict=True) if row[0] not in done]
+        return [i for i, each in zip(places, mine, strict=True) if each.ref not in done]
 
     def _say_already(self, settlements: Sequence[Settlement], places: Sequence[int], verdicts: list[Verdict]) -> Steps[None]:
         """Tell the settlements that changed nothing whether their attempt is completed already."""

@@ -1,14 +1,22 @@
--- End attempts. A batch of completed jobs takes three statements: complete, unlive, any-open.
+-- End attempts. A batch of completed jobs takes three statements: complete-bare (or complete), unlive, any-open.
+
+-- part: complete-bare
+-- As `complete`, for jobs that have no result and took no time to speak of. :rows holds n * 65536 + attempt.
+-- Relies on the primary key of live.
+INSERT INTO {ns}_finished
+SELECT l.n, 'completed', l.attempt, l.failures, l.crashes, l.snoozes, l.releases, l.claimed_at, :now, 0.0,
+    l.due_at, l.start_by, NULL, NULL
+FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l
+WHERE l.n = e.value >> 16 AND l.attempt = e.value & 65535 AND l.lease = :k AND l.state = 'running'
 
 -- part: complete
 -- Copy completed jobs to the finished ones, where the fence holds; the count of changes tells whether it held for all.
--- :rows holds [n, attempt, result, took, id]. Relies on the primary keys of live and jobs.
+-- :rows holds [n, attempt, result, took]. Relies on the primary key of live.
 INSERT INTO {ns}_finished
 SELECT l.n, 'completed', l.attempt, l.failures, l.crashes, l.snoozes, l.releases, l.claimed_at, :now, e.value ->> 3,
     l.due_at, l.start_by, e.value ->> 2, NULL
-FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l CROSS JOIN {ns}_jobs AS j
+FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l
 WHERE l.n = e.value ->> 0 AND l.attempt = e.value ->> 1 AND l.lease = :k AND l.state = 'running'
-    AND j.n = l.n AND j.id = e.value ->> 4
 
 -- part: unlive-some
 -- Remove those of :ns that have just been copied. Result: their numbers.
