@@ -35,6 +35,10 @@ class Task(Generic[Own, P, R]):
         self._outbox = outbox
         self.settings: TaskSettings = settle_settings(self._signature, words, defaults)
         """How its jobs are stored and run."""
+        self.is_async: bool = self._signature.is_async
+        """True for an `async def`."""
+        self.wants_context: bool = self._signature.wants_context
+        """True when the body takes a `Context` in front."""
         self._overridden: dict[str, TaskSettings] = {}
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(fn, name))
@@ -47,16 +51,6 @@ class Task(Generic[Own, P, R]):
     def name(self) -> str:
         """The name under which its jobs are stored."""
         return self.settings.name
-
-    @property
-    def is_async(self) -> bool:
-        """True for an `async def`."""
-        return self._signature.is_async
-
-    @property
-    def wants_context(self) -> bool:
-        """True when the body takes a `Context` in front."""
-        return self._signature.wants_context
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Store a job that makes this call. Raises `InvalidArguments` or `PayloadTooLarge`, and then stores nothing."""

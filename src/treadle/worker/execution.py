@@ -8,7 +8,7 @@ from treadle.app.context import Context
 from treadle.app.failure import capture
 from treadle.app.settings import TaskSettings
 from treadle.app.task import AnyTask
-from treadle.model.errors import InvalidArguments, InvalidDuration, InvalidResult
+from treadle.model.errors import InvalidDuration
 from treadle.model.job import Claimed
 from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, NoteKind, Outcome, Released, Retrying, Snoozed
 from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
@@ -54,11 +54,13 @@ async def run_async(run: Run, bench: Bench) -> Outcome:
     in_job(claimed)
     try:
         args, kwargs = task.prepare(claimed.args)
+    except Exception as error:
+        return invalid(error)
+    try:
         if task.wants_context:
             value = await task.fn(Context(claimed, RunReporter(run, bench)), *args, **kwargs)
         else:
             value = await task.fn(*args, **kwargs)
-        result = task.encode_result(value)
     except asyncio.CancelledError as error:
         if run.stop is not None:
             return stopped(run)
@@ -68,7 +70,7 @@ async def run_async(run: Run, bench: Bench) -> Outcome:
         return failed(run.settings, claimed, error, _spent(run))
     except BaseException as error:
         return stopped(run) if run.stop is not None else failed(run.settings, claimed, error, _spent(run))
-    return NO_RESULT if result is None else Completed(result)
+    return returned(task, value)
 
 
 def run_in_thread(run: Run, bench: Bench) -> Outcome:
@@ -86,11 +88,28 @@ def run_sync(task: AnyTask, settings: TaskSettings, claimed: Claimed, context: C
     in_job(claimed)
     try:
         args, kwargs = task.prepare(claimed.args)
+    except Exception as error:
+        return invalid(error)
+    try:
         value = task.fn(*args, **kwargs) if context is None else task.fn(context, *args, **kwargs)
-        result = task.encode_result(value)
     except BaseException as error:
         return failed(settings, claimed, error, monotonic() - began)
+    return returned(task, value)
+
+
+def returned(task: AnyTask, value: object) -> Outcome:
+    """The outcome of an attempt whose body returned `value`."""
+    try:
+        result = task.encode_result(value)
+    except Exception as error:
+        return invalid(error)
     return NO_RESULT if result is None else Completed(result)
+
+
+def invalid(error: Exception) -> Outcome:
+    """The outcome of an attempt whose payload does not fit the task, or whose result does not serialise: permanent."""
+    failure = capture(error)
+    return Died(Cause.INVALID, failure.summary, failure.fingerprint, failure.json)
 
 
 def failed(settings: TaskSettings, claimed: Claimed, error: BaseException, spent: float) -> Outcome:
@@ -101,9 +120,6 @@ def failed(settings: TaskSettings, claimed: Claimed, error: BaseException, spent
                 return Snoozed(seconds(error.duration))
             case CancelJob():
                 return Cancelled(error.reason)
-            case InvalidArguments() | InvalidResult():
-                failure = capture(error)
-                return Died(Cause.INVALID, failure.summary, failure.fingerprint, failure.json)
             case _:
                 return _retry_or_die(settings, claimed, error, spent)
     except InvalidDuration as wrong:
