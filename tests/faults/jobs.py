@@ -45,10 +45,9 @@ def hold_thread(ctx: Context, gate: str) -> Result:
 
 @app.task(executor="process")
 def hold_process(ctx: Context, gate: str) -> Result:
-    """Runs in a child process until the test opens the gate, or at its second attempt at once."""
+    """Runs in a child process until the test opens the gate of this attempt."""
     with body(ctx, "process", 0) as result:
-        if ctx.attempt == 1:
-            wait_for(gate)
+        wait_for(f"{gate}-{ctx.attempt}")
     return result
 
 

@@ -5,13 +5,13 @@ import signal
 import psutil
 
 from chaos.fleet import strike
-from faults.conftest import Site
+from faults.site import Site
 from treadle import State
 
 
 def test_a_child_killed_in_mid_job_charges_exactly_that_job(site: Site) -> None:
     crew = site.crew()
-    held = site.jobs.hold_process.enqueue("never")
+    held = site.jobs.hold_process.enqueue("killed")
     others = [
         site.jobs.hold_async.enqueue("gate"),
         site.jobs.hold_thread.enqueue("gate"),
@@ -22,6 +22,7 @@ def test_a_child_killed_in_mid_job_charges_exactly_that_job(site: Site) -> None:
         site.started(other.id)
     assert start["worker"] == site.worker(crew).pid
     strike(psutil.Process(start["pid"]), signal.SIGKILL)
+    site.open("killed-2")
     (again,) = site.finished(held.id)
     assert (again.state, again.attempt, again.crashes, again.failures) == (State.COMPLETED, 2, 1, 0)
     assert [(each.outcome, each.exit) for each in again.attempts] == [("crashed", "signal 9")]

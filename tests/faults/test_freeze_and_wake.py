@@ -4,37 +4,32 @@ import json
 import signal
 
 from chaos.fleet import strike
-from faults.conftest import Site
+from faults.site import Site
 from treadle import State
 
 
-def test_the_result_of_a_worker_that_overslept_is_refused(site: Site) -> None:
+def test_the_results_of_a_worker_that_overslept_are_refused(site: Site) -> None:
     sleeper = site.crew(lease=1.0)
-    job = site.jobs.hold_thread.enqueue("gate")
-    site.started(job.id)
+    jobs = [task.enqueue("gate").id for task in (site.jobs.hold_thread, site.jobs.hold_process) for _ in range(2)]
+    for job in jobs:
+        site.started(job)
     worker = site.worker(sleeper)
     site.crew(lease=1.0)
     strike(worker, signal.SIGSTOP)
-    second = site.started(job.id, attempt=2)
-    assert second["worker"] != worker.pid
-    # The body of the first attempt may end now: its end is the first thing that the woken worker has to tell.
+    site.until(lambda: all(site.job(job).crashes for job in jobs), "all jobs are taken back")
+    # The bodies in children end while their worker sleeps, those in threads the moment it wakes: it has much to tell then.
     site.open("gate-1")
+    site.until(lambda: len(site.bodies("end")) == 2, "the bodies in children end")
     strike(worker, signal.SIGCONT)
-    site.until(lambda: site.bodies("end", job.id), "the body of the first attempt ends")
-    assert sleeper_replaced(site, worker.pid)
-    now = site.job(job.id)
-    assert (now.state, now.attempt, now.result) == (State.RUNNING, 2, None)
+    site.until(lambda: len(site.bodies("end")) == 4, "the bodies in threads end")
+    site.until(lambda: not worker.is_running(), "the sleeper has left")
+    for job in (site.job(each) for each in jobs):
+        assert (job.state.final, job.result) == (False, None)
     site.open("gate-2")
-    (ended,) = site.finished(job.id)
-    assert json.loads(ended.result or "null")["attempt"] == 2
-    assert [(each.attempt, each.outcome) for each in ended.attempts] == [(1, "rescued")]
-    assert {line["attempt"] for line in site.bodies("end", job.id)} == {1, 2}
-
-
-def sleeper_replaced(site: Site, pid: int) -> bool:
-    """Wait until the woken worker has left and another holds a lease in its place."""
-    crew = site.crews[0]
-    return bool(site.until(lambda: [each for each in crew.workers(site.account) if each.pid != pid], "the sleeper is replaced"))
+    for job in site.finished(*jobs):
+        assert (job.state, json.loads(job.result or "null")["attempt"]) == (State.COMPLETED, 2)
+        assert [(each.attempt, each.outcome) for each in job.attempts] == [(1, "rescued")]
+        assert [line["attempt"] for line in site.bodies("end", job.id)] == [1, 2]
 
 
 def test_an_async_body_is_cancelled_when_its_worker_wakes_without_a_lease(site: Site) -> None:

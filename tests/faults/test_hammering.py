@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from chaos.fleet import PATH
-from faults.conftest import Site
+from faults.site import Site
 from treadle import State
 
 EACH = 1000

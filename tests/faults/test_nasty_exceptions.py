@@ -2,8 +2,8 @@
 
 import json
 
-from faults.conftest import Site
 from faults.nasty import NASTY
+from faults.site import Site
 from treadle import State
 
 CAP = 100_000

@@ -2,7 +2,7 @@
 
 import signal
 
-from faults.conftest import Site
+from faults.site import Site
 from treadle import State
 
 JOBS = 300

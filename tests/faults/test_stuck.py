@@ -1,6 +1,6 @@
 """Bodies that stand in the way: a thread that never ends, a loop that is blocked."""
 
-from faults.conftest import Site
+from faults.site import Site
 from treadle import State
 
 
