@@ -39,18 +39,22 @@ def test_a_rollback_leaves_nothing(bench: Bench, plain_desk: Desk) -> None:
     guarded = plain_desk.new(guard=Guard(Write(Space.SCHEDULE, "s", "1", 0)))
     before = plain_desk.snapshot()
 
-    with pytest.raises(Undone), bench.transaction() as connection:
-        session = bench.store.borrow(connection)
-        assert session.run(engine.settle(lease, [settlement], now=now)) == [Verdict.DONE]
-        assert session.run(engine.enqueue([guarded, plain_desk.new(edges=(Edge(parent),))], now=now))
-        assert session.run(engine.claim(lease, [Want("beside", 1, 1)], ["work"], now=now)).jobs
-        assert session.run(engine.renew("other", 0, 5.0, worker=plain_desk.info(), now=now)).lost is False
-        assert session.run(engine.alter(Filter(states=[State.BLOCKED]), Cancel(), actor="ada", now=now))
-        assert session.run(engine.write([Write(Space.PAUSED, "default", "{}")], now=now))
-        session.run(engine.rescue(now=now + 10**12))
-        session.run(engine.promote(now=now + 10**12))
-        session.run(engine.prune(Retention(completed=0.0), now=now + 10**12))
-        raise Undone
+    def everything_then_nothing() -> None:
+        with bench.transaction() as connection:
+            session = bench.store.borrow(connection)
+            assert session.run(engine.settle(lease, [settlement], now=now)) == [Verdict.DONE]
+            assert session.run(engine.enqueue([guarded, plain_desk.new(edges=(Edge(parent),))], now=now))
+            assert session.run(engine.claim(lease, [Want("beside", 1, 1)], ["work"], now=now)).jobs
+            assert session.run(engine.renew("other", 0, 5.0, worker=plain_desk.info(), now=now)).lost is False
+            assert session.run(engine.alter(Filter(states=[State.BLOCKED]), Cancel(), actor="ada", now=now))
+            assert session.run(engine.write([Write(Space.PAUSED, "default", "{}")], now=now))
+            session.run(engine.rescue(now=now + 10**12))
+            session.run(engine.promote(now=now + 10**12))
+            session.run(engine.prune(Retention(completed=0.0), now=now + 10**12))
+            raise Undone
+
+    with pytest.raises(Undone):
+        everything_then_nothing()
 
     assert plain_desk.snapshot() == before
 

@@ -3,7 +3,7 @@
 import pytest
 
 from conformance.desk import DEATH, SECOND, Desk
-from treadle.model.filter import Cancel
+from treadle.model.filter import Cancel, Erase
 from treadle.model.job import AttemptRecord, Claimed, DeadLetter, JobId, LeaseId
 from treadle.model.outcome import (
     UNSETTLED,
@@ -230,6 +230,26 @@ def test_the_second_end_of_one_attempt_in_a_batch(desk: Desk) -> None:
 
     assert desk.settle(lease, (claimed, Completed("1")), (claimed, DEATH)) == [Verdict.DONE, Verdict.ALREADY]
     assert desk.job(claimed.id).result == "1"
+
+
+def test_a_stale_end_does_not_shadow_the_true_one_beside_it(desk: Desk) -> None:
+    lease, stale = running(desk)
+    desk.finish(lease, stale, Released())
+    true = desk.claim_one(lease, stale.id)
+
+    assert desk.settle(lease, (stale, Completed("old")), (true, Completed("new"))) == [Verdict.LOST, Verdict.DONE]
+    assert desk.job(true.id).result == "new"
+
+
+def test_a_claim_on_a_pruned_job_is_no_claim_on_the_next_of_that_id(desk: Desk) -> None:
+    lease, old = running(desk)
+    desk.finish(lease, old, Cancelled("first"))
+    desk.alter_one(old.id, Erase())
+    desk.enqueue(desk.new(id=old.id))
+    desk.claim_one(lease, old.id)
+
+    assert desk.settle(lease, (old, Completed())) == [Verdict.LOST]
+    assert desk.state(old.id) is State.RUNNING
 
 
 def test_already_holds_after_the_lease_is_gone(desk: Desk) -> None:

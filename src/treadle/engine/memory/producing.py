@@ -84,6 +84,7 @@ def _row(turn: Turn, job: NewJob) -> Row:
         parents.setdefault(edge.parent, edge)
     return Row(
         id=job.id,
+        number=turn.tables.next_number(),
         task=job.task,
         version=job.version,
         codec=job.codec,

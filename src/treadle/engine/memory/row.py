@@ -10,9 +10,13 @@ from treadle.model.state import BlockedOn, State
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Row:
-    """Everything one job is. `waits_for` are the parents that have not freed it yet; `seq` its turn among the queued."""
+    """Everything one job is. `waits_for` are the parents that have not freed it yet; `seq` its turn among the queued.
+
+    `number` tells it from a job that had the same id before it was pruned.
+    """
 
     id: JobId
+    number: int
     task: str
     version: int
     codec: str
@@ -69,7 +73,7 @@ def claimed(row: Row) -> Claimed:
     """What a worker is handed of a running row."""
     assert row.claimed_at is not None
     return Claimed(
-        ref=row.id,
+        ref=row.number,
         id=row.id,
         task=row.task,
         version=row.version,

@@ -50,6 +50,7 @@ class Tables:
         self.running: dict[LeaseId, set[JobId]] = {}
         self.children: dict[JobId, set[JobId]] = {}
         self._seq = itertools.count(1)
+        self._numbers = itertools.count(1)
         self._journal: list[Callable[[], Any]] = []
         self._depth = 0
 
@@ -72,6 +73,10 @@ class Tables:
     def next_seq(self) -> int:
         """The back of every queue. A number spent in a transaction that is taken back stays spent."""
         return next(self._seq)
+
+    def next_number(self) -> int:
+        """A number that no job ever had."""
+        return next(self._numbers)
 
     def put_job(self, row: Row) -> Row:
         """Store a row in place of what has its id."""

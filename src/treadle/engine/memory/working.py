@@ -64,7 +64,7 @@ def settle(turn: Turn, lease: LeaseId, settlements: Sequence[Settlement]) -> lis
 
 def _settle_one(turn: Turn, lease: LeaseId, settlement: Settlement) -> Verdict:
     row = turn.tables.jobs.get(settlement.id)
-    if row is None or row.attempt != settlement.attempt:
+    if row is None or (row.number, row.attempt) != (settlement.ref, settlement.attempt):
         return Verdict.LOST
     if row.state is State.COMPLETED:
         return Verdict.ALREADY
@@ -96,7 +96,7 @@ def note(turn: Turn, lease: LeaseId, notes: Sequence[Note]) -> list[Verdict]:
 
 def _note_one(turn: Turn, lease: LeaseId, note: Note) -> Verdict:
     row = turn.tables.jobs.get(note.id)
-    if row is None or row.attempt != note.attempt or row.lease != lease or not turn.holds(lease):
+    if row is None or (row.number, row.attempt) != (note.ref, note.attempt) or row.lease != lease or not turn.holds(lease):
         return Verdict.LOST
     row = replace(row, notes={**row.notes, (note.kind, note.name): note.value})
     match note.kind:

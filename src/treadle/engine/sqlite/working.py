@@ -128,8 +128,8 @@ class Working:
         if count == len(mine):
             yield Do(self.sql("shared", "unlive"), {"ns": ns})
             return []
-        done = {n for (n,) in (yield Ask(self.sql("settle", "unlive-some"), {"ns": ns}))}
-        return [i for i, each in zip(places, mine, strict=True) if each.ref not in done]
+        done = {(n, attempt) for n, attempt in (yield Ask(self.sql("settle", "unlive-some"), {"ns": ns}))}
+        return [i for i, each in zip(places, mine, strict=True) if (each.ref, each.attempt) not in done]
 
     def _say_already(self, settlements: Sequence[Settlement], places: Sequence[int], verdicts: list[Verdict]) -> Steps[None]:
         """Tell the settlements that changed nothing whether their attempt is completed already."""
@@ -183,9 +183,9 @@ def _sorted(settlements: Sequence[Settlement]) -> tuple[list[int], list[int], li
     """The places of completed jobs, of those that end otherwise, and of those that were told of earlier in the batch."""
     places: Sequence[int] = range(len(settlements))
     if len({each.ref for each in settlements}) < len(settlements):
-        first: dict[Ref, int] = {}
+        first: dict[tuple[Ref, int], int] = {}
         for i, each in enumerate(settlements):
-            first.setdefault(each.ref, i)
+            first.setdefault((each.ref, each.attempt), i)
         places = list(first.values())
     completed = [i for i in places if type(settlements[i].outcome) is Completed]
     if len(completed) == len(settlements):

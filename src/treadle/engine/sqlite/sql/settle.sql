@@ -19,10 +19,10 @@ FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l
 WHERE l.n = e.value ->> 0 AND l.attempt = e.value ->> 1 AND l.lease = :k AND l.state = 'running'
 
 -- part: unlive-some
--- Remove those of :ns that have just been copied. Result: their numbers.
+-- Remove those of :ns that have just been copied. Result: [n, attempt].
 DELETE FROM {ns}_live WHERE n IN (
     SELECT f.n FROM json_each(:ns) AS e CROSS JOIN {ns}_finished AS f WHERE f.n = e.value)
-RETURNING n
+RETURNING n, attempt
 
 -- part: already
 -- Which attempts are completed. :rows holds [n, attempt, id]. Result: keys. Relies on the primary key of finished.
