@@ -12,12 +12,11 @@ from treadle.engine.sqlite.steps import Ask
 from treadle.engine.sqlite.store import SqliteStore
 from treadle.model.filter import Order
 
-PACKAGE = "treadle.engine.sqlite"
 ROOM = Path(__file__).parents[2] / "src" / "treadle" / "engine" / "sqlite"
 
 
 def test_an_unknown_name_is_refused() -> None:
-    source = Source(PACKAGE, "treadle")
+    source = Source(ROOM / "sql", "treadle")
     for verb, part in (("claim", "everything"), ("clam", "plain")):
         with pytest.raises(UnknownSource, match="claim/plain"):
             source(verb, part)
@@ -26,20 +25,20 @@ def test_an_unknown_name_is_refused() -> None:
 
 
 def test_the_namespace_is_in_every_statement() -> None:
-    source = Source(PACKAGE, "shop")
+    source = Source(ROOM / "sql", "shop")
     texts = [source(*name.split("/")) for name in source.names()]
     assert any("shop_live" in text for text in texts)
     assert not any("{ns}" in text or "treadle_" in text for text in texts)
 
 
 def test_a_row_is_written_as_often_as_asked() -> None:
-    source = Source(PACKAGE, "treadle")
+    source = Source(ROOM / "sql", "treadle")
     assert source.repeated("enqueue", "jobs", 3).count("?") == 3 * source.repeated("enqueue", "jobs", 1).count("?")
 
 
 def test_every_part_is_used_somewhere() -> None:
     code = "\n".join([*(path.read_text() for path in ROOM.glob("*.py")), *(f'"{order}"' for order in Order)])
-    unused = [name for name in Source(PACKAGE, "treadle").names() if f'"{name.split("/")[1]}"' not in code]
+    unused = [name for name in Source(ROOM / "sql", "treadle").names() if f'"{name.split("/")[1]}"' not in code]
     assert unused == []
 
 

@@ -178,14 +178,14 @@ def test_another_process_is_reached(path: Path) -> None:
 def test_a_long_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = tmp_path / ("x" * 100)
     long.mkdir()
-    monkeypatch.setattr(place.tempfile, "gettempdir", lambda: str(long))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(long))
     directory = place.runtime_directory(tmp_path / "jobs.db")
     assert len(os.fsencode(directory / "idle" / "0123456789ab.jlq")) < 104
 
 
 def test_somebody_elses_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place, "_SOCKET_ROOM", 4096)
-    monkeypatch.setattr(place.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     (tmp_path / f"treadle-{os.getuid()}").mkdir(mode=0o755)
     (tmp_path / f"treadle-{os.getuid()}").chmod(0o755)
     with pytest.raises(CannotOpen, match="private directory"):

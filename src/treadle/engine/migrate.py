@@ -2,7 +2,7 @@
 
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
 from treadle.model.errors import SchemaMismatch
@@ -24,16 +24,16 @@ class Migration(NamedTuple):
 
 
 @cache
-def migrations(package: str) -> tuple[Migration, ...]:
+def migrations(folder: Path) -> tuple[Migration, ...]:
     """Every migration of an engine, in order. Numbers begin at 1 and have no gap."""
     found: list[Migration] = []
-    for file in files(package).joinpath("schema").iterdir():
+    for file in sorted(folder.glob("*.sql")):
         match = _NAME.fullmatch(file.name)
         if match is not None:
-            found.append(Migration(int(match[1]), file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")))
+            found.append(Migration(int(match[1]), file.stem, file.read_text(encoding="utf-8")))
     found.sort()
     if [each.number for each in found] != list(range(1, len(found) + 1)):
-        raise ValueError(f"{package}: migrations must be numbered 1, 2, 3, ...: {[each.name for each in found]}")
+        raise ValueError(f"{folder}: migrations must be numbered 1, 2, 3, ...: {[each.name for each in found]}")
     return tuple(found)
 
 

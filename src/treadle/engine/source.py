@@ -6,7 +6,7 @@ at load. A row written as `{row: (?, ?)}` is repeated as often as the caller of 
 
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 _PART = re.compile(r"^-- part: ([a-z0-9-]+)\s*$", re.MULTILINE)
 _ROW = re.compile(r"\{row: (?P<row>[^}]*)\}")
@@ -21,11 +21,11 @@ class UnknownSource(LookupError):
 class Source:
     """The statements of one engine in one namespace."""
 
-    def __init__(self, package: str, namespace: str) -> None:
+    def __init__(self, folder: Path, namespace: str) -> None:
         if _NAMESPACE.fullmatch(namespace) is None:
             raise ValueError(f"{namespace!r}: a namespace is a lower-case word of at most 41 letters, digits and underscores")
         self.namespace = namespace
-        self._parts = {name: text.replace("{ns}", namespace) for name, text in _read(package).items()}
+        self._parts = {name: text.replace("{ns}", namespace) for name, text in _read(folder).items()}
         self._joined: dict[tuple[str | int, ...], str] = {}
 
     def __call__(self, verb: str, *parts: str) -> str:
@@ -57,13 +57,11 @@ class Source:
 
 
 @cache
-def _read(package: str) -> dict[str, str]:
+def _read(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for file in files(package).joinpath("sql").iterdir():
-        if not file.name.endswith(".sql"):
-            continue
+    for file in sorted(folder.glob("*.sql")):
         pieces = _PART.split(file.read_text(encoding="utf-8"))
-        verb = file.name.removesuffix(".sql")
+        verb = file.stem
         for name, text in zip(pieces[1::2], pieces[2::2], strict=True):
             if f"{verb}/{name}" in found:
                 raise UnknownSource(f"{verb}.sql has two parts named {name!r}")

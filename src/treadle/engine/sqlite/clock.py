@@ -1,6 +1,5 @@
 """The two clocks of a SQLite store: the wall, and the machine's own time since it started."""
 
-import subprocess
 import sys
 import time
 from functools import cache
@@ -19,6 +18,8 @@ def boot_id() -> str:
     file = Path("/proc/sys/kernel/random/boot_id")
     if file.exists():
         return file.read_text(encoding="ascii").strip()
+    import subprocess
+
     command = (
         ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"] if sys.platform == "darwin" else ["sysctl", "-n", "kern.boottime"]
     )

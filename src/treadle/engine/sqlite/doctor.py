@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from treadle.engine.migrate import migrations
 from treadle.engine.session import Check
 from treadle.engine.sqlite.driver import Errors, Link, library_version, translated
 from treadle.engine.sqlite.place import check_place, file_system
@@ -61,7 +60,7 @@ def _durability(store: "SqliteStore") -> Check:
 
 
 def _inside(store: "SqliteStore", link: Link) -> list[Check]:
-    version, newest = store.version(link), len(migrations("treadle.engine.sqlite"))
+    version, newest = store.version(link), store.newest_version()
     if version > newest:
         schema = Check("schema", "error", f"version {version}, and this treadle knows up to {newest}: upgrade treadle")
     elif version < newest:

@@ -1,6 +1,7 @@
 """The SQLite engine: the verbs of the contract, gathered from their rooms."""
 
 from functools import cache
+from pathlib import Path
 
 from treadle.engine.source import Source
 from treadle.engine.sqlite.facts import Facts
@@ -12,7 +13,7 @@ from treadle.engine.sqlite.working import Working
 
 @cache
 def _source(namespace: str) -> Source:
-    return Source("treadle.engine.sqlite", namespace)
+    return Source(Path(__file__).parent / "sql", namespace)
 
 
 class SqliteEngine(Producing, Working, Keeping, Operating, Facts):

@@ -1,9 +1,7 @@
 """Where a database lies: its file system, its runtime directory, and which SQLite library this process opened it with."""
 
-import hashlib
 import os
 import stat
-import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -116,6 +114,9 @@ def runtime_directory(path: Path) -> Path:
 
     Raises `CannotOpen` when somebody else owns the name.
     """
+    import hashlib  # both here, because a command that only reads needs neither
+    import tempfile
+
     digest = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
     root = Path(tempfile.gettempdir())
     if len(os.fsencode(root)) > _SOCKET_ROOM:

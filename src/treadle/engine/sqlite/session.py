@@ -21,7 +21,7 @@ from treadle.model.errors import StoreBusy
 R = TypeVar("R")
 
 _READS = frozenset({"find", "count", "read", "leases"})
-_FORK_PATIENCE = 5.0
+_FORK_PATIENCE = 1.0
 _forgotten: list[object] = []
 _sessions: "weakref.WeakSet[SqliteSession]" = weakref.WeakSet()
 

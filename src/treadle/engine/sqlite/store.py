@@ -22,7 +22,7 @@ from treadle.engine.sqlite.session import BorrowedSession, SqliteSession
 from treadle.engine.sqlite.wake import Bell, SqliteWaiter
 from treadle.model.errors import NotTransactional, VulnerableSQLite
 
-_PACKAGE = "treadle.engine.sqlite"
+SCHEMA = Path(__file__).parent / "schema"
 _CLASSES = {
     "FULL": "D2: survives a power loss",
     "NORMAL": "D1: survives the crash of a process, not a power loss",
@@ -69,6 +69,11 @@ class SqliteStore:
         """The durability class and what it survives."""
         return _CLASSES[self.settings.synchronous]
 
+    @property
+    def local(self) -> bool:
+        """Always: the file is on this machine."""
+        return True
+
     def session(self) -> Session:
         """A session on a connection of its own."""
         return SqliteSession(self)
@@ -109,12 +114,12 @@ class SqliteStore:
 
     def pending_migrations(self) -> list[tuple[str, str]]:
         """The migrations not applied yet, as (name, SQL)."""
-        missing: Sequence[Migration] = migrations(_PACKAGE)
+        missing: Sequence[Migration] = migrations(SCHEMA)
         if self.path.exists():
             with telling(self.location, self.timeout):
                 link = self._connect()
                 try:
-                    missing = pending(migrations(_PACKAGE), self.version(link), self.location)
+                    missing = pending(migrations(SCHEMA), self.version(link), self.location)
                 finally:
                     self.shut(link)
         return [(each.name, ";\n".join(each.statements(self._namespace)) + ";") for each in missing]
@@ -180,6 +185,10 @@ class SqliteStore:
         rows = link.ask(f"SELECT value FROM {name} WHERE name = 'version'")  # noqa: S608 - a checked namespace
         return int(rows[0][0]) if rows else 0
 
+    def newest_version(self) -> int:
+        """The schema version that this code works with."""
+        return len(migrations(SCHEMA))
+
     def connect(self) -> Link:
         """A bare connection, for examination: the schema is left as it is."""
         with telling(self.location, self.timeout):
@@ -205,7 +214,7 @@ class SqliteStore:
         return link
 
     def _migrate(self, link: Link) -> list[str]:
-        if not pending(migrations(_PACKAGE), self.version(link), self.location):
+        if not pending(migrations(SCHEMA), self.version(link), self.location):
             return []
         if not link.ask("SELECT 1 FROM sqlite_master LIMIT 1"):
             link.ask("PRAGMA journal_mode = WAL")  # a new file is ours; in a user's file the mode stays theirs
@@ -221,7 +230,7 @@ class SqliteStore:
 
     def _apply(self, link: Link) -> list[str]:
         """Run what is missing, inside the open transaction."""
-        missing = pending(migrations(_PACKAGE), self.version(link), self.location)
+        missing = pending(migrations(SCHEMA), self.version(link), self.location)
         for each in missing:
             for statement in each.statements(self._namespace):
                 link.do(statement)

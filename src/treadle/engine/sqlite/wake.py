@@ -7,7 +7,6 @@ A wake is a hint: polling is the truth, so nothing here ever raises into a calle
 """
 
 import os
-import secrets
 import select
 import socket
 import time
@@ -86,7 +85,7 @@ class SqliteWaiter:
     def __init__(self, directory: Path, topics: Sequence[str]) -> None:
         self._topics = frozenset(topics)
         kinds = "".join(sorted({topic[0] for topic in topics}))
-        name = f"{secrets.token_hex(6)}.{kinds}"
+        name = f"{os.urandom(6).hex()}.{kinds}"
         for each in ("idle", "busy"):
             (directory / each).mkdir(mode=0o700, exist_ok=True)
             _sweep(directory / each)
