@@ -1,43 +1,13 @@
 """Every conformance test runs on every engine, in every way a plan can be run."""
 
-import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conformance.desk import Bench, Desk
 from conformance.engines import ENGINES
-from treadle.engine.plan import Plan
-
-
-@contextmanager
-def blocking(bench: Bench) -> Iterator[Callable[[Plan[Any]], Any]]:
-    session = bench.store.session()
-    yield session.run
-    session.close()
-
-
-@contextmanager
-def awaited(bench: Bench) -> Iterator[Callable[[Plan[Any]], Any]]:
-    session = bench.store.session()
-    with asyncio.Runner() as runner:
-        yield lambda plan: runner.run(session.arun(plan))
-    session.close()
-
-
-@contextmanager
-def borrowed(bench: Bench) -> Iterator[Callable[[Plan[Any]], Any]]:
-    def run(plan: Plan[Any]) -> Any:
-        with bench.transaction() as connection:
-            return bench.store.borrow(connection).run(plan)
-
-    yield run
-
-
-MODES = {"run": blocking, "arun": awaited, "borrowed": borrowed}
+from conformance.ways import WAYS, blocking
 
 
 @pytest.fixture(params=ENGINES)
@@ -46,14 +16,14 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         yield bench
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=WAYS)
 def desk(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Desk]:
-    with MODES[request.param](bench) as run:
+    with WAYS[request.param](bench) as run:
         yield Desk(bench, run)
 
 
 @pytest.fixture
 def plain_desk(bench: Bench) -> Iterator[Desk]:
-    """A desk in one mode only, for what does not depend on it."""
+    """A desk in one way only, for what does not depend on it."""
     with blocking(bench) as run:
         yield Desk(bench, run)

@@ -39,7 +39,7 @@ def _due(turn: Turn) -> Iterator[Row]:
 def rescue(turn: Turn, witnesses: Sequence[Witness], delay: float) -> list[Rescued]:
     """Take back every job of leases that ran out or that a witness saw end, and remove those leases."""
     seen = {witness.lease: witness.exit for witness in witnesses}
-    ended = [lease for lease in turn.tables.leases if lease in seen or not turn.holds(lease)]
+    ended = [lease for lease in sorted(turn.tables.leases) if lease in seen or not turn.holds(lease)]
     rescued: list[Rescued] = []
     for lease in ended:
         for row in turn.oldest_first(turn.tables.running.get(lease, set())):

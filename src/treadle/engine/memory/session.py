@@ -57,6 +57,11 @@ class MemoryStore:
         """D0, always."""
         return "D0: survives nothing; when the process ends, all is gone"
 
+    @property
+    def local(self) -> bool:
+        """Always: there is nowhere to go."""
+        return True
+
     def session(self) -> Session:
         """A session that takes the store's lock for each plan."""
         return OwnSession(self)

@@ -1,0 +1,42 @@
+"""The ways in which a plan can be run: blocking, awaited, and inside a transaction of the user's."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from conformance.desk import Bench
+from treadle.engine.plan import Plan
+
+Run = Callable[[Plan[Any]], Any]
+
+
+@contextmanager
+def blocking(bench: Bench) -> Iterator[Run]:
+    session = bench.store.session()
+    yield session.run
+    session.close()
+
+
+@contextmanager
+def awaited(bench: Bench) -> Iterator[Run]:
+    session = bench.store.session()
+    with asyncio.Runner() as runner:
+        yield lambda plan: runner.run(session.arun(plan))
+    session.close()
+
+
+@contextmanager
+def borrowed(bench: Bench) -> Iterator[Run]:
+    def run(plan: Plan[Any]) -> Any:
+        with bench.transaction() as connection:
+            return bench.store.borrow(connection).run(plan)
+
+    yield run
+
+
+WAYS: dict[str, Callable[[Bench], AbstractContextManager[Run]]] = {
+    "run": blocking,
+    "arun": awaited,
+    "borrowed": borrowed,
+}
