@@ -90,6 +90,11 @@ class Store(Protocol):
         """The durability class, `D0` to `D3`, and what it survives."""
         ...
 
+    @property
+    def local(self) -> bool:
+        """True when a plan costs microseconds and no round trip: who has nothing else to do may run it where it stands."""
+        ...
+
     def session(self) -> Session:
         """A session on a connection of its own."""
         ...

@@ -36,6 +36,7 @@ class Exchange:
         signal: asyncio.Event,
         poll: float,
         lost: Callable[[], None],
+        alone: Callable[[], bool],
     ) -> None:
         self.fetcher: Fetcher | None = None
         self.progressed: float = monotonic()
@@ -48,6 +49,7 @@ class Exchange:
         self._signal = signal
         self._poll = poll
         self._lost = lost
+        self._alone = alone
         self._idle = False
         self._patience = 0.0
 
@@ -84,7 +86,12 @@ class Exchange:
             return
         durability = Durability.DEFAULT if asks or notes else strictness
         try:
-            answers = await self._session.arun(together(*plans), durability)
+            plan = together(*plans)
+            if self._alone():
+                # Nothing runs here that could be kept waiting: spare the first job of an idle worker two thread switches.
+                answers = self._session.run(plan, durability)
+            else:
+                answers = await self._session.arun(plan, durability)
         except asyncio.CancelledError:
             # Whether it was stored is unknown; telling again does no harm, forgetting would.
             self._settler.put_back(batch, strictness)

@@ -22,20 +22,23 @@ MOST = 500
 
 
 class Ask(NamedTuple):
-    """One claim to make: for one executor, and what it asks of each queue."""
+    """One claim to make: for which executors, what it asks of each queue, and whether it may bring a suspect."""
 
-    place: str
+    places: list[str]
     takes: list[int]
+    suspects: int
     plan: Plan[Claims]
 
 
 class Fetcher:
     """Turns free room into claims, and claims into runs.
 
-    Each executor with room makes a claim of its own, limited to the tasks that run there: a full thread pool never fills the
-    worker's hands with jobs that only threads can run. Hunger is kept for each executor too. A claim whose tasks are not at
-    the head of the queue walks over those that are, so an executor that found nothing waits for a wake or the next poll
-    instead of walking again with every exchange of a busy one (50,000 async jobs waiting: 26 ms an exchange instead of 5).
+    The first claim after a wake is one for all executors, no larger than the smallest room among them: most wakes are for a
+    job or two. While there is more, each executor makes a claim of its own, limited to the tasks that run there, so that a
+    full thread pool never fills the worker's hands with jobs that only threads can run. Hunger is kept for each executor
+    too. A claim whose tasks are not at the head of the queue walks over those that are, so an executor that found nothing
+    waits for a wake or the next poll instead of walking again with every exchange of a busy one (50,000 async jobs waiting:
+    26 ms an exchange instead of 5).
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Fetcher:
         self._inflight = inflight
         self._credit = [0.0] * len(queues)
         self._turn = 0
+        self._woken = False
         self._hungry: set[str] = set()
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
@@ -69,12 +73,12 @@ class Fetcher:
             order = sorted(range(len(self._queues)), key=lambda index: -self._weights[index])
             self._queues = [self._queues[index] for index in order]
             self._weights = [self._weights[index] for index in order]
-
         self.wake()
 
     def wake(self) -> None:
         """There may be work for every executor."""
         self._hungry.update(place for place in self._executors if self._names[place])
+        self._woken = True
 
     @property
     def hungry(self) -> bool:
@@ -85,26 +89,30 @@ class Fetcher:
         """The claims worth making now; none when draining, full, or not hungry."""
         if self.draining or not self._hungry:
             return []
-        asks: list[Ask] = []
-        places = list(self._hungry)
+        room = {place: min(MOST, self._executors[place].room()) for place in self._hungry}
+        places = [place for place in room if room[place] > 0]
+        if not places:
+            return []
+        woken, self._woken = self._woken, False
+        if woken or len(places) == 1:
+            return [self._ask(places, min(room[place] for place in places), mark=True)]
         # One suspect at a time per worker, so one claim at a time may take one: the executors take turns.
         self._turn += 1
-        chosen = places[self._turn % len(places)] if places else None
-        for place in places:
-            executor = self._executors[place]
-            room = min(MOST, executor.room())
-            if room <= 0:
-                continue
-            suspects = self._inflight.suspects_wanted if place == chosen and executor.free() > 0 else 0
-            takes = self._split(room)
-            wants = [Want(queue, take, room) for queue, take in zip(self._queues, takes, strict=True)]
-            plan = self._engine.claim(self._lease, wants, self._names[place], suspects=suspects)
-            asks.append(Ask(place, takes, plan))
-        return asks
+        chosen = places[self._turn % len(places)]
+        return [self._ask([place], room[place], mark=place == chosen) for place in places]
+
+    def _ask(self, places: list[str], room: int, *, mark: bool) -> Ask:
+        """A claim for these executors; `mark` when it may bring a suspect, which must start at once wherever it runs."""
+        at_once = mark and all(self._executors[place].free() > 0 for place in places)
+        suspects = self._inflight.suspects_wanted if at_once else 0
+        takes = self._split(room)
+        wants = [Want(queue, take, room) for queue, take in zip(self._queues, takes, strict=True)]
+        names = self._names[places[0]] if len(places) == 1 else [name for place in places for name in self._names[place]]
+        return Ask(places, takes, suspects, self._engine.claim(self._lease, wants, names, suspects=suspects))
 
     def sated(self, ask: Ask) -> None:
         """What this claim asked for is not there now."""
-        self._hungry.discard(ask.place)
+        self._hungry.difference_update(ask.places)
 
     def take(self, ask: Ask, claims: Claims) -> bool:
         """Hand claimed jobs to their executor; True when the claim was filled, so that more may be waiting."""
@@ -130,8 +138,12 @@ class Fetcher:
                 continue
             take(run)
             runs.append(run)
-        runs.sort(key=_suspects_first)
-        self._executors[ask.place].submit(runs)
+        if ask.suspects:
+            runs.sort(key=_suspects_first)
+        for place in ask.places:
+            mine = runs if len(ask.places) == 1 else [run for run in runs if run.settings.executor == place]
+            if mine:
+                self._executors[place].submit(mine)
         return len(jobs) >= sum(ask.takes)
 
     def _shared(self, ask: Ask, jobs: list[Claimed]) -> list[Claimed]:

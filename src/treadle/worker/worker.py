@@ -147,6 +147,7 @@ class Worker:
             self._signal,
             options.poll,
             self.lose,
+            self._alone,
         )
         self._fetcher = Fetcher(
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
@@ -215,6 +216,9 @@ class Worker:
         self._beats.close()
 
     # -- what the services tell
+
+    def _alone(self) -> bool:
+        return self._app.store.local and not self._inflight.runs
 
     def _changed(self) -> None:
         self._signal.set()
