@@ -46,7 +46,7 @@ fast: setup ## The unit tests alone
 
 .PHONY: lint
 lint: setup ## Style, format and import contracts
-	$(BIN)/ruff check $(wildcard $(CODE))
+	$(BIN)/ruff check --no-cache $(wildcard $(CODE))
 	$(BIN)/ruff format --check $(wildcard $(CODE))
 	$(BIN)/lint-imports
 
@@ -60,7 +60,7 @@ types: setup ## mypy and pyright, both strict, and the share of the public API w
 
 .PHONY: format
 format: setup ## Rewrite the code as the formatter wants it
-	$(BIN)/ruff check --fix $(wildcard $(CODE))
+	$(BIN)/ruff check --no-cache --fix $(wildcard $(CODE))
 	$(BIN)/ruff format $(wildcard $(CODE))
 
 .PHONY: docs

@@ -6,9 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from treadle.app.loader import load
-
 from treadle import Treadle
+from treadle.app.loader import load
 
 
 def measure(url: str, folder: Path, n: int) -> list[float]:

@@ -31,7 +31,7 @@ class FakeBench:
         self.begun.append(run)
         self.changed.set()
 
-    def ended(self, run: Run, outcome: Outcome, took: float | None = None) -> None:  # noqa: ARG002
+    def ended(self, run: Run, outcome: Outcome, took: float | None = None) -> None:
         assert run.claimed.id not in self.outcomes, f"{run} ended twice"
         self.outcomes[run.claimed.id] = outcome
         self.changed.set()
