@@ -1,6 +1,7 @@
 """Every conformance test runs on every engine, in every way a plan can be run."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,11 @@ from conformance.desk import Bench, Desk
 from conformance.engines import ENGINES
 from conformance.ways import WAYS, blocking
 
+SAME_PLANS = {("sqlite3", "arun")}
+"""Left out: another driver under the plans of `sqlite`, whose awaitable way differs in nothing but the thread."""
+
+EXAMINED = [pair for pair in product(ENGINES, WAYS) if pair not in SAME_PLANS]
+
 
 @pytest.fixture(params=ENGINES)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
@@ -16,9 +22,10 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         yield bench
 
 
-@pytest.fixture(params=WAYS)
-def desk(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Desk]:
-    with WAYS[request.param](bench) as run:
+@pytest.fixture(params=EXAMINED, ids="-".join)
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    engine, way = request.param
+    with ENGINES[engine](tmp_path) as bench, WAYS[way](bench) as run:
         yield Desk(bench, run)
 
 
