@@ -1,17 +1,21 @@
 """The writers' gate: a short advisory lock in front of `BEGIN IMMEDIATE`.
 
 SQLite's own busy handler sleeps and has no queue, so next to a busy process a writer can starve for seconds. Here a writer
-passes two doors. Whoever waits stands between them and holds the outer one, so that the one inside cannot come round a
-second time before it: two busy writers take turns. The gate is for fairness only; SQLite's lock stands behind it.
+passes two doors. Whoever has waited a while stands between them and keeps the outer one shut, so that the one inside cannot
+come round once more before it. Not from the first moment on: taking strict turns costs a change of process per transaction.
+The gate is for fairness only; SQLite's lock stands behind it.
 """
 
 import fcntl
 import os
 import time
+from itertools import chain, repeat
 from pathlib import Path
 
 _STEPS = (0.00005, 0.0001, 0.0002, 0.0005)
 """Seconds between looks; the last one repeats."""
+_PATIENCE = 0.002
+"""Seconds after which a writer insists on its turn."""
 
 
 class Gate:
@@ -26,12 +30,20 @@ class Gate:
         """Wait for the turn to write until `deadline` (monotonic seconds); false when it did not come."""
         if self._inner < 0:
             self._open()
-        if not _lock(self._outer, deadline):
-            return False
-        try:
-            return _lock(self._inner, deadline)
-        finally:
-            fcntl.flock(self._outer, fcntl.LOCK_UN)
+        insists_at = time.monotonic() + _PATIENCE
+        for pause in chain(_STEPS, repeat(_STEPS[-1])):
+            if _try(self._outer):
+                try:
+                    if _try(self._inner):
+                        return True
+                    if time.monotonic() >= insists_at:
+                        return self._stand(deadline)
+                finally:
+                    fcntl.flock(self._outer, fcntl.LOCK_UN)
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(pause)
+        return False
 
     def leave(self) -> None:
         """Let the next one in."""
@@ -44,20 +56,22 @@ class Gate:
                 os.close(descriptor)
         self._outer = self._inner = -1
 
+    def _stand(self, deadline: float) -> bool:
+        """Between the doors: nobody comes in before us."""
+        while not _try(self._inner):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_STEPS[1])
+        return True
+
     def _open(self) -> None:
         self._outer = os.open(self._directory / "turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._inner = os.open(self._directory / "gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _lock(descriptor: int, deadline: float) -> bool:
-    look = 0
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_STEPS[min(look, len(_STEPS) - 1)])
-            look += 1
-        else:
-            return True
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
