@@ -15,6 +15,7 @@ from treadle.engine.plan import Plan
 from treadle.model.filter import Filter, Page
 from treadle.model.job import Job
 from treadle.model.state import State
+from treadle.worker.logs import JobFilter
 from treadle.worker.options import WorkerOptions
 from treadle.worker.worker import Worker
 
@@ -352,6 +353,86 @@ def test_strict_empties_the_first_queue_first(app: Treadle) -> None:
 
     assert serve(app, scene, queues=(("low", 1), ("high", 10)), strict=True, async_slots=5) == 0
     assert order == ["high"] * 50 + ["low"] * 50
+
+
+def test_the_reason_given_for_a_cancellation_is_kept_when_the_body_heeds_it(app: Treadle) -> None:
+    begun = threading.Event()
+
+    @app.task(name="patient")
+    def patient(ctx: Context) -> None:
+        begun.set()
+        while not ctx.cancelled:
+            time.sleep(0.005)
+        ctx.check_cancelled()
+
+    job = patient.enqueue()
+
+    async def scene(worker: Worker) -> None:
+        await until(begun.is_set)
+        await job.acancel("the customer left")
+        await until(ended(app, job.id))
+
+    assert serve(app, scene) == 0
+    found = look(app, job.id)
+    assert (found.state, found.reason) == (State.CANCELLED, "the customer left")
+
+
+def test_a_thread_that_heeds_its_timeout_costs_the_process_nothing(app: Treadle) -> None:
+    @app.task(name="heeding", timeout=0.1, retry=Retries([1000]))
+    def heeding(ctx: Context) -> None:
+        while True:
+            ctx.check_cancelled()
+            time.sleep(0.005)
+
+    @app.task(name="after")
+    def after() -> str:
+        return "served"
+
+    job = heeding.enqueue()
+
+    async def scene(worker: Worker) -> None:
+        async def retrying() -> bool:
+            return (await job.ajob()).state is State.RETRYING
+
+        await until(retrying)
+        next_job = await after.aenqueue()
+        assert await next_job.aresult(timeout=PATIENCE) == "served"
+
+    assert serve(app, scene, kill_grace=20.0) == 0
+    assert look(app, job.id).failures == 1
+
+
+def test_the_log_names_the_stuck_job_and_no_other(app: Treadle, caplog: pytest.LogCaptureFixture) -> None:
+    release = threading.Event()
+
+    @app.task(name="before", timeout=60)
+    def before() -> None:
+        pass
+
+    @app.task(name="stuck", timeout=0.1, retry=Retries([1000]))
+    def stuck() -> None:
+        release.wait(PATIENCE)
+
+    async def scene(worker: Worker) -> None:
+        # The first body's thread arms the timer; what the timer says later is not about that body.
+        await (await before.aenqueue()).aresult(timeout=PATIENCE)
+        job = await stuck.aenqueue()
+
+        async def retrying() -> bool:
+            return (await job.ajob()).state is State.RETRYING
+
+        await until(retrying)
+
+    names_the_job = JobFilter("here")
+    caplog.handler.addFilter(names_the_job)
+    try:
+        code = serve(app, scene, kill_grace=0.1, threads=1)
+    finally:
+        caplog.handler.removeFilter(names_the_job)
+        release.set()
+    assert code == 75
+    said = [each for each in caplog.records if "past its timeout" in each.getMessage()]
+    assert [each.__dict__["task"] for each in said] == ["stuck"]
 
 
 def test_a_stuck_thread_flags_its_job_and_has_the_process_replaced(app: Treadle) -> None:

@@ -158,15 +158,16 @@ def _exhausted(error: BaseException) -> Cause:
     return Cause.TIMED_OUT if isinstance(error, JobTimeout) else Cause.FAILED
 
 
-def stopped(run: Run, detail: str = "") -> Outcome:
+def stopped(run: Run) -> Outcome:
     """The outcome of a run that was made to end, by the reason it was."""
     match run.stop:
         case Stop.TIMEOUT:
             limit = run.settings.timeout
-            error = JobTimeout(f"ran longer than its timeout of {limit:g} s{detail}" if limit else f"timed out{detail}")
+            error = JobTimeout(f"ran longer than its timeout of {limit:g} s" if limit else "timed out")
             return failed(run.settings, run.claimed, error, _spent(run))
         case Stop.CANCEL:
-            return Cancelled(f"cancelled while running{detail}")
+            # Whoever asked has said why, and the store has kept it.
+            return Cancelled("")
         case _:
             return Released()
 

@@ -31,6 +31,11 @@ def in_job(claimed: Claimed | None) -> None:
     _running.set(claimed)
 
 
+def job_fields(claimed: Claimed) -> dict[str, str | int]:
+    """The fields of one job, as `extra`: for lines about it that are written outside of its task or thread."""
+    return {"job": claimed.id, "task": claimed.task, "queue": claimed.queue, "attempt": claimed.attempt}
+
+
 class JobFilter(logging.Filter):
     """Lets every record pass, and names the job it was written in. What a caller's `extra` set is left alone."""
 
@@ -43,10 +48,8 @@ class JobFilter(logging.Filter):
         claimed = _running.get()
         mine = record.__dict__
         if claimed is not None:
-            mine.setdefault("job", claimed.id)
-            mine.setdefault("task", claimed.task)
-            mine.setdefault("queue", claimed.queue)
-            mine.setdefault("attempt", claimed.attempt)
+            for name, value in job_fields(claimed).items():
+                mine.setdefault(name, value)
         mine.setdefault("worker", self._worker)
         return True
 

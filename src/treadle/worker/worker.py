@@ -29,6 +29,7 @@ from treadle.worker.executors.threads import ThreadExecutor
 from treadle.worker.fetcher import Fetcher
 from treadle.worker.heartbeat import EXIT_LOST, EXIT_RECYCLE, LAST_WORDS, Heartbeat
 from treadle.worker.inflight import Inflight
+from treadle.worker.logs import job_fields
 from treadle.worker.notes import Notes
 from treadle.worker.options import WorkerOptions
 from treadle.worker.run import Run, Stop
@@ -243,14 +244,23 @@ class Worker:
         self._stopping.set()
 
     def _overdue(self, run: Run) -> None:
-        """A deadline has passed: end the body, or, where a body cannot be ended, flag it and have the process replaced."""
+        """A deadline has passed: end the body, or, where a body can only be asked, flag it and see later whether it heeded."""
         self._stop(run, Stop.TIMEOUT)
-        if run.settings.executor == "thread" and run.claimed.id in self._inflight.runs:
+        if run.settings.executor == "thread" and self._inflight.runs.get(run.claimed.id) is run:
             self._inflight.report(run, NoteKind.STUCK, "", "true")
             if run.settings.on_stuck == "recycle":
-                log.warning("job %s is past its timeout and its thread cannot be ended: recycling", run.claimed.id)
-                self._exit = self._exit or EXIT_RECYCLE
-                self._stopping.set()
+                self._loop.call_later(self._options.kill_grace, self._recycle_under, run)
+
+    def _recycle_under(self, run: Run) -> None:
+        """Have this process replaced if a thread still runs that was asked to stop a grace ago."""
+        if self._inflight.runs.get(run.claimed.id) is not run or self._stopping.is_set():
+            return
+        log.warning(
+            "a job is past its timeout, has not heeded the request to stop, and a thread cannot be ended: recycling",
+            extra=job_fields(run.claimed),
+        )
+        self._exit = self._exit or EXIT_RECYCLE
+        self._stopping.set()
 
     def _stop(self, run: Run, reason: Stop) -> None:
         if run.stop is None:
