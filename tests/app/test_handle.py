@@ -12,6 +12,7 @@ from treadle import (
     JobDead,
     JobExpired,
     JobHandle,
+    JobHandles,
     ResultTimeout,
     State,
     UnknownJob,
@@ -87,6 +88,40 @@ def test_many_results_at_once(treadle_app, double):
     handles = treadle_app.enqueue_many([double.call(n) for n in range(3)])
     drain(treadle_app)
     assert handles.results(timeout=30) == [0, 2, 4]
+
+
+def test_many_results_are_read_many_at_a_time(treadle_app, double, monkeypatch):
+    handles = treadle_app.enqueue_many([double.call(n) for n in range(1000)])
+    drain(treadle_app)
+    asked = []
+    run = treadle_app.connection.run
+    monkeypatch.setattr(type(treadle_app.connection), "run", lambda _, plan: asked.append(plan.name) or run(plan))
+    assert handles.results(timeout=30) == [2 * n for n in range(1000)]
+    assert len(asked) < 20
+
+
+def test_the_first_of_many_that_has_no_result_speaks_for_all(treadle_app, double, hopeless):
+    done, dead, waiting = treadle_app.enqueue_many([double.call(1), hopeless.call(), double.options(delay="1h").call(2)])
+    drain(treadle_app)
+    with pytest.raises(JobDead, match=dead.id):
+        JobHandles([done, dead, waiting]).results(timeout=30)
+    with pytest.raises(ResultTimeout, match=waiting.id):
+        JobHandles([done, done, waiting]).results(timeout=0)
+    with pytest.raises(UnknownJob):
+        JobHandles([done, JobHandle(new_id(), treadle_app.connection, str)]).results(timeout=30)
+    assert JobHandles([]).results() == []
+
+
+def test_many_results_are_waited_for(treadle_app, double):
+    handles = treadle_app.enqueue_many([double.call(n) for n in range(50)])
+
+    async def body():
+        waiting = asyncio.create_task(handles.aresults(timeout=30))
+        await asyncio.sleep(0)
+        await adrain(treadle_app)
+        return await waiting
+
+    assert asyncio.run(body()) == [2 * n for n in range(50)]
 
 
 def test_patience_ends_and_the_job_goes_on(treadle_app, double):

@@ -1,12 +1,14 @@
 """What an enqueue gives back: a job's id, and ways to look at it, wait for it and stop it."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Generic, NoReturn, TypeVar, overload
 
 from treadle.app.connection import Connection, refuse_in_loop
-from treadle.app.operating import cancel_jobs, get_job
+from treadle.app.operating import cancel_jobs, get_job, see_jobs
+from treadle.engine.plan import Plan
 from treadle.engine.session import Waiter
 from treadle.model.errors import JobCancelled, JobDead, JobExpired, ResultTimeout
 from treadle.model.job import Job, JobId
@@ -18,6 +20,8 @@ R_co = TypeVar("R_co", covariant=True)
 
 _FIRST_POLL = 0.1
 _LONGEST_POLL = 2.0
+_READ = 250
+"""Results that are read in one step: at 256 KiB each, the most they take is 64 MB."""
 
 
 class JobHandle(Generic[R_co]):
@@ -164,12 +168,43 @@ class JobHandles(Sequence[JobHandle[R_co]]):
         """Wait for every job, `timeout` in all, and return their results in order. Raises what `JobHandle.result` raises."""
         refuse_in_loop("JobHandles.results()", "handles.aresults()")
         end = _deadline(timeout)
-        return [each.result(_left(end)) for each in self._handles]
+        found: list[R_co] = []
+        take = _READ
+        while handles := self._handles[len(found) : len(found) + take]:
+            connection, plan = _look(handles)
+            read = _ended(handles, connection.run(plan))
+            found += read or [handles[0].result(_left(end))]
+            take = _next(take, len(read))
+        return found
 
     async def aresults(self, timeout: Duration | None = None) -> list[R_co]:
         """The awaitable twin of `results`."""
         end = _deadline(timeout)
-        return [await each.aresult(_left(end)) for each in self._handles]
+        found: list[R_co] = []
+        take = _READ
+        while handles := self._handles[len(found) : len(found) + take]:
+            connection, plan = _look(handles)
+            read = _ended(handles, await connection.arun(plan))
+            found += read or [await handles[0].aresult(_left(end))]
+            take = _next(take, len(read))
+        return found
+
+
+def _look(handles: Sequence[JobHandle[R]]) -> tuple[Connection, Plan[Mapping[JobId, Job]]]:
+    # Handles made by one call share one connection.
+    connection = handles[0]._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return connection, see_jobs(connection.engine, list(dict.fromkeys(each.id for each in handles)))
+
+
+def _ended(handles: Sequence[JobHandle[R]], jobs: Mapping[JobId, Job]) -> list[R]:
+    """The results of the leading jobs that have ended. Raises for the first of them that ended without one."""
+    leading = takewhile(lambda each: jobs[each.id].state.final, handles)
+    return [each._outcome(jobs[each.id]) for each in leading]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _next(take: int, read: int) -> int:
+    """How many to look at next: fewer while they are not done yet, so that what is not done is not read again and again."""
+    return min(_READ, 2 * take) if read == take else max(1, read)
 
 
 def _deadline(timeout: Duration | None) -> float | None:

@@ -49,6 +49,20 @@ def get_job(engine: Engine, job: JobId) -> Plan[Job]:
     return Plan("find", begin)
 
 
+def see_jobs(engine: Engine, jobs: Sequence[JobId]) -> Plan[Mapping[JobId, Job]]:
+    """These jobs as they are now, by id and without details. Raises `UnknownJob` for the first that is not stored."""
+
+    def begin() -> Steps[Mapping[JobId, Job]]:
+        found = yield from engine.find(Filter(ids=tuple(jobs)), Page(limit=len(jobs))).begin()
+        seen = {each.id: each for each in found}
+        for job in jobs:
+            if job not in seen:
+                raise unknown(job)
+        return seen
+
+    return Plan("find", begin)
+
+
 def find_jobs(engine: Engine, where: Filter, page: Page) -> Plan[list[Job]]:
     """Jobs as they may be shown: what is declared redacted is hidden."""
 
