@@ -239,3 +239,18 @@ def test_a_waiter_may_declare_itself_idle_again(bench: Bench, plain_desk: Desk) 
             waiter.idle(False)
     finally:
         waiter.close()
+
+
+def test_a_listener_is_called_on_its_loop_for_each_wake(bench: Bench, plain_desk: Desk) -> None:
+    waiter = bench.store.waiter(["queue:default"])
+    waiter.idle(True)
+
+    async def scene() -> None:
+        for _ in range(3):
+            called = asyncio.Event()
+            waiter.listen(called.set)
+            plain_desk.add(queue="default")
+            await asyncio.wait_for(called.wait(), 10)
+        waiter.close()
+
+    asyncio.run(scene())

@@ -34,7 +34,8 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
         case "memory":
             return _open_memory(url, parts.netloc + parts.path, namespace, parameters, allow_volatile=allow_volatile)
         case scheme:
-            raise InvalidURL(url, f"the scheme {scheme!r} names no engine", f"Use {_SCHEMES}.")
+            cure = f"Write sqlite:///{url} for this file." if url and not scheme else f"Use {_SCHEMES}."
+            raise InvalidURL(url, f"the scheme {scheme!r} names no engine", cure)
 
 
 def _parameters(url: str, query: str) -> dict[str, str]:

@@ -63,13 +63,17 @@ class Exchange:
             # A store in this very process answers without suspending; the bodies must have their turn all the same.
             await asyncio.sleep(0)
 
-    async def listen(self) -> None:
+    async def poll(self) -> None:
         """Turn wakes and the passing of the poll interval into appetite, until cancelled."""
+        self._waiter.listen(self._woken)
         while True:
-            await self._waiter.await_(self._poll * random.uniform(0.9, 1.0))  # noqa: S311 - jitter, not a secret
-            if self.fetcher is not None:
-                self.fetcher.wake()
-            self._signal.set()
+            await asyncio.sleep(self._poll * random.uniform(0.9, 1.0))  # noqa: S311 - jitter, not a secret
+            self._woken()
+
+    def _woken(self) -> None:
+        if self.fetcher is not None:
+            self.fetcher.wake()
+        self._signal.set()
 
     async def once(self) -> None:
         """One exchange: write what is pending, claim what fits."""

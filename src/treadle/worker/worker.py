@@ -73,7 +73,7 @@ class Worker:
         await self._open()
         services = [self._loop.create_task(self._ticking(), name="treadle tick")]
         services.append(self._loop.create_task(self._exchange.run(), name="treadle exchange"))
-        services.append(self._loop.create_task(self._exchange.listen(), name="treadle listen"))
+        services.append(self._loop.create_task(self._exchange.poll(), name="treadle poll"))
         chores = Chores(
             self._engine,
             self._session,

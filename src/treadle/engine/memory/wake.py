@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 
 class Hub:
@@ -49,6 +49,7 @@ class MemoryWaiter:
         self._condition = threading.Condition()
         self._woken = False
         self._asleep: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
+        self._listener: tuple[asyncio.AbstractEventLoop, Callable[[], None]] | None = None
         self._idle = False
         self.idle(waiting=True)
 
@@ -72,6 +73,10 @@ class MemoryWaiter:
             for loop, sleeper in self._asleep:
                 loop.call_soon_threadsafe(_rouse, sleeper)
             self._asleep.clear()
+            if self._listener is not None:
+                loop, call = self._listener
+                self._woken = False
+                loop.call_soon_threadsafe(call)
 
     def wait(self, timeout: float) -> bool:
         """Block until one of the topics is woken (True) or `timeout` seconds are over (False)."""
@@ -98,9 +103,16 @@ class MemoryWaiter:
         with self._condition:
             return self._take()
 
+    def listen(self, wake: Callable[[], None]) -> None:
+        """From now on, call `wake` on the running event loop each time one of the topics is woken."""
+        with self._condition:
+            self._listener = (asyncio.get_running_loop(), wake)
+
     def close(self) -> None:
         """Stop listening."""
         self.idle(waiting=False)
+        with self._condition:
+            self._listener = None
 
     def _take(self) -> bool:
         woken, self._woken = self._woken, False

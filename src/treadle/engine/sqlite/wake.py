@@ -13,9 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from treadle.engine.session import Wake
 from treadle.engine.sqlite.steps import LateWake
+
+if TYPE_CHECKING:
+    import asyncio
 
 _ANY = b"*"
 _MOST = 32_768
@@ -95,6 +99,7 @@ class SqliteWaiter:
         self._socket.setblocking(False)
         self._socket.bind(str(self._hidden))
         self._idle = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def idle(self, waiting: bool) -> None:
         """Declare whether a wake is wanted now: a busy waiter costs producers nothing."""
@@ -145,8 +150,22 @@ class SqliteWaiter:
             timer.cancel()
             loop.remove_reader(self._socket)
 
+    def listen(self, wake: Callable[[], None]) -> None:
+        """From now on, call `wake` on the running event loop each time one of the topics is woken."""
+        import asyncio
+
+        def look() -> None:
+            if self._woken():
+                wake()
+
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, look)
+
     def close(self) -> None:
         """Stop listening."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket)
+            self._loop = None
         for path in (self._shown, self._hidden):
             with suppress(FileNotFoundError):
                 path.unlink()
