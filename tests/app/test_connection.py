@@ -78,6 +78,12 @@ def test_a_cap_is_a_number_of_bytes(words):
         Treadle(**words)
 
 
+@pytest.mark.parametrize(("words", "said"), [({"retry": 3}, "^3: .*retry rule"), ({"retention": 3600}, "^3600: .*Retention")])
+def test_an_app_refuses_a_rule_that_is_none(words, said):
+    with pytest.raises(InvalidOption, match=said):
+        Treadle(**words)
+
+
 def test_a_wrong_url_is_found_at_the_first_use():
     app = Treadle("mysql://nowhere")
     with pytest.raises(InvalidURL, match="mysql"):

@@ -194,6 +194,21 @@ def test_many_calls_are_one_step(app, work):
     assert len(app.enqueue_many([])) == 0
 
 
+def test_what_is_no_call_is_named(app, work):
+    stored = work.enqueue(1)
+    for wrong, said in (
+        ([work.call(2), 3], r"^3: this is not a call"),
+        ([work.call(2), stored], stored.id),
+        (work.call(2), "not a list of calls"),
+        (3, r"^3: this is not a list of calls"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            app.enqueue_many(wrong)
+        with pytest.raises(BadInput, match=said):
+            asyncio.run(app.aenqueue_many(wrong))
+    assert [(each.key, each.count) for each in app.client.count()] == [(("queued",), 1)]
+
+
 def test_one_bad_parent_refuses_the_whole_batch(app, work):
     stranger = new_id()
     with pytest.raises(UnknownParent, match=stranger):

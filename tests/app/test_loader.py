@@ -58,6 +58,8 @@ def test_the_working_directory_comes_first(project, tmp_path):
         (ONE + "x = 3\n", "shop_bad:x", "is a int, not a Treadle app"),
         ("x = 3\n", "shop_bad:x.y", "no Treadle app at all"),
         (ONE, "shop_absent", "no module 'shop_absent'"),
+        (ONE, "shop_bad.py", "Write shop_bad"),
+        (ONE, "shop_bad.py:app", "Write shop_bad:app"),
         (ONE, "shop_bad.deeper", "no module 'shop_bad.deeper'"),
         (ONE, "shop_bad.py", "no module"),
         (ONE, "./shop_bad", "not the name of a module"),

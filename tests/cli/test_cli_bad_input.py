@@ -19,6 +19,8 @@ BAD = {
     "a module that is not there": (["enqueue", "missing.hello", "{}"], 2, "missing"),
     "a path instead of a module": (["worker", "./tasks.py"], 2, "without `.py`"),
     "an app that is not there": (["worker", "tasks:application"], 2, "application"),
+    "a file instead of a module": (["dev", "tasks.py"], 2, "Write tasks,"),
+    "a queue without a name": (["enqueue", "tasks.hello", '{"name": "a"}', "--queue", ""], 2, "'': this is not a queue name"),
     "a queue name that is none": (["enqueue", "tasks.hello", '{"name": "a"}', "--queue", "a b"], 2, "queue name"),
     "a weight that is none": (["worker", "tasks", "--queue", "default:many"], 2, "--queue name:weight"),
     "a queue named twice": (["worker", "tasks", "-q", "a", "-q", "a:2"], 2, "named twice"),

@@ -33,6 +33,8 @@ def opened(url: str) -> SqliteStore:
         ("mysql://host/jobs", "scheme 'mysql'"),
         ("jobs.db", "scheme ''"),
         ("sqlite://jobs.db", "names no host"),
+        ("jobs.db", "Write sqlite:///jobs.db"),
+        ("/var/lib/jobs.db", "Write sqlite:////var/lib/jobs.db"),
         ("sqlite:///", "names no file"),
         ("sqlite:///folder/", "names no file"),
         ("sqlite:///:memory:", "cannot share"),

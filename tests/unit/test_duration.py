@@ -45,6 +45,12 @@ def test_what_does_not_is_refused_with_a_cure(value):
     assert caught.value.rule
 
 
+@pytest.mark.parametrize("value", ["-5", "-5m", " -1 h"])
+def test_a_negative_text_is_refused_for_being_negative(value):
+    with pytest.raises(InvalidDuration, match="cannot be negative"):
+        seconds(value)
+
+
 @given(st.floats(min_value=0, max_value=1e9))
 def test_a_number_is_itself(value):
     assert seconds(value) == value

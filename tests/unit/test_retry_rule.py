@@ -127,6 +127,20 @@ def test_a_rule_that_cannot_be_is_refused(given_):
         Retries(**given_)
 
 
+@pytest.mark.parametrize(
+    ("given_", "said"),
+    [
+        ({"delays": 3}, r"^3: the delays must be a list. Write Retries\(max_failures=3\)"),
+        ({"delays": 1.5}, r"^1.5: the delays must be a list. Write Retries\(\[1.5\]\)"),
+        ({"give_up_on": "ValueError"}, r"^'ValueError': give_up_on must hold exception classes"),
+        ({"on": 3}, r"^3: on must hold exception classes"),
+    ],
+)
+def test_a_rule_that_holds_something_else_names_it_whole(given_, said):
+    with pytest.raises(InvalidOption, match=said):
+        Retries(**given_)
+
+
 @pytest.mark.parametrize("given_", [{"delays": ["soon"]}, {"first": -1}, {"cap": math.nan}, {"within": "later"}])
 def test_a_rule_with_a_wrong_duration_is_refused(given_):
     with pytest.raises(InvalidDuration):

@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, Unpack
 
-from treadle.app.call import Call, Outbox, handles
+from treadle.app.call import Call, Outbox, check_calls, handles
 from treadle.app.client import Client
 from treadle.app.connection import Connection
 from treadle.app.declare import Declares, Tasks, make_task
 from treadle.app.handle import JobHandle, JobHandles
-from treadle.app.options import OptionWords, read_options
+from treadle.app.options import OptionWords, check_retry, read_options
 from treadle.app.registry import Registry
 from treadle.app.settings import DEFAULT_RETRY, PAYLOAD_CAP, RESULT_CAP, Defaults
 from treadle.app.task import AnyTask
@@ -43,12 +43,12 @@ class Treadle(Declares):
         allow_volatile: bool | None = None,
     ) -> None:
         self._url = url
-        self.retention: Retention = retention or Retention()
+        self.retention: Retention = Retention() if retention is None else _retention(retention)
         """How long finished jobs are kept."""
         self.registry: Registry = Registry()
         """The tasks by name."""
         self._defaults = Defaults(
-            retry=retry or DEFAULT_RETRY,
+            retry=DEFAULT_RETRY if retry is None else check_retry(retry),
             payload_cap=_bytes("TREADLE_PAYLOAD_CAP", payload_cap, PAYLOAD_CAP),
             result_cap=_bytes("TREADLE_RESULT_CAP", result_cap, RESULT_CAP),
         )
@@ -108,13 +108,13 @@ class Treadle(Declares):
 
     def enqueue_many(self, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """Store many calls, of any tasks, in one step: all of them or none. Raises what `Task.enqueue` raises."""
-        listed = list(calls)
+        listed = check_calls(calls)
         self._outbox.send(listed)
         return handles(listed)
 
     async def aenqueue_many(self, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """The awaitable twin of `enqueue_many`."""
-        listed = list(calls)
+        listed = check_calls(calls)
         await self._outbox.asend(listed)
         return handles(listed)
 
@@ -132,6 +132,12 @@ class Treadle(Declares):
 
     def _find_url(self) -> str:
         return self._url or os.environ.get("TREADLE_URL") or DEFAULT_URL
+
+
+def _retention(given: Retention) -> Retention:
+    if isinstance(given, Retention):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return given
+    raise InvalidOption(given, "this is not a Retention", "Write Retention(completed=3600): seconds for each kind of end.")
 
 
 def _bytes(variable: str, given: int | None, default: int) -> int:

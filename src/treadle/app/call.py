@@ -194,6 +194,17 @@ class Call(Generic[R_co]):
         return self.said.durability or self.task.settings.durability
 
 
+def check_calls(calls: Iterable[Call[R]]) -> list[Call[R]]:
+    """The calls as a list. Raises `BadInput` for what is no list, and for what is no call."""
+    if not isinstance(calls, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadInput(calls, "this is not a list of calls", "Write enqueue_many([task.call(...), ...]).")
+    listed = list(calls)
+    for each in listed:
+        if not isinstance(each, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadInput(each, "this is not a call", "Write task.call(...), which checks a call without storing it.")
+    return listed
+
+
 def handles(calls: Iterable[Call[R]]) -> JobHandles[R]:
     """The handles of many calls, in their order."""
     return JobHandles([each.handle() for each in calls])

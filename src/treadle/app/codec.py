@@ -242,7 +242,7 @@ def _foreign(info: Any, seen: set[int]) -> type | None:
 def _encode_foreign(value: Any) -> Any:
     if hasattr(value.__class__, "__pydantic_serializer__"):
         return value.model_dump(mode="json")
-    raise TypeError(f"a {type(value).__qualname__} cannot travel as JSON")
+    raise TypeError(f"a value of type {type(value).__qualname__} cannot travel as JSON")
 
 
 def _decode_foreign(kind: type, value: Any) -> Any:

@@ -37,9 +37,10 @@ def _import(name: str, target: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise BadInput(
-                target, f"there is no module {error.name!r} in {here} nor on the path", "Run from the project's folder."
-            ) from None
+            cure = "Run from the project's folder."
+            if name.endswith(".py"):
+                cure = f"Write {target.replace('.py', '', 1)}, the module, not its file."
+            raise BadInput(target, f"there is no module {error.name!r} in {here} nor on the path", cure) from None
         raise _own_trace(name, error) from error
     except (KeyboardInterrupt, GeneratorExit):
         raise

@@ -94,7 +94,7 @@ def check_queue(value: str) -> str:
     """A queue's name. Raises `InvalidOption`."""
     if isinstance(value, str) and _QUEUE.fullmatch(value):  # pyright: ignore[reportUnnecessaryIsInstance]
         return value
-    raise InvalidOption(value, "this is not a queue name", "Use up to 100 letters, digits, dots, dashes and underscores.")
+    raise InvalidOption(repr(value), "this is not a queue name", "Use up to 100 letters, digits, dots, dashes and underscores.")
 
 
 def check_priority(value: int) -> int:
@@ -175,7 +175,7 @@ def _retry(value: Retries) -> Retries:
 
 def _after(value: After) -> tuple[Edge, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(value, "after must be a list of jobs", "Write after=[job] or after=[(job, OnDead.RUN)].")
+        raise InvalidOption(repr(value), "after must be a list of jobs", "Write after=[job] or after=[(job, OnDead.RUN)].")
     edges = [_edge(each) for each in value]
     if len({each.parent for each in edges}) < len(edges):
         raise InvalidOption("after", "it names one parent twice", "Name each parent once.")

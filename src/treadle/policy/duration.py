@@ -47,5 +47,7 @@ def _finite(value: float) -> float:
 def _read(text: str) -> float:
     match = _TEXT.fullmatch(text)
     if match is None:
+        if text.lstrip().startswith("-"):
+            raise InvalidDuration(repr(text), "a duration cannot be negative", _CURE)
         raise InvalidDuration(repr(text), "this does not read as a duration", _CURE)
     return float(match[1]) * _UNITS[match[2]]

@@ -1,6 +1,6 @@
 """When a failed job may try again, and when it gives up. Pure: time and the random draw are handed in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -129,8 +129,9 @@ def _unworthy(retries: Retries, error: BaseException) -> str | None:
 
 
 def _listed(delays: Sequence[Duration]) -> tuple[float, ...]:
-    if isinstance(delays, str):
-        raise InvalidOption(repr(delays), "the delays must be a list", f"Write Retries([{delays!r}]).")
+    if isinstance(delays, str) or not isinstance(delays, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        cure = f"max_failures={delays}" if isinstance(delays, int) else f"[{delays!r}]"
+        raise InvalidOption(repr(delays), "the delays must be a list", f"Write Retries({cure}).")
     return tuple(seconds(each) for each in delays)
 
 
@@ -159,10 +160,11 @@ def _jitter(given: Jitter | None, delays: tuple[float, ...] | None) -> Jitter:
 
 
 def _errors(name: str, given: Errors | type[BaseException]) -> Errors:
-    listed = (given,) if isinstance(given, type) else tuple(given)
+    # A text is many letters and a number is no list: both are named as what was given.
+    listed: Errors = (given,) if isinstance(given, (type, str)) or not isinstance(given, Iterable) else tuple(given)  # pyright: ignore[reportAssignmentType, reportUnnecessaryIsInstance]
     for each in listed:
         if not (isinstance(each, type) and issubclass(each, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(each, f"{name} must hold exception classes", f"Write {name}=(ValueError, OSError).")
+            raise InvalidOption(repr(each), f"{name} must hold exception classes", f"Write {name}=(ValueError, OSError).")
     return listed
 
 
