@@ -64,6 +64,14 @@ def capture(exc: BaseException) -> Failure:
     return Failure(msgspec.json.encode(record).decode(), fingerprint, summary)
 
 
+def plain(text: object) -> str:
+    """What a body said in its own words, as text that every store takes: no lone surrogates, capped, whatever it is."""
+    try:
+        return _cut(_clean(str(text)), _MESSAGE)
+    except BaseException as broken:  # noqa: BLE001 - the user's __str__ may raise anything
+        return f"<its __str__ raised {_clean(type(broken).__qualname__)}>"
+
+
 def read_record(text: str) -> ErrorRecord:
     """The record behind its JSON text."""
     return msgspec.json.decode(text, type=ErrorRecord)
@@ -72,7 +80,7 @@ def read_record(text: str) -> ErrorRecord:
 def _record(exc: BaseException, depth: int, seen: set[int]) -> ErrorRecord:
     seen.add(id(exc))
     frames, skipped = _frames(exc.__traceback__)
-    record = ErrorRecord(_class_path(exc), _message(exc), frames, _notes(exc), skipped)
+    record = ErrorRecord(_class_path(exc), plain(exc), frames, _notes(exc), skipped)
     link, following = ("cause", exc.__cause__) if exc.__cause__ is not None else ("context", exc.__context__)
     if following is None or (link == "context" and exc.__suppress_context__) or id(following) in seen or depth <= 1:
         return record
@@ -85,13 +93,6 @@ def _class_path(exc: BaseException) -> str:
     kind = type(exc)
     path = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return _cut(_clean(path), 300)
-
-
-def _message(exc: BaseException) -> str:
-    try:
-        return _cut(_clean(str(exc)), _MESSAGE)
-    except BaseException as broken:  # noqa: BLE001 - the user's __str__ may raise anything
-        return f"<its __str__ raised {_clean(type(broken).__qualname__)}>"
 
 
 def _notes(exc: BaseException) -> list[str]:

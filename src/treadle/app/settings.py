@@ -211,7 +211,7 @@ def write_overrides(options: Options) -> str | None:
 
 
 def override(settings: TaskSettings, text: str) -> TaskSettings:
-    """The settings of one job, its own words laid over the task's. Raises `msgspec.MsgspecError` for foreign text."""
+    """The settings of one job, its own words laid over the task's. Raises `MsgspecError` or `BadInput` for foreign text."""
     found = _overrides.decode(text)
     retry = settings.retry
     if found.retry is not None and not settings.at_most_once:

@@ -13,7 +13,7 @@ from treadle.app.ids import new_id
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
 from treadle.app.settings import Defaults, TaskSettings, override, settle_settings
 from treadle.app.signature import Signature, examine
-from treadle.model.errors import DefinitionError, InvalidArguments
+from treadle.model.errors import BadInput, DefinitionError, InvalidArguments
 
 Own = ParamSpec("Own")
 P = ParamSpec("P")
@@ -106,7 +106,7 @@ class Task(Generic[Own, P, R]):
         if found is None:
             try:
                 found = override(self.settings, options)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, BadInput) as error:
                 raise InvalidArguments(
                     f"stored options of {self.name}", str(error), "They were stored by a newer version."
                 ) from error

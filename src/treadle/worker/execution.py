@@ -1,11 +1,10 @@
 """One attempt: decode, call, encode, and turn whatever comes out into an outcome."""
 
-import asyncio
 import random
 from time import monotonic
 
 from treadle.app.context import Context
-from treadle.app.failure import capture
+from treadle.app.failure import capture, plain
 from treadle.app.settings import TaskSettings
 from treadle.app.task import AnyTask
 from treadle.model.errors import InvalidDuration
@@ -49,7 +48,7 @@ class RunReporter:
 
 
 async def run_async(run: Run, bench: Bench) -> Outcome:
-    """Run an `async def` task to its outcome. Raises only when the worker itself is being torn down."""
+    """Run an `async def` task to its outcome. Never raises, whatever the body does."""
     task, claimed = run.task, run.claimed
     in_job(claimed)
     try:
@@ -61,14 +60,8 @@ async def run_async(run: Run, bench: Bench) -> Outcome:
             value = await task.fn(Context(claimed, RunReporter(run, bench)), *args, **kwargs)
         else:
             value = await task.fn(*args, **kwargs)
-    except asyncio.CancelledError as error:
-        if run.stop is not None:
-            return stopped(run)
-        runner = asyncio.current_task()
-        if runner is not None and runner.cancelling():
-            raise
-        return failed(run.settings, claimed, error, _spent(run))
     except BaseException as error:
+        # A body that cancelled its own task has failed; whether the worker is being torn down, the executor knows.
         return stopped(run) if run.stop is not None else failed(run.settings, claimed, error, _spent(run))
     return returned(task, value)
 
@@ -119,7 +112,7 @@ def failed(settings: TaskSettings, claimed: Claimed, error: BaseException, spent
             case Snooze():
                 return Snoozed(seconds(error.duration))
             case CancelJob():
-                return Cancelled(error.reason)
+                return Cancelled(plain(error.reason))
             case _:
                 return _retry_or_die(settings, claimed, error, spent)
     except InvalidDuration as wrong:
@@ -149,7 +142,7 @@ def _retry_or_die(settings: TaskSettings, claimed: Claimed, error: BaseException
     )
     if isinstance(decision, Over):
         # A body that gave up has said why in its own words.
-        reason = decision.reason if isinstance(error, GiveUp) else f"{decision.reason}; last error: {failure.summary}"
+        reason = plain(decision.reason) if isinstance(error, GiveUp) else f"{decision.reason}; last error: {failure.summary}"
         return Died(decision.cause, reason, failure.fingerprint, failure.json)
     return Retrying(decision.delay, failure.json)
 

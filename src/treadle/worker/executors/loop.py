@@ -8,6 +8,7 @@ hundred runners' turns.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from time import monotonic
@@ -34,6 +35,7 @@ class LoopExecutor:
         self._runners: list[asyncio.Task[None]] = []
         self._inside = 0
         self._relaying = 0
+        self._closing = False
 
     def free(self) -> int:
         return max(0, self.slots - self._busy() - len(self._waiting))
@@ -83,6 +85,7 @@ class LoopExecutor:
         await asyncio.sleep(0)
 
     async def close(self) -> None:
+        self._closing = True
         for runner in self._runners:
             runner.cancel()
         # A body that swallows its cancellation must not hold up the exit: wait a moment, then abandon it.
@@ -108,8 +111,10 @@ class LoopExecutor:
                 outcome = await run_async(run, bench)
                 self._inside -= 1
                 run.place = None
-                while run.stop is not None and runner.cancelling():
-                    runner.uncancel()
+                if runner.cancelling():
+                    if self._closing:
+                        return
+                    await _serve_on(runner)
                 now = monotonic()
                 bench.ended(run, outcome, now - started)
                 done += 1
@@ -121,3 +126,11 @@ class LoopExecutor:
                 turn: asyncio.Future[None] = loop.create_future()
                 parked.append(turn)
                 await turn
+
+
+async def _serve_on(runner: "asyncio.Task[Any]") -> None:
+    """Take back every cancellation that was meant for the body: the next one must not suffer for it."""
+    while runner.cancelling():
+        runner.uncancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)  # one that the body asked for itself, and has not met yet, comes up here

@@ -1,0 +1,117 @@
+"""Bodies that upset the worker around them: what they say, what they cancel, and what was stored for them by others."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle import CancelJob, GiveUp, JobHandle, Retries, State, Treadle
+from treadle.engine.plan import Plan
+from treadle.model.filter import Filter, Page
+from treadle.model.job import Job, NewJob
+from treadle.worker.options import WorkerOptions
+from treadle.worker.worker import Worker
+
+PATIENCE = 30.0
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Treadle]:
+    url = "memory://unruly" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db"
+    app = Treadle(url, allow_volatile=True)
+    yield app
+    app.close()
+
+
+def serve(app: Treadle, *jobs: str, then: Callable[[], Awaitable[None]] | None = None, **words: Any) -> dict[str, Job]:
+    """Serve until these jobs have ended, and what `then` does is done; returns the jobs by id."""
+
+    async def stage() -> dict[str, Job]:
+        ready = asyncio.Event()
+        chosen = WorkerOptions(target="tests:app", lease=10.0, poll=0.05, **words)
+        worker = Worker(app, chosen, lease=secrets.token_hex(16), ready=ready.set)
+        serving = asyncio.create_task(worker.serve())
+        plan: Plan[list[Job]] = app.store.engine.find(Filter(ids=jobs), Page())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await ready.wait()
+                found = await app.session.arun(plan)
+                while not all(job.state.final for job in found):
+                    await asyncio.sleep(0.005)
+                    found = await app.session.arun(plan)
+                if then is not None:
+                    await then()
+        finally:
+            worker.drain()
+            assert await asyncio.wait_for(serving, PATIENCE) == 0
+        return {job.id: job for job in found}
+
+    return asyncio.run(stage())
+
+
+def test_reasons_that_no_store_takes_are_stored_all_the_same(app: Treadle) -> None:
+    @app.task(name="say")
+    def say(kind: str) -> None:
+        # What a file name gives that is not UTF-8.
+        text: Any = {"text": "no such file: \udcff", "number": 7, "long": "x" * 1_000_000}[kind.partition(" ")[2]]
+        raise GiveUp(text) if kind.startswith("give") else CancelJob(text)
+
+    kinds = [f"{end} {what}" for end in ("give", "cancel") for what in ("text", "number", "long")]
+    handles = {kind: say.enqueue(kind) for kind in kinds}
+    jobs = serve(app, *(each.id for each in handles.values()))
+    for kind, handle in handles.items():
+        job = jobs[handle.id]
+        assert job.state is (State.DEAD if kind.startswith("give") else State.CANCELLED), kind
+        reason = job.reason or (job.dead.reason if job.dead is not None else "")
+        assert reason.startswith({"text": "no such file: \\udcff", "number": "7", "long": "xxx"}[kind.partition(" ")[2]]), kind
+        assert len(reason) <= 2000, kind
+
+
+def test_a_body_that_cancels_itself_has_failed_and_its_slot_serves_on(app: Treadle) -> None:
+    def cancel_me() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    @app.task(name="waits", retry=Retries(max_failures=1))
+    async def waits() -> None:
+        cancel_me()
+        await asyncio.Event().wait()
+
+    @app.task(name="returns")
+    async def returns() -> int:
+        cancel_me()
+        cancel_me()
+        return 1
+
+    @app.task(name="innocent")
+    async def innocent() -> str:
+        await asyncio.sleep(0)
+        return "unharmed"
+
+    failed, returned = waits.enqueue(), returns.enqueue()
+    after: list[JobHandle[str]] = [innocent.enqueue() for _ in range(3)]
+    jobs = serve(app, failed.id, returned.id, *(each.id for each in after), async_slots=1)
+    assert jobs[failed.id].dead is not None
+    assert "CancelledError" in jobs[failed.id].dead.reason
+    assert jobs[returned.id].result == "1"
+    assert [jobs[each.id].result for each in after] == ['"unharmed"'] * 3
+
+
+def test_options_that_this_version_refuses_make_one_dead_letter(app: Treadle) -> None:
+    @app.task(name="plain")
+    async def plain() -> int:
+        return 1
+
+    good = plain.enqueue()
+    bad = NewJob(id=plain.call().id, task="plain", options='{"retry":{"factor":-5.0}}')
+    app.session.run(app.store.engine.enqueue([bad]))
+    jobs = serve(app, good.id, bad.id)
+    assert jobs[good.id].state is State.COMPLETED
+    dead = jobs[bad.id].dead
+    assert dead is not None
+    assert dead.cause == "invalid"
+    assert "factor" in dead.reason
