@@ -95,8 +95,9 @@ def test_a_body_that_cancels_itself_has_failed_and_its_slot_serves_on(app: Tread
     failed, returned = waits.enqueue(), returns.enqueue()
     after: list[JobHandle[str]] = [innocent.enqueue() for _ in range(3)]
     jobs = serve(app, failed.id, returned.id, *(each.id for each in after), async_slots=1)
-    assert jobs[failed.id].dead is not None
-    assert "CancelledError" in jobs[failed.id].dead.reason
+    dead = jobs[failed.id].dead
+    assert dead is not None
+    assert "CancelledError" in dead.reason
     assert jobs[returned.id].result == "1"
     assert [jobs[each.id].result for each in after] == ['"unharmed"'] * 3
 
