@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from treadle.engine.sqlite.store import Settings, SqliteStore
+from treadle.engine.sqlite.driver import Settings
+from treadle.engine.sqlite.store import SqliteStore
 
 
 @pytest.fixture

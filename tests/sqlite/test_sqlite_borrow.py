@@ -7,7 +7,8 @@ from typing import Any
 import apsw
 import pytest
 
-from treadle.engine.sqlite.store import Settings, SqliteStore
+from treadle.engine.sqlite.driver import Settings
+from treadle.engine.sqlite.store import SqliteStore
 from treadle.model.errors import MixedSQLite, NotTransactional
 from treadle.model.filter import Axis, Filter
 from treadle.model.job import NewJob, Stored

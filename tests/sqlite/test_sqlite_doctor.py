@@ -7,7 +7,8 @@ import pytest
 from treadle.engine.sqlite import doctor, driver
 from treadle.engine.sqlite import store as store_room
 from treadle.engine.sqlite.doctor import is_vulnerable
-from treadle.engine.sqlite.store import Settings, SqliteStore
+from treadle.engine.sqlite.driver import Settings
+from treadle.engine.sqlite.store import SqliteStore
 from treadle.model.errors import VulnerableSQLite
 from treadle.model.job import NewJob
 

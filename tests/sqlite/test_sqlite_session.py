@@ -13,8 +13,9 @@ import pytest
 
 from treadle.engine.plan import Plan, Steps
 from treadle.engine.session import Durability, Wake
+from treadle.engine.sqlite.driver import Settings
 from treadle.engine.sqlite.steps import Ask, Do
-from treadle.engine.sqlite.store import Settings, SqliteStore
+from treadle.engine.sqlite.store import SqliteStore
 from treadle.model.errors import StoreBusy, StoreError
 from treadle.model.filter import Filter, Page
 from treadle.model.job import NewJob, Want, WorkerInfo

@@ -12,8 +12,9 @@ import pytest
 
 from treadle.engine.session import Wake
 from treadle.engine.sqlite import place
+from treadle.engine.sqlite.driver import Settings
 from treadle.engine.sqlite.steps import LateWake
-from treadle.engine.sqlite.store import Settings, SqliteStore
+from treadle.engine.sqlite.store import SqliteStore
 from treadle.engine.sqlite.wake import Bell, SqliteWaiter
 from treadle.model.errors import CannotOpen
 

@@ -73,7 +73,8 @@ def _nothing_left(url: str, parameters: dict[str, str], known: str) -> None:
 
 
 def _open_sqlite(url: str, host: str, path: str, namespace: str, parameters: dict[str, str]) -> Store:
-    from treadle.engine.sqlite.store import Settings, SqliteStore
+    from treadle.engine.sqlite.driver import Settings
+    from treadle.engine.sqlite.store import SqliteStore
 
     if host:
         cure = f"Write sqlite:///{host}{path} for a path relative to the working directory, sqlite:////... for an absolute one."

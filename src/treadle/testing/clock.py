@@ -145,6 +145,11 @@ class ClockedStore:
         """The durability class."""
         return self._store.durability
 
+    @property
+    def local(self) -> bool:
+        """As the store underneath."""
+        return self._store.local
+
     def session(self) -> Session:
         """A session of the store underneath: plans carry their own time."""
         return self._store.session()

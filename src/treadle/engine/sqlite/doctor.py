@@ -1,29 +1,51 @@
 """What an operator should know about a SQLite store: read, never written."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from treadle.engine.session import Check
-from treadle.engine.sqlite.driver import Errors, Link, library_version, translated
+from treadle.engine.sqlite.driver import Errors, Link, Settings, is_vulnerable, library_version, translated
 from treadle.engine.sqlite.place import check_place, file_system
 from treadle.model.errors import StoreError
 
-if TYPE_CHECKING:
-    from treadle.engine.sqlite.store import SqliteStore
-
-_BUG = ((3, 7, 0), (3, 51, 3))
-_FIXED = (((3, 44, 6), (3, 45, 0)), ((3, 50, 7), (3, 51, 0)))
 _LONG_LOG = 128 * 1024 * 1024
 
 
-def is_vulnerable(version: tuple[int, ...]) -> bool:
-    """Whether this SQLite can damage a write-ahead log that several processes share (the WAL-reset bug)."""
-    if any(low <= version < high for low, high in _FIXED):
-        return False
-    return _BUG[0] <= version < _BUG[1]
+class Patient(Protocol):
+    """What an examination needs of a store."""
+
+    path: Path
+    settings: Settings
+    timeout: float
+
+    @property
+    def location(self) -> str:
+        """The absolute path of the file."""
+        ...
+
+    @property
+    def durability(self) -> str:
+        """The durability class and what it survives."""
+        ...
+
+    def connect(self) -> Link:
+        """Open a connection without migrating."""
+        ...
+
+    def shut(self, link: Link) -> None:
+        """Close it."""
+        ...
+
+    def version(self, link: Link) -> int:
+        """The schema's version in the file."""
+        ...
+
+    def newest_version(self) -> int:
+        """The newest version that this code knows."""
+        ...
 
 
-def examine(store: "SqliteStore") -> list[Check]:
+def examine(store: Patient) -> list[Check]:
     """Every finding about a store, from the outside in; the file itself is only read."""
     checks = [
         Check("location", "ok", store.location),
@@ -55,11 +77,11 @@ def _library(driver: str) -> Check:
     return Check("library", "ok", text)
 
 
-def _durability(store: "SqliteStore") -> Check:
+def _durability(store: Patient) -> Check:
     return Check("durability", "ok", f"synchronous={store.settings.synchronous}, {store.durability}")
 
 
-def _inside(store: "SqliteStore", link: Link) -> list[Check]:
+def _inside(store: Patient, link: Link) -> list[Check]:
     version, newest = store.version(link), store.newest_version()
     if version > newest:
         schema = Check("schema", "error", f"version {version}, and this treadle knows up to {newest}: upgrade treadle")

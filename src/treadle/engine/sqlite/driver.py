@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,15 @@ BROKEN = {
     11: "the database is damaged. Stop every worker, keep a copy, and restore a backup or run SQLite's `.recover`.",
     13: "the disk is full. Nothing was changed; free some space and call again.",
 }
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Settings:
+    """What a URL may say about a SQLite store."""
+
+    driver: str = "apsw"
+    synchronous: str = "FULL"
+    timeout: float = 5.0
 
 
 class Link(Protocol):
@@ -95,6 +105,17 @@ class Sqlite3Link:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+_BUG = ((3, 7, 0), (3, 51, 3))
+_FIXED = (((3, 44, 6), (3, 45, 0)), ((3, 50, 7), (3, 51, 0)))
+
+
+def is_vulnerable(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite can damage a write-ahead log that several processes share (the WAL-reset bug)."""
+    if any(low <= version < high for low, high in _FIXED):
+        return False
+    return _BUG[0] <= version < _BUG[1]
 
 
 def library_version(driver: str) -> tuple[int, ...]:

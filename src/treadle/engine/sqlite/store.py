@@ -5,7 +5,6 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,17 @@ import apsw
 
 from treadle.engine.migrate import Migration, migrations, pending
 from treadle.engine.session import Check, Durability, Session, Wake
-from treadle.engine.sqlite.doctor import examine, is_vulnerable
-from treadle.engine.sqlite.driver import ApswLink, Link, Sqlite3Link, library_version, open_link, telling
+from treadle.engine.sqlite.doctor import examine
+from treadle.engine.sqlite.driver import (
+    ApswLink,
+    Link,
+    Settings,
+    Sqlite3Link,
+    is_vulnerable,
+    library_version,
+    open_link,
+    telling,
+)
 from treadle.engine.sqlite.engine import SqliteEngine
 from treadle.engine.sqlite.gate import Gate
 from treadle.engine.sqlite.place import check_place, enter_library, leave_library, lend_library, runtime_directory
@@ -36,15 +44,6 @@ _PRAGMAS = (
     "journal_size_limit = 67108864",
 )
 """Of our own connections only; what a user's connection has set stays as it is."""
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Settings:
-    """What a URL may say about a SQLite store."""
-
-    driver: str = "apsw"
-    synchronous: str = "FULL"
-    timeout: float = 5.0
 
 
 class SqliteStore:
