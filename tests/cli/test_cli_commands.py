@@ -2,12 +2,14 @@
 
 import json
 import re
+import secrets
 import sys
 
 import click
 import pytest
 
 from treadle.cli.main import _COMMANDS, treadle
+from treadle.model.job import Want, WorkerInfo
 from treadle.testing.draining import drain
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
@@ -93,6 +95,65 @@ def test_an_enqueued_job_is_listed_and_shown(command) -> None:
 def test_enqueue_warns_when_nobody_has_ever_served(command, caplog) -> None:
     command("enqueue", "tasks.hello", '{"name": "Ada"}')
     assert "no worker has ever served" in caplog.text
+
+
+def serving(app, queues, tasks) -> str:
+    """A live worker's lease, as far as others can see it."""
+    lease = secrets.token_hex(16)
+    app.session.run(app.store.engine.renew(lease, 0, 600.0, worker=WorkerInfo("host:1", "host", 1, queues, tasks, 4)))
+    return lease
+
+
+def test_a_job_that_nobody_takes_says_why(command, app) -> None:
+    job = app.enqueue("tasks.hello", {"name": "Ada"})
+    later = app.call("tasks.hello", {"name": "Bo"}).options(delay="1h").enqueue()
+
+    def said() -> str:
+        shown = command("jobs", "show", job.id)
+        listed = command("jobs", "list").out
+        reason = command("jobs", "show", job.id, "--json").json["obstacle"]
+        if reason is None:
+            assert "obstacle" not in shown.out
+            return ""
+        assert re.search(f"^obstacle +{re.escape(reason)}$", shown.out, re.MULTILINE)
+        assert reason in listed
+        assert command("jobs", "list", "--state", "queued", "--json").json[0]["obstacle"] == reason
+        return reason
+
+    assert said() == "no worker is alive"
+    serving(app, ("mail",), ("tasks.hello",))
+    assert said() == "no live worker serves queue default"
+    serving(app, ("default",), ("tasks.fail",))
+    assert said() == "no live worker of queue default knows this task"
+    serving(app, ("default",), ("tasks.hello",))
+    assert said() == ""
+    command("queues", "pause", "default", "--reason", "the bank is down")
+    assert said() == f"queue default is paused by {app.client.actor}: the bank is down"
+    assert command("jobs", "show", later.id, "--json").json["obstacle"] is None
+
+
+def test_pausing_a_queue_that_nobody_knows_says_so(command, app) -> None:
+    app.enqueue("tasks.hello", {"name": "Ada"})
+    serving(app, ("mail",), ())
+    for name, known in (("default", True), ("mail", True), ("defualt", False)):
+        answer = command("queues", "pause", name)
+        assert answer.code == 0
+        assert answer.out == f"{name} is paused.\n"
+        assert ("no job and no live worker" in answer.err) is not known
+
+
+def test_cancelling_a_running_job_says_that_it_is_asked(command, app) -> None:
+    job = app.enqueue("tasks.hello", {"name": "Ada"})
+    lease = serving(app, ("default",), ("tasks.hello",))
+    app.session.run(app.store.engine.claim(lease, [Want("default", 1, 1)], ["tasks.hello"]))
+    assert command("jobs", "cancel", job.id, "--yes").out == "cancel 1 job:\n  1 running, asked to stop\n"
+
+
+def test_resolving_says_what_becomes_of_the_letters(command, app) -> None:
+    app.enqueue("tasks.fail", {"message": "no"})
+    drain(app)
+    assert command("dead", "resolve", "--all", "--dry-run").out == "would resolve 1 dead letter:\n  1 open -> resolved\n"
+    assert command("dead", "resolve", "--all", "--yes").out == "resolve 1 dead letter:\n  1 open -> resolved\n"
 
 
 def test_an_unknown_job_is_not_found(command, app) -> None:

@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from treadle.app import operating
@@ -67,6 +67,17 @@ class Client:
     async def afind(self, where: Filter = _EVERYTHING, page: Page | None = None) -> list[Job]:
         """The awaitable twin of `find`."""
         return await self._connection.arun(operating.find_jobs(self._connection.engine, where, page or Page()))
+
+    def obstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+        """Why queued jobs are not taken: their queue is paused, or no live worker serves it or knows the task.
+
+        By id, for those among `jobs` of which that can be said; it is looked up now, and stored nowhere.
+        """
+        return self._connection.run(operating.see_obstacles(self._connection.engine, jobs))
+
+    async def aobstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+        """The awaitable twin of `obstacles`."""
+        return await self._connection.arun(operating.see_obstacles(self._connection.engine, jobs))
 
     def count(self, where: Filter = _EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
         """How many jobs there are, by state unless `by` names other axes."""

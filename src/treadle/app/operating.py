@@ -10,7 +10,7 @@ from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model.errors import InvalidArguments, UnknownJob
 from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Erase, Filter, Order, Page, Replay, Resolve
-from treadle.model.job import Job, JobId
+from treadle.model.job import Job, JobId, WorkerInfo
 from treadle.model.record import Space, Write
 from treadle.model.state import LIVE, TRANSITIONS, Move, State
 
@@ -71,6 +71,37 @@ def find_jobs(engine: Engine, where: Filter, page: Page) -> Plan[list[Job]]:
         return [shown(each) for each in found]
 
     return Plan("find", begin)
+
+
+def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, str]]:
+    """Why jobs that could run now are not taken, for those among `jobs` of which that can be said."""
+    waiting = [job for job in jobs if job.state is State.QUEUED]
+
+    def begin() -> Steps[Mapping[JobId, str]]:
+        if not waiting:
+            return {}
+        records = yield from engine.read(Space.PAUSED, sorted({job.queue for job in waiting})).begin()
+        leases = yield from engine.leases().begin()
+        paused = {each.key: _words(each.value) for each in records}
+        workers = [each.worker for each in leases if each.expires_in > 0]
+        found = {job.id: _obstacle(job, paused, workers) for job in waiting}
+        return {job: why for job, why in found.items() if why is not None}
+
+    return Plan("read", begin)
+
+
+def _obstacle(job: Job, paused: Mapping[str, tuple[str | None, str | None]], workers: Sequence[WorkerInfo]) -> str | None:
+    if job.queue in paused:
+        by, why = paused[job.queue]
+        return f"queue {job.queue} is paused by {by}" + (f": {why}" if why else "")
+    if not workers:
+        return "no worker is alive"
+    serving = [each for each in workers if job.queue in each.queues]
+    if not serving:
+        return f"no live worker serves queue {job.queue}"
+    if not any(job.task in each.tasks for each in serving):
+        return f"no live worker of queue {job.queue} knows this task"
+    return None
 
 
 def cancel_jobs(engine: Engine, job: JobId, reason: str, actor: str = "") -> Plan[bool]:

@@ -119,8 +119,12 @@ def read_where(choice: Choice, **more: Any) -> "Where":
     return narrowed
 
 
-def change(verb: str, choice: Choice, act: Callable[[bool], list[Altered]], *, noun: str = "job") -> int:
+def change(
+    verb: str, choice: Choice, act: Callable[[bool], list[Altered]], *, noun: str = "job", turn: str | None = None
+) -> int:
     """Foresee, confirm with the count, act, and say what became of it. `act` is told whether it is a rehearsal.
+
+    `turn` says what becomes of a job whose state does not change.
 
     Exits with 1 when a job was left alone because its state does not allow the change.
     """
@@ -139,15 +143,16 @@ def change(verb: str, choice: Choice, act: Callable[[bool], list[Altered]], *, n
             }
         )
     else:
-        _say_changes(verb, altered, noun, dry_run=choice.dry_run)
+        _say_changes(verb, altered, noun, turn, dry_run=choice.dry_run)
     return Exit.OK if all(each.done for each in altered) else Exit.FAILED
 
 
-def _say_changes(verb: str, altered: Sequence[Altered], noun: str, *, dry_run: bool) -> None:
+def _say_changes(verb: str, altered: Sequence[Altered], noun: str, turn: str | None, *, dry_run: bool) -> None:
     moves = Counter((each.before, each.after) for each in altered if each.done)
     say(f"{'would ' if dry_run else ''}{verb} {_many(moves.total(), noun)}{':' if moves else '.'}")
     for (before, after), count in moves.items():
-        say(f"  {count} {before} -> {after or 'erased'}")
+        became = turn if turn is not None and before == after else f"{before} -> {after or 'erased'}"
+        say(f"  {count} {became}")
     for each in altered:
         if not each.done:
             say(f"left alone: {clean(each.id)} is {each.before}", err=True)

@@ -2,11 +2,13 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from treadle.cli.output import ago, clean, moment, say, show_table, tint
-from treadle.model.job import AttemptRecord, DeadLetter, Job
+from treadle.model.job import AttemptRecord, DeadLetter, Job, JobId
+
+_NONE: Mapping[JobId, str] = {}
 
 
 def value(text: str | None) -> Any:
@@ -14,7 +16,7 @@ def value(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-def job_json(job: Job, *, details: bool = False) -> dict[str, Any]:
+def job_json(job: Job, obstacles: Mapping[JobId, str] = _NONE, *, details: bool = False) -> dict[str, Any]:
     """A job for `--json`; times are ISO 8601 in UTC, durations seconds. `details` adds attempts and relatives."""
     found: dict[str, Any] = {
         "id": job.id,
@@ -24,6 +26,7 @@ def job_json(job: Job, *, details: bool = False) -> dict[str, Any]:
         "state": job.state.value,
         "blocked_on": job.blocked_on,
         "reason": job.reason,
+        "obstacle": obstacles.get(job.id),
         "attempt": job.attempt,
         "failures": job.failures,
         "crashes": job.crashes,
@@ -67,11 +70,20 @@ def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
     }
 
 
-def show_jobs(jobs: Sequence[Job], empty: str) -> None:
+def show_jobs(jobs: Sequence[Job], obstacles: Mapping[JobId, str], empty: str) -> None:
     """Jobs as a table, one line each."""
     now = time.time()
     rows = [
-        (job.id, job.state.value, job.task, job.queue, job.priority, job.attempt, ago(job.enqueued_at, now), _remark(job, now))
+        (
+            job.id,
+            job.state.value,
+            job.task,
+            job.queue,
+            job.priority,
+            job.attempt,
+            ago(job.enqueued_at, now),
+            obstacles.get(job.id) or _remark(job, now),
+        )
         for job in jobs
     ]
     show_table(("id", "state", "task", "queue", "pri", "att", "age", "remark"), rows, empty=empty)
@@ -102,10 +114,12 @@ def _remark(job: Job, now: float) -> str:
     return job.reason or ""
 
 
-def show_job(job: Job) -> None:
-    """One job in full: what it is, what happened, and its last error."""
+def show_job(job: Job, obstacles: Mapping[JobId, str] = _NONE) -> None:
+    """One job in full: what it is, what keeps it, what happened, and its last error."""
     for name, text in _facts(job):
         say(f"{name:<10} {text}")
+    if job.id in obstacles:
+        say(f"{'obstacle':<10} {clean(obstacles[job.id])}")
     if job.attempts:
         say("\nattempts that did not complete:")
         rows = [

@@ -93,7 +93,13 @@ def resolve(choice: Choice, fingerprint: str | None, note: str | None) -> int:
     """Close dead letters for good. Jobs that they hold are cancelled."""
     where = read_where(choice, fingerprint=fingerprint)
     with _letters(choice) as client:
-        return change("resolve", choice, lambda rehearsal: client.resolve(where, note, dry_run=rehearsal), noun="dead letter")
+        return change(
+            "resolve",
+            choice,
+            lambda rehearsal: client.resolve(where, note, dry_run=rehearsal),
+            noun="dead letter",
+            turn="open -> resolved",
+        )
 
 
 @command.command("purge")

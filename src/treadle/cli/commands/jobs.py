@@ -14,6 +14,7 @@ from treadle.model.filter import Filter, Order, Page
 from treadle.model.state import LIVE, State
 
 _RETRIABLE = (State.SCHEDULED, State.RETRYING, State.DEAD, State.CANCELLED, State.EXPIRED)
+_TOLD = "running, asked to stop"
 
 
 @click.group("jobs")
@@ -36,10 +37,11 @@ def list_jobs(
     where = read_filter(states=[State(each) for each in states], **narrow)
     with opened(url) as app:
         jobs = app.client.find(where, Page(limit=limit, after=after, order=Order.OLDEST if oldest else Order.NEWEST))
+        obstacles = app.client.obstacles(jobs)
     if as_json:
-        show_json([job_json(job) for job in jobs])
+        show_json([job_json(job, obstacles) for job in jobs])
     else:
-        show_jobs(jobs, "No such jobs.")
+        show_jobs(jobs, obstacles, "No such jobs.")
 
 
 @command.command("show")
@@ -50,10 +52,11 @@ def show(id_: str, url: str | None, as_json: bool) -> None:
     """Show one job in full: its arguments, its attempts, its relatives."""
     with opened(url) as app:
         job = app.client.get(id_)
+        obstacles = app.client.obstacles([job])
     if as_json:
-        show_json(job_json(job, details=True))
+        show_json(job_json(job, obstacles, details=True))
     else:
-        show_job(job)
+        show_job(job, obstacles)
 
 
 @command.command("cancel")
@@ -66,7 +69,7 @@ def cancel(choice: Choice, states: tuple[str, ...], reason: str) -> int:
     """Cancel jobs: at once when they wait, through their worker when they run."""
     where = read_where(choice, states=[State(each) for each in states])
     with opened(choice.url) as app:
-        return change("cancel", choice, lambda rehearsal: app.client.cancel(where, reason, dry_run=rehearsal))
+        return change("cancel", choice, lambda rehearsal: app.client.cancel(where, reason, dry_run=rehearsal), turn=_TOLD)
 
 
 @command.command("retry")
