@@ -73,6 +73,28 @@ def test_dev_names_the_database_and_takes_up_changes(folder) -> None:
     assert "changed:  tasks.py" in log.read_text()
 
 
+def test_dev_serves_every_queue_that_a_task_names_also_after_a_change(folder) -> None:
+    log, source = folder / "serving.log", folder / "tasks.py"
+    source.write_text(source.read_text().replace("@app.task\ndef hello", '@app.task(queue="mail")\ndef hello'))
+    with serving(folder, "dev", "tasks") as process:
+        first = treadle("enqueue", "tasks.hello", '{"name": "Ada"}', "--wait", "--timeout", "50s")
+        assert first.stdout == "hi Ada\n", first.stderr
+        source.write_text(source.read_text().replace('queue="mail"', 'queue="post"'))
+        until(lambda: log.read_text().count("worker ready") == 2, process)
+        second = treadle("enqueue", "tasks.hello", '{"name": "Bo"}', "--wait", "--timeout", "50s")
+        assert second.stdout == "hi Bo\n", second.stderr
+
+
+def test_a_worker_says_which_queues_of_its_module_it_leaves(folder) -> None:
+    source = folder / "tasks.py"
+    source.write_text(source.read_text().replace("@app.task\ndef hello", '@app.task(queue="mail")\ndef hello'))
+    log = folder / "serving.log"
+    for words, said in (([], True), (["-q", "default"], False), (["-q", "mail"], False)):
+        with serving(folder, "worker", "tasks", *words) as process:
+            until(lambda: "worker ready" in log.read_text(), process)
+        assert ("not served: queue mail. Add --queue default --queue mail." in log.read_text()) is said
+
+
 def test_a_worker_leaves_with_code_2_when_its_module_does_not_import(folder) -> None:
     (folder / "tasks.py").write_text("raise RuntimeError('not today')\n")
     for words in (["worker", "tasks"], ["dev", "tasks"]):

@@ -10,13 +10,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from treadle.app.app import Treadle
 from treadle.worker.control import Abandon, Drain, Line, Orders, Serving, Unusable
 from treadle.worker.heartbeat import leave
 from treadle.worker.logs import configure
-from treadle.worker.options import WorkerOptions
+from treadle.worker.options import WorkerOptions, unserved
 from treadle.worker.start import EXIT_CONFIG, describe, load_app
 from treadle.worker.worker import Worker
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     except BaseException as error:
         line.send(Unusable(describe(error)))
         return EXIT_CONFIG
+    if options.named_queues:
+        options = replace(options, queues=options.queues + tuple((queue, 1) for queue in unserved(app, options)))
     with asyncio.Runner(loop_factory=_loop_factory(options)) as runner:
         try:
             code = runner.run(_serve(app, options, orders, line))

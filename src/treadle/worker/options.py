@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 
 import msgspec
 
+from treadle.app.app import Treadle
 from treadle.model.errors import InvalidOption
 
 
@@ -46,6 +47,8 @@ class WorkerOptions:
     """The store, when it is not the app's own."""
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
     """The queues to serve, each with its weight."""
+    named_queues: bool = False
+    """Also serve, with the weight 1, each queue that a task of the app names."""
     strict: bool = False
     """Serve a queue only when those before it have nothing to give."""
     processes: int = 1
@@ -115,6 +118,12 @@ class WorkerOptions:
                 raise error.__cause__ from None
             # The text itself stays out of the message: a store's URL may hold a password.
             raise InvalidOption("settings", f"are not a worker's: {error}", "Pass what `to_json` wrote.") from None
+
+
+def unserved(app: Treadle, options: WorkerOptions) -> tuple[str, ...]:
+    """The queues that tasks of the app name and that `options.queues` leaves out, by name."""
+    served = {name for name, _ in options.queues}
+    return tuple(sorted({task.settings.queue for task in app.registry.tasks()} - served))
 
 
 def _whole(name: str, value: object, least: int) -> None:

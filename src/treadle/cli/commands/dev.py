@@ -1,6 +1,7 @@
 """`treadle dev`: everything one needs while writing tasks, in one command."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from treadle.cli.serving import load_target, read_options, supervise, worker_opt
 @worker_options
 @click.option("--no-reload", is_flag=True, help="Do not watch the Python files below this folder.")
 def command(target: str, no_reload: bool, **given: Any) -> int:
-    """Serve MODULE with one worker process, and start it anew whenever a Python file below this folder changes."""
+    """Serve MODULE with one worker process, and start it anew whenever a Python file below this folder changes.
+
+    Without --queue it serves the queue default and every queue that a task of MODULE names.
+    """
     from treadle.worker.reload import Watch
 
     if given["grace"] is None:
         given["grace"] = 5.0  # whoever waits sits in front of it
-    options = read_options(target, given)
+    options = replace(read_options(target, given), named_queues=not given["queues"])
     app = load_target(target, options.url)
     store = app.store
     say(f"serving:  {clean(target)} ({', '.join(clean(name) for name in app.registry.names()) or 'no tasks yet'})", err=True)

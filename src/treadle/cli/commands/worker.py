@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from treadle.cli.output import say
 from treadle.cli.serving import load_target, read_options, supervise, worker_options
 from treadle.cli.store import name_store
 
@@ -20,7 +21,13 @@ def command(target: str, **given: Any) -> int:
 
     The first SIGINT or SIGTERM lets running jobs finish within the grace; the second hands them back at once.
     """
+    from treadle.worker.options import unserved
+
     options = read_options(target, given)
     app = load_target(target, options.url)
     name_store(app)
+    if not given["queues"] and (left := unserved(app, options)):
+        named = " ".join(f"--queue {name}" for name, _ in options.queues)
+        more = " ".join(f"--queue {name}" for name in left)
+        say(f"not served: queue {', '.join(left)}. Add {named} {more}.", err=True)
     return supervise(options, app).run()
