@@ -10,7 +10,7 @@ import pytest
 from conformance.desk import DEATH, Desk
 from conformance.engines import ENGINES
 from conformance.test_wakes import SCENES, Scene, named
-from conformance.ways import WAYS
+from conformance.ways import WAYS, blocking
 from treadle.engine.plan import Plan, Steps, together
 from treadle.model.filter import Annotate, Axis, Cancel, Erase, Filter, Page, Replay, Resolve, Retention
 from treadle.model.job import Edge, OnDead, Want, Witness
@@ -71,9 +71,9 @@ def broken(plan: Plan[Any], at: int, *, after: bool) -> Plan[Any]:
 
 
 @contextmanager
-def desk_for(engine: str, way: str, folder: Path) -> Iterator[Desk]:
+def desk_for(engine: str, folder: Path) -> Iterator[Desk]:
     folder.mkdir()
-    with ENGINES[engine](folder) as bench, WAYS[way](bench) as run:
+    with ENGINES[engine](folder) as bench, blocking(bench) as run:
         yield Desk(bench, run)
 
 
@@ -231,17 +231,21 @@ PLANS: list[Callable[[Desk], Plan[Any]]] = [
 def test_a_plan_that_fails_at_any_step_has_done_nothing_and_works_again(
     engine: str, way: str, make: Callable[[Desk], Plan[Any]], tmp_path: Path
 ) -> None:
-    with desk_for(engine, way, tmp_path / "faulty") as desk, desk_for(engine, way, tmp_path / "whole") as whole:
+    with (
+        desk_for(engine, tmp_path / "faulty") as desk,
+        desk_for(engine, tmp_path / "whole") as whole,
+        WAYS[way](desk.bench) as run,
+    ):
         plan = make(desk)
         before = desk.snapshot()
         for at in range(MOST_STEPS):
             try:
-                answer = desk.run(broken(plan, at, after=False))
+                answer = run(broken(plan, at, after=False))
                 break
             except Broken:
                 assert desk.snapshot() == before
             with pytest.raises(Broken):
-                desk.run(broken(plan, at, after=True))
+                run(broken(plan, at, after=True))
             assert desk.snapshot() == before
 
         assert at > 0
@@ -252,7 +256,7 @@ def test_a_plan_that_fails_at_any_step_has_done_nothing_and_works_again(
 @pytest.mark.parametrize("scene", SCENES, ids=named)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_plan_that_fails_wakes_nobody(engine: str, scene: Scene, tmp_path: Path) -> None:
-    with desk_for(engine, "run", tmp_path / "store") as desk:
+    with desk_for(engine, tmp_path / "store") as desk:
         topic, plan = scene(desk)
         waiter = desk.bench.store.waiter([topic])
         try:
