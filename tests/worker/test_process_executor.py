@@ -128,6 +128,17 @@ def leave_a_fork(file: str) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
 
 @task
+def fork_through(file: str) -> int:
+    if not os.fork():
+        note(file, str(os.getpid()))
+    return os.getpid()
+
+@task
+def close_everything() -> int:
+    os.closerange(3, 256)
+    return 1
+
+@task
 def print_loudly(text: str) -> None:
     print(text, flush=True)
 
@@ -454,6 +465,34 @@ async def test_a_fork_left_behind_by_a_job_does_not_hide_its_death(runs: Runs, t
     async with executor(bench, runs.target, slots=1) as place:
         assert await _run(bench, place, runs.run("leave_a_fork", file=str(gate))) == [Crashed("signal 9", 1.0)]
         gate.touch()
+
+
+@process_test
+async def test_a_body_that_returns_in_a_fork_as_well_ends_once_and_leaves_nothing(runs: Runs, tmp_path: Path):
+    bench = FakeBench()
+    trail = tmp_path / "trail"
+    async with executor(bench, runs.target, slots=1) as place:
+        (first,) = await _run(bench, place, runs.run("fork_through", file=str(trail)))
+        (second,) = await _run(bench, place, runs.run("pid"))
+        assert first == second, "the child that was fed serves on"
+        await until(lambda: len(lines(trail)) == 1 and not _alive(int(lines(trail)[0])))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@process_test
+async def test_a_body_that_closes_every_file_crashes_its_child_alone(runs: Runs, tmp_path: Path):
+    bench = FakeBench()
+    async with executor(bench, runs.target, slots=1) as place:
+        closed, after = await _run(bench, place, runs.run("close_everything"), runs.run("number", n=7))
+        # By its own thread, by the end of its body, or by the worker: whoever notices first.
+        assert closed in (Completed("1"), Crashed("exit 1", 1.0), Crashed("signal 9", 1.0))
+        assert after == Completed("7")
 
 
 @process_test

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,44 @@ def test_options_that_this_version_refuses_make_one_dead_letter(app: Treadle) ->
     assert dead is not None
     assert dead.cause == "invalid"
     assert "factor" in dead.reason
+
+
+FORKING = """
+import asyncio, os, secrets
+from treadle import Treadle
+from treadle.worker.options import WorkerOptions
+from treadle.worker.worker import Worker
+
+app = Treadle("memory://forks", allow_volatile=True)
+copies = []
+
+@app.task(name="on_the_loop")
+async def on_the_loop() -> None:
+    copies.append(os.fork())
+    await asyncio.sleep(0)
+
+@app.task(name="in_a_thread")
+def in_a_thread() -> None:
+    copies.append(os.fork())
+    if not copies[-1]:
+        raise ValueError("only in the copy")
+
+async def serve() -> None:
+    ready = asyncio.Event()
+    worker = Worker(app, WorkerOptions(target="forks"), lease=secrets.token_hex(16), ready=ready.set)
+    serving = asyncio.create_task(worker.serve())
+    await ready.wait()
+    for task in (on_the_loop, in_a_thread):
+        await (await task.aenqueue()).aresult(timeout=30)
+    worker.drain()
+    await serving
+
+asyncio.run(serve())
+print([os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in copies], flush=True)
+"""
+
+
+def test_a_worker_copied_by_a_body_that_forks_ends_with_that_body() -> None:
+    program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    assert (done.stdout, done.returncode) == ("[0, 0]\n", 0), done.stderr

@@ -1,5 +1,6 @@
 """One attempt: decode, call, encode, and turn whatever comes out into an outcome."""
 
+import os
 import random
 from time import monotonic
 
@@ -19,6 +20,11 @@ from treadle.worker.run import Run, Stop
 
 NO_RESULT = Completed()
 """The outcome of a body that returned None: always the same value, so it is made once."""
+
+
+_copies: list[None] = []
+"""One entry for each fork between the process that imported this and the one that reads it."""
+os.register_at_fork(after_in_child=lambda: _copies.append(None))
 
 
 class JobTimeout(Exception):
@@ -55,6 +61,7 @@ async def run_async(run: Run, bench: Bench) -> Outcome:
         args, kwargs = task.prepare(claimed.args)
     except Exception as error:
         return invalid(error)
+    copies = len(_copies)
     try:
         if task.wants_context:
             value = await task.fn(Context(claimed, RunReporter(run, bench)), *args, **kwargs)
@@ -62,8 +69,16 @@ async def run_async(run: Run, bench: Bench) -> Outcome:
             value = await task.fn(*args, **kwargs)
     except BaseException as error:
         # A body that cancelled its own task has failed; whether the worker is being torn down, the executor knows.
+        _no_copy(copies)
         return stopped(run) if run.stop is not None else failed(run.settings, claimed, error, _spent(run))
+    _no_copy(copies)
     return returned(task, value)
+
+
+def _no_copy(before: int) -> None:
+    """End this process if the body forked it and came back here in the copy: the original tells how the job ended."""
+    if len(_copies) != before:
+        os._exit(0)
 
 
 def run_in_thread(run: Run, bench: Bench) -> Outcome:
@@ -83,10 +98,13 @@ def run_sync(task: AnyTask, settings: TaskSettings, claimed: Claimed, context: C
         args, kwargs = task.prepare(claimed.args)
     except Exception as error:
         return invalid(error)
+    copies = len(_copies)
     try:
         value = task.fn(*args, **kwargs) if context is None else task.fn(context, *args, **kwargs)
     except BaseException as error:
+        _no_copy(copies)
         return failed(settings, claimed, error, monotonic() - began)
+    _no_copy(copies)
     return returned(task, value)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
+from typing import NoReturn
 
 from treadle.app.context import Context
 from treadle.app.registry import Registry
@@ -166,9 +167,12 @@ class Child:
         self._slate.forget()
 
     def _send(self, data: bytes | bytearray) -> None:
-        # A broken line means that the worker is gone; the other thread hears it too, and ends this process.
-        with contextlib.suppress(OSError):
+        try:
             self._line.sendall(data)
+        except ConnectionError:
+            return  # the worker is gone; the other thread hears it too, and ends this process
+        except OSError:
+            _end_deaf()
 
     def say(self, number: int, kind: NoteKind, name: str, value: str) -> None:
         """Note something for the next sending. Called by bodies: it takes no lock that an interruption could leave held."""
@@ -191,14 +195,16 @@ class Child:
             if due is None and (self._unsent or self._said or not self._jobs.empty()):
                 due = monotonic() + STALE
             ready = {file for file, _ in poll.poll(None if due is None else max(0.0, due - monotonic()) * 1000)}
-            if self._nudge_in in ready:
-                os.read(self._nudge_in, 4096)
-            if self._line.fileno() in ready:
-                messages = self._ear.hear()
-                if messages is None:
-                    self._leave()
-                    return
-                self._obey(messages)
+            try:
+                if self._nudge_in in ready:
+                    os.read(self._nudge_in, 4096)
+                messages = self._ear.hear() if self._line.fileno() in ready else []
+            except OSError:
+                _end_deaf()
+            if messages is None:
+                self._leave()
+                return
+            self._obey(messages)
             if due is not None and monotonic() >= due:
                 self.flush()
                 due = None
@@ -237,6 +243,12 @@ class Child:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
             never.wait(0.05)
         os._exit(1)
+
+
+def _end_deaf() -> NoReturn:
+    """End this process: a body has closed every file it found, the line among them. What lies on the slate, the worker
+    finds there."""
+    os._exit(1)
 
 
 class Reporter:

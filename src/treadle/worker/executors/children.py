@@ -22,6 +22,9 @@ from treadle.worker.executors.wire import (
 )
 from treadle.worker.run import Run
 
+DEAF_GRACE = 2.0
+"""Seconds that a child may go on after its end of the line has closed: it can tell nothing any more."""
+
 COMMAND = (sys.executable, "-m", "treadle.worker.executors.child")
 
 
@@ -196,6 +199,9 @@ class Child:
             data = b""
         if not data:
             self._loop.remove_reader(self._line.fileno())
+            if not self.over:
+                # It is about to end, or a body has closed every file it found.
+                self._loop.call_later(DEAF_GRACE, self.kill)
             return False
         self._received += data
         return True
