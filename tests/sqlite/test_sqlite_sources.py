@@ -51,7 +51,7 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
 
 CHOSEN = [
     ("claim", ("plain",), "treadle_live_ready"),
-    ("claim", ("any-suspect",), "treadle_live_suspects"),
+    ("claim", ("holder",), "treadle_live_suspects"),
     ("claim", ("mixed",), "treadle_live_suspects"),
     ("promote", ("due",), "treadle_live_due"),
     ("promote", ("next",), "treadle_live_due"),

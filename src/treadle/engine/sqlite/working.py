@@ -40,13 +40,15 @@ class Working:
     ) -> Steps[Claims]:
         """Move queued jobs to `running` under `lease`, by priority (larger first), then `seq`, per queue."""
         clock = yield Clock(now)
-        holder = yield from held(self.sql, lease, clock)
-        if holder is None:
+        values: dict[str, Any] = {
+            "lease": lease, "given": clock.given, "wall": clock.wall, "boot": clock.boot, "up": clock.up,
+        }  # fmt: skip
+        rows = yield Ask(self.sql("claim", "holder"), values)
+        if not rows:
             return Claims([], lost=True)
-        values: dict[str, Any] = {"now": clock.wall, "tasks": to_text(list(tasks)), "k": holder[0]}
-        if suspects > 0:
-            rows = yield Ask(self.sql("claim", "any-suspect"))
-            suspects = suspects if rows[0][0] else 0
+        k, any_suspect = rows[0]
+        values = {"now": clock.wall, "tasks": "\n" + "\n".join(tasks) + "\n", "k": k}
+        suspects = suspects if any_suspect else 0
         left = sum(want.take for want in wants)
         taken: list[list[Claimed]] = []
         for want in wants:

@@ -1,4 +1,11 @@
--- Move queued jobs to running under a lease.
+-- Move queued jobs to running under a lease. :tasks holds the known names, each between line breaks: looking a name up in a
+-- text needs no table built first, and a claim of one job took a fifth less than with an array.
+
+-- part: holder
+-- Is :lease held at this moment, and does any suspect wait at all? Result: its number and 0 or 1, or no row.
+-- Relies on the unique id of leases and on live_suspects.
+SELECT k, EXISTS (SELECT 1 FROM {ns}_live WHERE state = 'queued' AND suspect = 1) FROM {ns}_leases
+WHERE id = :lease AND CASE WHEN :given THEN expires_at > :wall ELSE boot = :boot AND expires_up > :up END
 
 -- part: plain
 -- The next :take jobs of :queue that no crash has marked, as one JSON text of `Claimed` rows: with a busy event loop in the
@@ -11,13 +18,9 @@ FROM (
         l.snoozes, j.enqueued_at, l.first_failed_at, l.start_by, j.args, j.options, j.headers
     FROM {ns}_live AS l CROSS JOIN {ns}_jobs AS j ON j.n = l.n
     WHERE l.state = 'queued' AND l.suspect = 0 AND l.queue = :queue
-        AND +l.task IN (SELECT value FROM json_each(:tasks)) AND (l.start_by IS NULL OR +l.start_by >= :now)
+        AND instr(:tasks, char(10) || l.task || char(10)) AND (l.start_by IS NULL OR +l.start_by >= :now)
         AND NOT EXISTS (SELECT 1 FROM {ns}_records WHERE space = 'paused' AND key = :queue)
     ORDER BY l.priority DESC, l.seq LIMIT :take)
-
--- part: any-suspect
--- Does any suspect wait at all? Relies on live_suspects.
-SELECT EXISTS (SELECT 1 FROM {ns}_live WHERE state = 'queued' AND suspect = 1)
 
 -- part: mixed
 -- As `plain`, with at most :suspects suspects among them. Relies on live_ready and live_suspects.
@@ -31,13 +34,13 @@ FROM (
         SELECT n FROM (
             SELECT n FROM {ns}_live
             WHERE state = 'queued' AND suspect = 0 AND queue = :queue
-                AND +task IN (SELECT value FROM json_each(:tasks)) AND (start_by IS NULL OR +start_by >= :now)
+                AND instr(:tasks, char(10) || task || char(10)) AND (start_by IS NULL OR +start_by >= :now)
             ORDER BY priority DESC, seq LIMIT :take)
         UNION ALL
         SELECT n FROM (
             SELECT n FROM {ns}_live
             WHERE state = 'queued' AND suspect = 1 AND queue = :queue
-                AND +task IN (SELECT value FROM json_each(:tasks)) AND (start_by IS NULL OR +start_by >= :now)
+                AND instr(:tasks, char(10) || task || char(10)) AND (start_by IS NULL OR +start_by >= :now)
             ORDER BY priority DESC, seq LIMIT :suspects)
     ) AS c CROSS JOIN {ns}_live AS l ON l.n = c.n CROSS JOIN {ns}_jobs AS j ON j.n = l.n
     WHERE NOT EXISTS (SELECT 1 FROM {ns}_records WHERE space = 'paused' AND key = :queue)
