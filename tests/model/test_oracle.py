@@ -69,12 +69,12 @@ class Engines(RuleBasedStateMachine):
             self.enqueue: 5,
             self.open_worker: 1,
             self.renew: 1,
-            self.claim: 2,
-            self.claim_all: 3,
+            self.claim: 3,
+            self.claim_all: 2,
             self.let_time_pass: 1,
             self.go_to_an_edge_of_time: 3,
             self.promote: 3,
-            self.rescue: 2,
+            self.rescue: 3,
             self.prune: 1,
             self.alter: 3,
             self.pause_or_resume: 1,
@@ -130,7 +130,7 @@ class Engines(RuleBasedStateMachine):
 
     def claim(self, dice: Dice) -> None:
         tasks = dice.choice((chance.TASKS, chance.TASKS, ("work",), ()))
-        self.take(self.some_lease(dice), chance.wants(dice), tasks, dice.choice((0, 1, 2)))
+        self.take(self.some_lease(dice), chance.wants(dice), tasks, dice.choice((0, 0, 1, 2)))
 
     def claim_all(self, dice: Dice) -> None:
         self.take(self.some_lease(dice), [Want(queue, 10, 10) for queue in chance.QUEUES], chance.TASKS, 5)
