@@ -24,7 +24,7 @@ from treadle.model.outcome import Completed, NoteKind
 from treadle.model.record import Space, Write
 from treadle.model.state import State
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
 STEPS = int(os.environ.get("MODEL_STEPS", "80"))
 LENGTHS = (1.0, 5.0, 60.0, 600.0)
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
