@@ -48,9 +48,9 @@ class NewJob:
     """A job as its producer hands it over.
 
     `task` and `queue` are names without line breaks. `delay` is relative (seconds, counted by the store's clock), `run_at`
-    absolute; at most one of them is set. `start_within` is seconds after the job is due; later than that it expires unstarted. `max_crashes` is how many times
-    the process under it may die before the job does (1 for an at-most-once task). `guard` is a compare-and-set that must
-    hold in the same step, or the job is not stored.
+    absolute; at most one of them is set. `start_within` is seconds after the job is due; later than that it expires
+    unstarted. `max_crashes` is how many times the process under it may die before the job does (1 for an at-most-once
+    task). `guard` is a compare-and-set that must hold in the same step, or the job is not stored.
     """
 
     id: JobId

@@ -3,7 +3,7 @@
 
 -- part: holder
 -- Is :lease held at this moment, and does any suspect wait at all? Result: its number and 0 or 1, or no row.
--- Relies on the unique id of leases and on live_suspects.
+-- Relies on live_suspects and the unique id of leases.
 SELECT k, EXISTS (SELECT 1 FROM {ns}_live WHERE state = 'queued' AND suspect = 1) FROM {ns}_leases
 WHERE id = :lease AND CASE WHEN :given THEN expires_at > :wall ELSE boot = :boot AND expires_up > :up END
 
