@@ -21,6 +21,8 @@ BAD = {
     "an app that is not there": (["worker", "tasks:application"], 2, "application"),
     "a file instead of a module": (["dev", "tasks.py"], 2, "Write tasks,"),
     "a queue without a name": (["enqueue", "tasks.hello", '{"name": "a"}', "--queue", ""], 2, "'': this is not a queue name"),
+    "a queue to serve that can hold no job": (["worker", "tasks", "--queue", "a b"], 2, "queue name"),
+    "a tag that is no Unicode": (["jobs", "list", "--tag", "\udcff"], 2, "Unicode"),
     "a queue name that is none": (["enqueue", "tasks.hello", '{"name": "a"}', "--queue", "a b"], 2, "queue name"),
     "a weight that is none": (["worker", "tasks", "--queue", "default:many"], 2, "--queue name:weight"),
     "a queue named twice": (["worker", "tasks", "-q", "a", "-q", "a:2"], 2, "named twice"),
@@ -85,3 +87,14 @@ def test_a_reader_that_goes_away_is_no_error(folder, app) -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in (folder / "errors").read_text()
+
+
+@pytest.mark.parametrize(
+    "words", [("jobs", "show", "\udcff"), ("queues", "pause", "default", "--reason", "\udcff")], ids=" ".join
+)
+def test_what_is_no_unicode_is_refused_by_a_store_that_exists(command, words: tuple[str, ...]) -> None:
+    assert command("migrate").code == 0
+    answer = command(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert "no Unicode" in answer.err
+    assert command("queues", "list", "--json").json == []

@@ -330,3 +330,14 @@ def test_the_store_comes_from_the_option_then_the_environment(command, app, fold
     monkeypatch.setenv("TREADLE_URL", "sqlite:///from_env.db")
     assert str(folder / "from_env.db") in command("jobs", "list").err
     assert str(folder / "from_option.db") in command("jobs", "list", "--url", "sqlite:///from_option.db").err
+
+
+@pytest.mark.parametrize(("delay", "seconds"), [("5m", 300), ("1.5", 1.5)])
+def test_running_again_takes_a_delay_as_everything_does(command, app, delay, seconds) -> None:
+    job = app.call("tasks.hello", {"name": "Ada"}).enqueue()
+    assert job.cancel()
+    assert command("jobs", "retry", job.id, "--yes", "--delay", delay).code == 0
+    again = job.job()
+    assert again.state.value == "scheduled"
+    assert again.due_at is not None
+    assert again.due_at - again.enqueued_at >= seconds * 1_000_000

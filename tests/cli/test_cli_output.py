@@ -77,3 +77,7 @@ def test_moments_are_iso_and_ages_know_the_future() -> None:
 def test_states_have_colours() -> None:
     assert output.tint("dead") == "\x1b[31mdead\x1b[0m"
     assert output.tint("unheard of") == "unheard of"
+
+
+def test_a_moment_beyond_the_calendar_is_its_end() -> None:
+    assert moment(253_402_300_799_000_000 + 1) == moment(2**62) == "9999-12-31T23:59:59.000Z"

@@ -367,3 +367,12 @@ def _enqueue_by_name(app: Treadle, name: str) -> str:
     made = NewJob(id=new_id(), task=name)
     app.session.run(app.store.engine.enqueue([made]))
     return made.id
+
+
+def test_a_store_that_cannot_be_used_is_told_before_anything_is_started(served: Served):
+    (served.folder / "jobs.db").write_bytes(b"not a database at all" * 1000)
+    served.start()
+    assert served.process is not None
+    assert served.process.wait(PATIENCE) == 1
+    assert served.text().count("is not a SQLite database") == 1
+    assert "worker ready" not in served.text()

@@ -11,7 +11,21 @@ from treadle.app.operating import QueueView
 from treadle.app.options import check_queue
 from treadle.app.registry import Registry
 from treadle.model.errors import InvalidOption
-from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Count, Erase, Filter, Page, Replay, Resolve, Retention
+from treadle.model.filter import (
+    Altered,
+    Annotate,
+    Axis,
+    Cancel,
+    Change,
+    Count,
+    Erase,
+    Filter,
+    Page,
+    Replay,
+    Resolve,
+    Retention,
+    check_text,
+)
 from treadle.model.job import Job, JobId, Lease
 from treadle.model.record import Write
 from treadle.model.state import LIVE, State
@@ -36,6 +50,7 @@ class Client:
     def __init__(self, connection: Connection, registry: Registry, actor: str | None = None) -> None:
         self._connection = connection
         self._registry = registry
+        check_text("actor", actor)
         self._actor = actor
 
     @property
@@ -43,7 +58,7 @@ class Client:
         """Who the audit says made a change."""
         if self._actor is None:
             try:
-                self._actor = getpass.getuser()
+                self._actor = getpass.getuser().encode("utf-8", "backslashreplace").decode()
             except (KeyError, OSError):
                 self._actor = f"uid {os.getuid()}"
         return self._actor
@@ -242,7 +257,8 @@ class Client:
         return check
 
     def _paused(self, queue: str, reason: str) -> Write:
-        return operating.pause_write(check_queue(queue), self.actor, reason)
+        check_text("reason", reason)
+        return operating.pause_write(check_queue(queue), self.actor, reason or "")
 
 
 def _among(where: Where, usual: Filter) -> Filter:
@@ -251,7 +267,11 @@ def _among(where: Where, usual: Filter) -> Filter:
         return replace(
             where, states=usual.states if where.states is None else where.states, status=where.status or usual.status
         )
-    return Filter(ids=(where,) if isinstance(where, str) else tuple(where))
+    if isinstance(where, str):
+        return Filter(ids=(where,))
+    if not isinstance(where, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(where, "this does not say which jobs are meant", "Give a job's id, several ids or a Filter.")
+    return Filter(ids=tuple(where))
 
 
 def _narrowed(where: Where | None, tag: str | None, key: str | None) -> Filter:

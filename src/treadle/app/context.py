@@ -108,7 +108,7 @@ class Context:
 
         Raises `InvalidArguments` for a fraction outside 0..1 or data that is not JSON.
         """
-        if not 0.0 <= fraction <= 1.0:
+        if not isinstance(fraction, (int, float)) or not 0.0 <= fraction <= 1.0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidArguments(
                 fraction, "progress is a fraction from 0 to 1", "Divide what is done by what there is to do."
             )

@@ -106,8 +106,8 @@ def check_priority(value: int) -> int:
 
 def check_tags(value: Iterable[str]) -> tuple[str, ...]:
     """Tags, each of at most 200 bytes, at most 20 of them, without repetition. Raises `InvalidOption`."""
-    if isinstance(value, str):
-        raise InvalidOption(repr(value), "tags must be a list", f"Write tags=[{value!r}].")
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(repr(value), "tags must be a list", f'Write tags=["{value}"].')
     found = tuple(dict.fromkeys(_label("tag", each) for each in value))
     if len(found) > 20:
         raise InvalidOption(f"{len(found)} tags", "a job carries at most 20", "Tag what you search or erase by.")
@@ -183,13 +183,16 @@ def _after(value: After) -> tuple[Edge, ...]:
 
 
 def _edge(value: Parent | tuple[Parent, OnDead | str]) -> Edge:
-    parent, on_dead = value if isinstance(value, tuple) else (value, OnDead.HOLD)
+    pair = value if isinstance(value, tuple) else (value, OnDead.HOLD)
+    if len(pair) != 2:  # pyright: ignore[reportUnnecessaryComparison]
+        raise InvalidOption(pair, "this is not a job and what to do when it dies", "Write (job, OnDead.RUN).")
+    parent, on_dead = pair
     try:
         policy = OnDead(on_dead)
     except ValueError:
         raise InvalidOption(on_dead, "an edge does not know this", 'Use "hold", "cancel" or "run".') from None
     identity = parent if isinstance(parent, str) else getattr(parent, "id", None)
-    if not isinstance(identity, str):
+    if not isinstance(identity, str) or not identity.isprintable():
         raise InvalidOption(parent, "this is not a job", "Name a job handle, a call of the same batch, or a job's id.")
     return Edge(identity, policy)
 

@@ -37,6 +37,8 @@ class Registry:
 
     def expect(self, name: str) -> AnyTask:
         """The task of this name. Raises `UnknownTask`, which lists names that look alike."""
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UnknownTask(name, "a task is named by a text", "Write its name, such as module.function.")
         task = self._tasks.get(name)
         if task is None:
             near = difflib.get_close_matches(name, self._tasks, n=3, cutoff=0.5)

@@ -24,6 +24,10 @@ _STATE_COLOURS = {
 }
 
 
+_LAST: Micros = 253_402_300_799_000_000
+"""The last second of the year 9999, with which the calendar of `datetime` ends."""
+
+
 def _hidden() -> dict[int, str | None]:
     """Everything that can move a cursor, ring, recolour or turn the writing direction."""
     control = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C]
@@ -79,9 +83,10 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, empty:
 
 
 def moment(at: Micros | None) -> str | None:
-    """A stored time as ISO 8601 in UTC, to the millisecond."""
+    """A stored time as ISO 8601 in UTC, to the millisecond; one beyond the calendar (a late job's deadline) as its end."""
     if at is None:
         return None
+    at = min(at, _LAST)
     return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -14,7 +14,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def duration_option(*names: str, **words: Any) -> Callable[[F], F]:
     """An option that takes a duration such as `90s` or `5m`, or a bare number of seconds, and gives seconds."""
-    return click.option(*names, metavar="DURATION", callback=_duration, **words)
+    # The type is said, or click would take that of a default for it and refuse "5m" beside a default of 0.0.
+    return click.option(*names, metavar="DURATION", type=str, callback=_duration, **words)
 
 
 def _duration(_: click.Context, __: click.Parameter, value: str | float | None) -> float | None:

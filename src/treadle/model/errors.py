@@ -23,13 +23,20 @@ class BadInput(TreadleError, ValueError):
     """
 
     def __init__(self, value: object, rule: str, cure: str) -> None:
-        shown = value if isinstance(value, str) else repr(value)
+        shown = value if isinstance(value, str) and value.isprintable() else _shown(value)
         if len(shown) > 200:
             shown = shown[:197] + "..."
         self.value = value
         self.rule = rule
         self.cure = cure
         super().__init__(f"{shown}: {rule}. {cure}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the mistake
+        return f"<{type(value).__qualname__}>"
 
 
 class InvalidArguments(BadInput):

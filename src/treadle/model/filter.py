@@ -1,12 +1,37 @@
 """What may be asked, changed and swept: values that every engine understands in full."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from treadle.model.errors import InvalidOption
 from treadle.model.job import JobId, LeaseId, Micros
 from treadle.model.state import State
+
+_STATES = tuple(State)
+_STATUSES = ("open", "replayed", "resolved")
+
+
+def check_text(name: str, value: object) -> None:
+    """Raise `InvalidOption` for what no store can look for or keep as text; None is nothing to check."""
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise InvalidOption(value, f"{name} must be text", f'Write {name}="...".')
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidOption(value, f"{name} holds a character that is no Unicode", "Correct the text.") from None
+
+
+def _check_texts(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+        raise InvalidOption(value, f"{name} must be a list", f"Write {name}=[...].")
+    for each in cast("Collection[object]", value):
+        check_text(f"each of {name}", each)
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -30,6 +55,18 @@ class Filter:
     enqueued_after: Micros | None = None
     finished_before: Micros | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("ids", "queues", "tasks"):
+            _check_texts(name, getattr(self, name))
+        for name in ("lease", "tag", "key", "fingerprint"):
+            check_text(name, getattr(self, name))
+        _check_texts("states", self.states)
+        for state in self.states or ():
+            if state not in _STATES:
+                raise InvalidOption(state, "there is no such state", f"Use one of {', '.join(_STATES)}.")
+        if self.status not in (None, *_STATUSES):
+            raise InvalidOption(self.status, "a dead letter has no such status", f"Use one of {', '.join(_STATUSES)}.")
+
 
 class Order(StrEnum):
     """How `find` sorts: by the moment of enqueue, newest or oldest first."""
@@ -49,6 +86,14 @@ class Page:
     after: JobId | None = None
     order: Order = Order.NEWEST
     details: bool = False
+
+    def __post_init__(self) -> None:
+        limit: object = self.limit
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit < 2**31:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(limit, "limit is how many jobs are wanted, a whole number", "Write for example limit=100.")
+        check_text("after", self.after)
+        if self.order not in tuple(Order):
+            raise InvalidOption(self.order, "there is no such order", "Use Order.NEWEST or Order.OLDEST.")
 
 
 class Axis(StrEnum):
@@ -78,6 +123,9 @@ class Cancel:
 
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        check_text("reason", self.reason)
+
 
 @dataclass(slots=True, frozen=True)
 class Replay:
@@ -91,6 +139,10 @@ class Replay:
     args: str | None = None
     note: str | None = None
 
+    def __post_init__(self) -> None:
+        check_text("args", self.args)
+        check_text("note", self.note)
+
 
 @dataclass(slots=True, frozen=True)
 class Resolve:
@@ -98,12 +150,18 @@ class Resolve:
 
     note: str | None = None
 
+    def __post_init__(self) -> None:
+        check_text("note", self.note)
+
 
 @dataclass(slots=True, frozen=True)
 class Annotate:
     """Write a note on a dead letter, open or not; who changed its status, and when, stays as it was."""
 
     note: str
+
+    def __post_init__(self) -> None:
+        check_text("note", self.note)
 
 
 @dataclass(slots=True, frozen=True)

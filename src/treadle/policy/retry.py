@@ -146,7 +146,7 @@ def _failures(given: int | None, delays: tuple[float, ...] | None) -> int:
 
 
 def _factor(given: float) -> float:
-    if isinstance(given, bool) or not 1.0 <= given <= 1000.0:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 1.0 <= given <= 1000.0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(given, "factor must be a number from 1 to 1000", "2 doubles each delay, 1 keeps it.")
     return float(given)
 

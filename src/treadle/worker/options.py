@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 import msgspec
 
 from treadle.app.app import Treadle
+from treadle.app.options import check_queue
 from treadle.model.errors import InvalidOption
 
 
@@ -143,8 +144,7 @@ def _queues(queues: tuple[tuple[str, int], ...]) -> None:
         raise InvalidOption("queues=()", "a worker needs at least one queue", "Name one, as in `--queue default`.")
     seen: set[str] = set()
     for name, weight in queues:
-        if not name.strip():
-            raise InvalidOption(f"queue {name!r}", "has no name", "Write `--queue name:weight`.")
+        check_queue(name)
         if name in seen:
             raise InvalidOption(f"queue {name!r}", "is named twice", "Name each queue once, with its whole weight.")
         if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 1_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]

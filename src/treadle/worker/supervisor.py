@@ -18,6 +18,8 @@ from types import FrameType
 from typing import Any
 
 from treadle.app.app import Treadle
+from treadle.engine.session import Store
+from treadle.model.errors import StoreBusy
 from treadle.worker.control import Abandon, Serving, Unusable
 from treadle.worker.heartbeat import EXIT_RECYCLE
 from treadle.worker.options import WorkerOptions
@@ -91,6 +93,7 @@ class Supervisor:
         options = self._options
         store = self._app.store
         store.guard_processes(options.processes + 1)
+        _look_at(store)
         self._rescuer = Rescuer(store, options.crash_delay)
         before = self._take_signals()
         self._selector.register(self._woken, selectors.EVENT_READ)
@@ -333,3 +336,14 @@ class Supervisor:
                 _, status = os.waitpid(ward.pid, 0)
             self._rescuer.witness(ward.lease, ward.over(status))
         self._wards.clear()
+
+
+def _look_at(store: Store) -> None:
+    """Open the store once: what is wrong with it is said here, in one sentence, instead of by each worker process in turn."""
+    session = store.session()
+    try:
+        session.run(store.engine.leases())
+    except StoreBusy as error:
+        log.warning("%s", error)  # that passes, and the worker processes wait for it
+    finally:
+        session.close()
