@@ -177,6 +177,34 @@ def test_an_async_job_past_its_timeout_is_cancelled_and_retried(app: Treadle) ->
     assert "timeout" in (look(app, job.id).attempts[0].error or "")
 
 
+def test_a_body_that_swallows_its_timeout_has_timed_out_all_the_same(app: Treadle) -> None:
+    @app.task(name="deaf", timeout=0.05, retry=Retries(max_failures=1))
+    async def deaf() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "finished anyway"
+        return "never"
+
+    @app.task(name="late", timeout=0.05, retry=Retries(max_failures=1))
+    def late(ctx: Context) -> str:
+        gate = threading.Event()
+        while not ctx.cancelled:
+            gate.wait(0.01)
+        return "finished anyway"
+
+    jobs = [deaf.enqueue(), late.enqueue()]
+
+    async def scene(worker: Worker) -> None:
+        await until(ended(app, *(each.id for each in jobs)))
+
+    serve(app, scene)
+    for job in jobs:
+        dead = look(app, job.id).dead
+        assert dead is not None
+        assert dead.cause == "timed_out"
+
+
 def test_a_runner_that_was_cancelled_serves_on(app: Treadle) -> None:
     @app.task(name="hang", timeout=0.05, retry=Retries(max_failures=1))
     async def hang() -> None:

@@ -72,7 +72,8 @@ async def run_async(run: Run, bench: Bench) -> Outcome:
         _no_copy(copies)
         return stopped(run) if run.stop is not None else failed(run.settings, claimed, error, _spent(run))
     _no_copy(copies)
-    return returned(task, value)
+    # Past its timeout an attempt has timed out, in every executor, whatever its body made of the request to stop.
+    return stopped(run) if run.stop is Stop.TIMEOUT else returned(task, value)
 
 
 def _no_copy(before: int) -> None:
@@ -85,7 +86,7 @@ def run_in_thread(run: Run, bench: Bench) -> Outcome:
     """Run a `def` task to its outcome in the calling thread. Never raises."""
     context = Context(run.claimed, RunReporter(run, bench)) if run.task.wants_context else None
     outcome = run_sync(run.task, run.settings, run.claimed, context)
-    if run.stop is not None and not isinstance(outcome, Completed):
+    if run.stop is Stop.TIMEOUT or (run.stop is not None and not isinstance(outcome, Completed)):
         return stopped(run)
     return outcome
 
