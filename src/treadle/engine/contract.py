@@ -12,7 +12,7 @@ What holds for all of them:
 * **Time is a parameter.** `now=None` means the store's own clock; a test hands one in. Randomness never happens here.
 * **Edges of time.** A lease holds while now < its end. A job is due when `due_at` <= now. It has missed its start-by
   deadline when `start_by` < now. A finished job is older than an age when `finished_at` < now - age.
-* **Age.** Wherever jobs come "oldest first", or tie, they stand by (`enqueued_at`, `id`).
+* **Age.** Wherever jobs come "oldest first", or tie, they stand in the order in which they were stored.
 * **Wakes.** A verb that makes work claimable, ends a job or asks a running one to stop yields a `Wake` with topics
   (`queue:NAME`, `job:ID`, `lease:ID`); the session delivers it after the commit. A wake is a hint; polling is the truth.
 """

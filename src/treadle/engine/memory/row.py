@@ -55,9 +55,9 @@ class Row:
     progress: str | None = None
 
     @property
-    def age(self) -> tuple[Micros, JobId]:
+    def age(self) -> int:
         """What "oldest first" sorts by."""
-        return self.enqueued_at, self.id
+        return self.number
 
     @property
     def letter_open(self) -> bool:

@@ -143,9 +143,9 @@ class Tables:
             yield self.ready.setdefault(row.queue, []), (-row.priority, row.seq, row.id)
         elif row.state in (State.SCHEDULED, State.RETRYING):
             assert row.due_at is not None
-            yield self.due, (row.due_at, row.enqueued_at, row.id)
+            yield self.due, (row.due_at, row.number, row.id)
         if row.start_by is not None and row.state in (State.QUEUED, State.SCHEDULED, State.BLOCKED):
-            yield self.deadlines, (row.start_by, row.enqueued_at, row.id)
+            yield self.deadlines, (row.start_by, row.number, row.id)
 
     def _learn_edges(self, job: JobId, edges: tuple[Edge, ...]) -> None:
         for edge in edges:

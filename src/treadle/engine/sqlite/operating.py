@@ -71,7 +71,7 @@ class Operating:
     def alter(self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None) -> Steps[list[Altered]]:
         """Apply one change to up to `limit` jobs, oldest first, and write the audit line in the same step."""
         clock: Instant = yield Clock(now)
-        values = _values(where) | {"at": -1, "after": "", "take": limit}
+        values = _values(where) | {"at": -1, "take": limit}
         source, key = yield from self._cheapest(where, values)
         rows = yield Ask(self.sql("find", "altered", source, "matching", key, "oldest"), values)
         return (yield from Alteration(self.sql, change, actor, clock.wall).apply(rows))
@@ -80,12 +80,12 @@ class Operating:
     def find(self, where: Filter, page: Page) -> Steps[list[Job]]:
         """Jobs as they are now, live and finished alike."""
         newest = page.order is Order.NEWEST
-        values = _values(where) | {"at": _LAST if newest else -1, "after": "", "take": page.limit}
+        values = _values(where) | {"at": _LAST if newest else -1, "take": page.limit}
         if page.after is not None:
             rows = yield Ask(self.sql("find", "place"), {"id": page.after})
             if not rows:
                 return []
-            values |= {"at": rows[0][0], "after": page.after}
+            values["at"] = rows[0][0]
         source, key = yield from self._cheapest(where, values)
         rows = yield Ask(self.sql("find", "numbers", source, "matching", key, page.order), values)
         if not rows:

@@ -18,7 +18,6 @@ CREATE TABLE {ns}_jobs (
     max_crashes INTEGER NOT NULL,
     enqueued_at INTEGER NOT NULL
 );
-CREATE INDEX {ns}_jobs_age ON {ns}_jobs (enqueued_at);
 CREATE INDEX {ns}_jobs_key ON {ns}_jobs (key) WHERE key IS NOT NULL;
 
 CREATE TABLE {ns}_live (

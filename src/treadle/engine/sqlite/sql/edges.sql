@@ -26,8 +26,8 @@ FROM json_each(:rows) AS e WHERE {ns}_live.n = e.value ->> 0
 -- part: freed
 -- Those of :rows ([n, ...]) that wait for no parent any more, oldest first. Result: [n, queue, due_at].
 SELECT l.n, l.queue, l.due_at
-FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l ON l.n = e.value ->> 0 CROSS JOIN {ns}_jobs AS j ON j.n = l.n
-WHERE l.state = 'blocked' AND l.waiting = 0 ORDER BY j.enqueued_at, j.id
+FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l ON l.n = e.value ->> 0
+WHERE l.state = 'blocked' AND l.waiting = 0 ORDER BY l.n
 
 -- part: free
 -- :rows holds [n, state, seq].

@@ -34,7 +34,7 @@ FROM {ns}_finished AS e CROSS JOIN {ns}_jobs AS j
     ON j.n = e.n AND e.state IN (SELECT value FROM json_each(:states))
 
 -- part: from-all
--- Relies on jobs_age.
+-- Relies on the primary key of jobs.
 FROM {ns}_jobs AS j
 
 -- part: matching
@@ -58,14 +58,14 @@ WHERE (:ids IS NULL OR j.id IN (SELECT value FROM json_each(:ids)))
     AND j.key = :key
 
 -- part: newest
-    AND (j.enqueued_at, j.id) < (:at, :after) ORDER BY j.enqueued_at DESC, j.id DESC LIMIT :take
+    AND j.n < :at ORDER BY j.n DESC LIMIT :take
 
 -- part: oldest
-    AND (j.enqueued_at, j.id) > (:at, :after) ORDER BY j.enqueued_at, j.id LIMIT :take
+    AND j.n > :at ORDER BY j.n LIMIT :take
 
 -- part: place
--- Where a page begins. Result: enqueued_at. Relies on the unique id of jobs.
-SELECT enqueued_at FROM {ns}_jobs WHERE id = :id
+-- Where a page begins. Result: its number. Relies on the unique id of jobs.
+SELECT n FROM {ns}_jobs WHERE id = :id
 
 -- part: jobs
 -- Whole jobs, in the order of :ns. Result: the columns of `rows.to_job`.
@@ -91,13 +91,13 @@ FROM json_each(:ns) AS e CROSS JOIN {ns}_attempts AS a WHERE a.n = e.value ORDER
 -- Result: [child, id, on_dead, state], oldest first.
 SELECT x.child, j.id, x.on_dead, coalesce(l.state, f.state)
 FROM json_each(:ns) AS e CROSS JOIN {ns}_edges AS x ON x.child = e.value CROSS JOIN {ns}_jobs AS j ON j.n = x.parent
-LEFT JOIN {ns}_live AS l ON l.n = j.n LEFT JOIN {ns}_finished AS f ON f.n = j.n ORDER BY j.enqueued_at, j.id
+LEFT JOIN {ns}_live AS l ON l.n = j.n LEFT JOIN {ns}_finished AS f ON f.n = j.n ORDER BY j.n
 
 -- part: children
 -- Result: [parent, id, on_dead, state], oldest first. Relies on edges_parent.
 SELECT x.parent, j.id, x.on_dead, coalesce(l.state, f.state)
 FROM json_each(:ns) AS e CROSS JOIN {ns}_edges AS x ON x.parent = e.value CROSS JOIN {ns}_jobs AS j ON j.n = x.child
-LEFT JOIN {ns}_live AS l ON l.n = j.n LEFT JOIN {ns}_finished AS f ON f.n = j.n ORDER BY j.enqueued_at, j.id
+LEFT JOIN {ns}_live AS l ON l.n = j.n LEFT JOIN {ns}_finished AS f ON f.n = j.n ORDER BY j.n
 
 -- part: notes
 -- Result: [n, kind, name, value], in the order written.

@@ -4,13 +4,13 @@
 -- The :take jobs that have missed their start-by deadline first. Result: [n, id]. Relies on live_start_by.
 SELECT l.n, j.id FROM {ns}_live AS l CROSS JOIN {ns}_jobs AS j ON j.n = l.n
 WHERE l.start_by IS NOT NULL AND l.state <> 'running' AND l.start_by < :now
-ORDER BY l.start_by, j.enqueued_at, j.id LIMIT :take
+ORDER BY l.start_by, l.n LIMIT :take
 
 -- part: due
 -- The :take jobs due first, without those that are late. Result: [n, queue]. Relies on live_due.
-SELECT l.n, l.queue FROM {ns}_live AS l CROSS JOIN {ns}_jobs AS j ON j.n = l.n
+SELECT l.n, l.queue FROM {ns}_live AS l
 WHERE l.state IN ('scheduled', 'retrying') AND l.due_at <= :now AND (l.start_by IS NULL OR +l.start_by >= :now)
-ORDER BY l.due_at, j.enqueued_at, j.id LIMIT :take
+ORDER BY l.due_at, l.n LIMIT :take
 
 -- part: queue
 -- :ns holds numbers in the order in which they enter; :first is the first new seq.

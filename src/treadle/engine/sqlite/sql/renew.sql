@@ -14,4 +14,4 @@ WHERE id = :lease AND CASE WHEN :given THEN expires_at > :wall ELSE boot = :boot
 -- part: cancels
 -- Result: ids of the lease's running jobs that are asked to stop. Relies on live_cancels.
 SELECT j.id FROM {ns}_leases AS s CROSS JOIN {ns}_live AS l ON l.lease = s.k CROSS JOIN {ns}_jobs AS j ON j.n = l.n
-WHERE s.id = :lease AND l.cancel_requested = 1 AND l.state = 'running' ORDER BY j.enqueued_at, j.id
+WHERE s.id = :lease AND l.cancel_requested = 1 AND l.state = 'running' ORDER BY l.n

@@ -12,7 +12,7 @@ WHERE NOT CASE WHEN :given THEN expires_at > :wall ELSE boot = :boot AND expires
 SELECT l.n, j.id, l.queue, l.attempt, l.crashes, j.max_crashes, l.cancel_requested, l.claimed_at, l.suspect, l.due_at, l.start_by,
     l.reason, l.lease
 FROM {ns}_live AS l CROSS JOIN {ns}_jobs AS j ON j.n = l.n
-WHERE l.state = 'running' AND l.lease IN (SELECT value FROM json_each(:ks)) ORDER BY j.enqueued_at, j.id
+WHERE l.state = 'running' AND l.lease IN (SELECT value FROM json_each(:ks)) ORDER BY l.n
 
 -- part: remove
 DELETE FROM {ns}_leases WHERE k IN (SELECT value FROM json_each(:ks))
