@@ -61,8 +61,8 @@ CHOSEN = [
     ("edges", ("waiting",), "treadle_edges_open"),
     ("prune", ("old",), "treadle_finished_age"),
     ("prune", ("dead",), "treadle_dead_status"),
-    ("find", ("numbers", "from-all", "matching", "key-any", "newest"), "INTEGER PRIMARY KEY"),
-    ("find", ("numbers", "from-all", "matching", "key-any", "oldest"), "INTEGER PRIMARY KEY"),
+    ("find", ("numbers", "from-all", "matching", "key-any", "newest"), "j USING INTEGER PRIMARY KEY"),
+    ("find", ("numbers", "from-all", "matching", "key-any", "oldest"), "j USING INTEGER PRIMARY KEY"),
     ("find", ("numbers", "from-key", "matching", "key-is", "newest"), "treadle_jobs_key"),
     ("find", ("numbers", "from-ended", "matching", "key-any", "newest"), "treadle_finished_age"),
 ]
@@ -100,7 +100,7 @@ def explained(store: SqliteStore, verb: str, parts: tuple[str, ...]) -> str:
     ("verb", "parts", "index"), CHOSEN, ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
 )
 def test_the_index_is_chosen(store: SqliteStore, verb: str, parts: tuple[str, ...], index: str) -> None:
-    assert f" {index} (" in explained(store, verb, parts)
+    assert index in explained(store, verb, parts)
 
 
 @pytest.mark.parametrize(("verb", "parts"), POINTWISE, ids=lambda value: "-".join(value) if isinstance(value, tuple) else "")
