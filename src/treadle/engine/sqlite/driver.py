@@ -129,6 +129,9 @@ def open_link(driver: str, path: Path, timeout: float) -> Link:
     if driver == "apsw":
         connection = apsw.Connection(str(path), statementcachesize=256)
         connection.set_busy_timeout(max(1, round(timeout * 1000)))
+        # Plans may not depend on bound values: where they may, SQLite compiles a statement anew each time it is bound. That
+        # was most of a small claim's price: 65 us against 8 for its query, and 369 against 83 after an idle moment.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         return ApswLink(connection)
     plain = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256)
     return Sqlite3Link(plain)
