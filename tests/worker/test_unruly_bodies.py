@@ -13,7 +13,7 @@ import pytest
 from treadle import CancelJob, GiveUp, JobHandle, Retries, State, Treadle
 from treadle.engine.plan import Plan
 from treadle.model.filter import Filter, Page
-from treadle.model.job import Job, NewJob
+from treadle.model.job import Job, NewJob, Want, Witness, WorkerInfo
 from treadle.worker.options import WorkerOptions
 from treadle.worker.worker import Worker
 
@@ -33,7 +33,7 @@ def serve(app: Treadle, *jobs: str, then: Callable[[], Awaitable[None]] | None =
 
     async def stage() -> dict[str, Job]:
         ready = asyncio.Event()
-        chosen = WorkerOptions(target="tests:app", lease=10.0, poll=0.05, **words)
+        chosen = WorkerOptions(target="tests:app", lease=10.0, **({"poll": 0.05} | words))
         worker = Worker(app, chosen, lease=secrets.token_hex(16), ready=ready.set)
         serving = asyncio.create_task(worker.serve())
         plan: Plan[list[Job]] = app.store.engine.find(Filter(ids=jobs), Page())
@@ -118,6 +118,26 @@ def test_options_that_this_version_refuses_make_one_dead_letter(app: Treadle) ->
     assert dead is not None
     assert dead.cause == "invalid"
     assert "factor" in dead.reason
+
+
+def test_suspects_follow_each_other_without_a_poll_for_each(app: Treadle) -> None:
+    inside = 0
+
+    @app.task(name="suspected")
+    async def suspected() -> None:
+        nonlocal inside
+        inside += 1
+        assert inside == 1, "one suspect at a time"
+        await asyncio.sleep(0)
+        inside -= 1
+
+    jobs = app.enqueue_many([suspected.call() for _ in range(40)]).ids
+    engine, lease = app.store.engine, secrets.token_hex(16)
+    app.session.run(engine.renew(lease, 0, 60.0, worker=WorkerInfo("w", "h", 1, ("default",), ("suspected",), 50)))
+    app.session.run(engine.claim(lease, [Want("default", 50, 50)], ["suspected"], suspects=0))
+    assert len(app.session.run(engine.rescue([Witness(lease, "signal 9")], delay=0.0))) == len(jobs)
+    found = serve(app, *jobs, poll=2 * PATIENCE)
+    assert {(job.state, job.crashes, job.failures) for job in found.values()} == {(State.COMPLETED, 1, 0)}
 
 
 FORKING = """

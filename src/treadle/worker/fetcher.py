@@ -63,6 +63,7 @@ class Fetcher:
         self._credit = [0.0] * len(queues)
         self._turn = 0
         self._woken = False
+        self._took_suspect = False
         self._hungry: set[str] = set()
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
@@ -87,6 +88,10 @@ class Fetcher:
 
     def asks(self) -> list[Ask]:
         """The claims worth making now; none when draining, full, or not hungry."""
+        if self._took_suspect and self._inflight.suspects_wanted:
+            # The suspect held here has ended and others may wait: nobody announces them, and a poll each would be slow.
+            self._took_suspect = False
+            self.wake()
         if self.draining or not self._hungry:
             return []
         room = {place: min(MOST, self._executors[place].room()) for place in self._hungry}
@@ -139,6 +144,7 @@ class Fetcher:
             take(run)
             runs.append(run)
         if ask.suspects:
+            self._took_suspect = self._took_suspect or any(each.suspect for each in jobs)
             runs.sort(key=_suspects_first)
         for place in ask.places:
             mine = runs if len(ask.places) == 1 else [run for run in runs if run.settings.executor == place]
