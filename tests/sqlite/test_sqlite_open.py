@@ -32,6 +32,10 @@ def opened(url: str) -> SqliteStore:
     [
         ("mysql://host/jobs", "scheme 'mysql'"),
         ("jobs.db", "scheme ''"),
+        (" sqlite:///jobs.db", "spaces around"),
+        ("sqlite:///jobs\n.db", "printable"),
+        ("sqlite:///\udcff.db", "printable"),
+        ("sqlite://[here/jobs.db", "does not read as a URL"),
         ("sqlite://jobs.db", "names no host"),
         ("jobs.db", "Write sqlite:///jobs.db"),
         ("/var/lib/jobs.db", "Write sqlite:////var/lib/jobs.db"),
@@ -140,6 +144,31 @@ def test_a_store_from_a_newer_treadle(store: SqliteStore, path: Path) -> None:
     with pytest.raises(SchemaMismatch, match="version 99"):
         enqueue_one(store)
     assert ("schema", "error") in [(check.name, check.level) for check in store.doctor()]
+
+
+@pytest.mark.parametrize("version", [-1, 0, "seven", None])
+def test_a_store_whose_version_nobody_wrote(store: SqliteStore, path: Path, version: object) -> None:
+    store.migrate()
+    with sqlite3.connect(path) as plain:
+        if version is None:
+            plain.execute("DELETE FROM treadle_meta WHERE name = 'version'")
+        else:
+            plain.execute("UPDATE treadle_meta SET value = ? WHERE name = 'version'", (version,))
+    plain.close()
+    with pytest.raises(SchemaMismatch, match="which no treadle wrote"):
+        enqueue_one(store)
+    assert ("schema", "error") in [(check.name, check.level) for check in store.doctor()]
+
+
+@pytest.mark.parametrize("file", ["x" * 300, "/".join(["x" * 200] * 30)], ids=["one name", "a path"])
+def test_a_path_longer_than_the_system_takes(tmp_path: Path, file: str) -> None:
+    with pytest.raises(CannotOpen, match="too long"):
+        enqueue_one(opened(f"sqlite:///{tmp_path}/{file}"))
+
+
+def test_a_namespace_that_sqlite_keeps_for_itself(path: Path) -> None:
+    with pytest.raises(InvalidOption, match="for itself"):
+        open_store(f"sqlite:///{path}", namespace="sqlite")
 
 
 def test_a_damaged_file(store: SqliteStore, path: Path) -> None:

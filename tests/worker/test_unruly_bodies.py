@@ -33,7 +33,8 @@ def serve(app: Treadle, *jobs: str, then: Callable[[], Awaitable[None]] | None =
 
     async def stage() -> dict[str, Job]:
         ready = asyncio.Event()
-        chosen = WorkerOptions(target="tests:app", lease=10.0, **({"poll": 0.05} | words))
+        settings: dict[str, Any] = {"lease": 10.0, "poll": 0.05, **words}
+        chosen = WorkerOptions(target="tests:app", **settings)
         worker = Worker(app, chosen, lease=secrets.token_hex(16), ready=ready.set)
         serving = asyncio.create_task(worker.serve())
         plan: Plan[list[Job]] = app.store.engine.find(Filter(ids=jobs), Page())

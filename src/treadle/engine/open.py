@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from treadle.engine.session import Store
 from treadle.model.errors import InvalidOption, InvalidURL
@@ -18,13 +18,13 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
     `synchronous` (FULL, NORMAL, OFF), `driver` (apsw, sqlite3) and `timeout` (seconds). `memory://name` lives and dies
     with the process and wants `allow_volatile=True`. Raises `InvalidURL`, `InvalidOption` and `VolatileStore`.
     """
-    if _NAMESPACE.fullmatch(namespace) is None:
+    if not isinstance(namespace, str) or _NAMESPACE.fullmatch(namespace) is None:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(
             namespace,
             "a namespace is a lower-case word of at most 41 letters, digits and underscores that begins with no digit",
             'Choose one such as "treadle" or "shop_jobs".',
         )
-    parts = urlsplit(url)
+    parts = _split(url)
     parameters = _parameters(url, parts.query)
     if parts.fragment:
         raise InvalidURL(url, "a store URL has no fragment", "Write # in a file name as %23.")
@@ -36,6 +36,15 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
         case scheme:
             cure = f"Write sqlite:///{url} for this file." if url and not scheme else f"Use {_SCHEMES}."
             raise InvalidURL(url, f"the scheme {scheme!r} names no engine", cure)
+
+
+def _split(url: str) -> SplitResult:
+    if not isinstance(url, str) or not url.isprintable() or url != url.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidURL(repr(url), "a store URL is printable text without spaces around it", f"Use {_SCHEMES}.")
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise InvalidURL(url, f"this does not read as a URL ({error})", f"Use {_SCHEMES}.") from None
 
 
 def _parameters(url: str, query: str) -> dict[str, str]:
@@ -73,6 +82,8 @@ def _nothing_left(url: str, parameters: dict[str, str], known: str) -> None:
 
 
 def _open_sqlite(url: str, host: str, path: str, namespace: str, parameters: dict[str, str]) -> Store:
+    if f"{namespace}_".startswith("sqlite_"):
+        raise InvalidOption(namespace, "SQLite keeps names that begin with sqlite_ for itself", "Choose another namespace.")
     from treadle.engine.sqlite.driver import Settings
     from treadle.engine.sqlite.store import SqliteStore
 

@@ -62,6 +62,8 @@ def examine(store: Patient) -> list[Check]:
         return [*checks, Check("file", "error", str(error))]
     try:
         return [*checks, *_inside(store, link)]
+    except StoreError as error:
+        return [*checks, Check("schema", "error", str(error))]
     except Errors as error:
         told = translated(error, store.location, store.timeout)
         return [*checks, Check("file", "error", str(told or error))]

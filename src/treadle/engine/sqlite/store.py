@@ -28,7 +28,7 @@ from treadle.engine.sqlite.gate import Gate
 from treadle.engine.sqlite.place import check_place, enter_library, leave_library, lend_library, runtime_directory
 from treadle.engine.sqlite.session import BorrowedSession, SqliteSession
 from treadle.engine.sqlite.wake import Bell, SqliteWaiter
-from treadle.model.errors import NotTransactional, VulnerableSQLite
+from treadle.model.errors import CannotOpen, NotTransactional, SchemaMismatch, VulnerableSQLite
 
 SCHEMA = Path(__file__).parent / "schema"
 _CLASSES = {
@@ -182,7 +182,13 @@ class SqliteStore:
         if not link.ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)):
             return 0
         rows = link.ask(f"SELECT value FROM {name} WHERE name = 'version'")  # noqa: S608 - a checked namespace
-        return int(rows[0][0]) if rows else 0
+        found = rows[0][0] if rows else None
+        if not isinstance(found, int) or found < 1:
+            raise SchemaMismatch(
+                f"{self.location}: its table {name} says that the schema's version is {found!r}, which no treadle wrote. "
+                "Name another file or another namespace, or restore a backup."
+            )
+        return found
 
     def newest_version(self) -> int:
         """The schema version that this code works with."""
@@ -197,9 +203,13 @@ class SqliteStore:
         return runtime_directory(self.path)
 
     def _connect(self) -> Link:
-        check_place(self.path)
-        if not self.path.exists():
-            self.path.touch()
+        try:
+            check_place(self.path)
+            if not self.path.exists():
+                self.path.touch()
+        except OSError as error:
+            cure = "Choose another path."
+            raise CannotOpen(f"{self.path}: no file can be made or read there ({error.strerror}). {cure}") from None
         key = enter_library(self.path, self.settings.driver)
         try:
             link = open_link(self.settings.driver, self.path, self.timeout)
