@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
@@ -16,6 +17,15 @@ from treadle.worker.notes import Notes
 from treadle.worker.settler import Settler
 
 log: logging.Logger = logging.getLogger("treadle.worker")
+
+MANY = 100
+BRISK = 0.00002
+"""While an exchange settles this many jobs, threads switch after so many seconds instead of Python's 5 ms.
+
+Bodies so short that a hundred end during one exchange keep the interpreter busy, and a session's thread needs it back
+after each statement. At 5 ms it waited until the loop had run dry, and nothing overlapped: 42,000 jobs/s against 64,000 in
+the same minutes. Longer bodies make smaller exchanges and keep the usual interval, which is kinder to busy threads.
+"""
 
 
 class Exchange:
@@ -90,12 +100,7 @@ class Exchange:
             return
         durability = Durability.DEFAULT if asks or notes else strictness
         try:
-            plan = together(*plans)
-            if self._alone():
-                # Nothing runs here that could be kept waiting: spare the first job of an idle worker two thread switches.
-                answers = self._session.run(plan, durability)
-            else:
-                answers = await self._session.arun(plan, durability)
+            answers = await self._carry(together(*plans), durability, len(batch))
         except asyncio.CancelledError:
             # Whether it was stored is unknown; telling again does no harm, forgetting would.
             self._settler.put_back(batch, strictness)
@@ -116,6 +121,20 @@ class Exchange:
         self._claimed(asks, rest)
         if len(self._settler) or (asks and self.fetcher is not None and self.fetcher.hungry):
             self._signal.set()
+
+    async def _carry(self, plan: Plan[tuple[Any, ...]], durability: Durability, size: int) -> tuple[Any, ...]:
+        """Run the plan of one exchange that settles `size` jobs."""
+        if self._alone():
+            # Nothing runs here that could be kept waiting: spare the first job of an idle worker two thread switches.
+            return self._session.run(plan, durability)
+        if size < MANY:
+            return await self._session.arun(plan, durability)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(BRISK)
+        try:
+            return await self._session.arun(plan, durability)
+        finally:
+            sys.setswitchinterval(usual)
 
     def _claimed(self, asks: Sequence[Ask], answers: Sequence[Any]) -> None:
         if not asks:

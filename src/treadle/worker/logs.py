@@ -7,6 +7,7 @@ ordinary loggers, and nothing here touches the root logger.
 import logging
 import re
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -23,12 +24,11 @@ FIELDS = ("job", "task", "queue", "attempt", "worker")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def in_job(claimed: Claimed | None) -> None:
-    """From here on, what this task or thread logs carries the job; None ends it.
+in_job: Callable[[Claimed | None], object] = _running.set
+"""From here on, what this task or thread logs carries the job; None ends it.
 
-    A bare assignment, not a context manager: it is paid for every job, and a runner logs nothing between two of them.
-    """
-    _running.set(claimed)
+A bare assignment, not a context manager: it is paid for every job, and a runner logs nothing between two of them.
+"""
 
 
 def job_fields(claimed: Claimed) -> dict[str, str | int]:

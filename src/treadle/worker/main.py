@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_CONFIG
     if options.named_queues:
         options = replace(options, queues=options.queues + tuple((queue, 1) for queue in unserved(app, options)))
+    # What is imported by now stays for good: the collector need not walk over it again and again.
+    gc.freeze()
     with asyncio.Runner(loop_factory=_loop_factory(options)) as runner:
         try:
             code = runner.run(_serve(app, options, orders, line))
