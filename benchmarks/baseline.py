@@ -1,7 +1,8 @@
 """The bare loop: the least that any queue on SQLite must do, with no feature at all. Never tuned together with treadle.
 
-One table, one partial index, claim by `UPDATE ... RETURNING` in batches of 500, delete by `executemany`, no-op coroutines on
-a pool of 100 runners, calls inline in the loop. No history, results, leases, fences, retries or errors.
+Python's own `sqlite3`, one table, one partial index, claim by `UPDATE ... RETURNING` in batches of 500, delete by
+`executemany`, no-op coroutines on a pool of 100 runners, calls inline in the loop. No history, results, leases, fences,
+retries or errors.
 
     python -m benchmarks.baseline drain PATH SYNCHRONOUS N      jobs per second
     python -m benchmarks.baseline wake  PATH SYNCHRONOUS N      wake-and-claim latency, as JSON
@@ -12,13 +13,13 @@ import asyncio
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import deque
 from pathlib import Path
 
-import apsw
 import msgspec
 
 BATCH = 500
@@ -43,9 +44,8 @@ class Job(msgspec.Struct):
     kw: dict[str, object]
 
 
-def connect(path: str, synchronous: str) -> apsw.Connection:
-    connection = apsw.Connection(path, statementcachesize=512)
-    connection.set_busy_timeout(5000)
+def connect(path: str, synchronous: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5, isolation_level=None, cached_statements=512)
     for pragma in (
         "journal_mode=WAL",
         f"synchronous={synchronous}",
@@ -57,11 +57,12 @@ def connect(path: str, synchronous: str) -> apsw.Connection:
     return connection
 
 
-def fill(connection: apsw.Connection, n: int) -> None:
-    connection.execute(SCHEMA)
+def fill(connection: sqlite3.Connection, n: int) -> None:
+    connection.executescript(SCHEMA)
     for start in range(0, n, BATCH):
-        with connection:
-            connection.executemany(INSERT, [(PAYLOAD,)] * min(BATCH, n - start))
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(INSERT, [(PAYLOAD,)] * min(BATCH, n - start))
+        connection.execute("COMMIT")
 
 
 async def no_op(*_args: object, **_kw: object) -> None:
@@ -102,8 +103,9 @@ async def drain(path: str, synchronous: str, n: int) -> float:
             await asyncio.sleep(0)
         while ready:
             await asyncio.sleep(0)
-        with connection:
-            connection.executemany(DELETE, [(row, worker) for row in done])
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(DELETE, [(row, worker) for row in done])
+        connection.execute("COMMIT")
         settled += len(done)
         done.clear()
     took = time.perf_counter() - began
@@ -117,7 +119,7 @@ async def drain(path: str, synchronous: str, n: int) -> float:
 def enqueue(path: str, synchronous: str, n: int) -> float:
     """Microseconds for one durable insert in a transaction of its own."""
     connection = connect(path, synchronous)
-    connection.execute(SCHEMA)
+    connection.executescript(SCHEMA)
     began = time.perf_counter()
     for _ in range(n):
         connection.execute(INSERT, (PAYLOAD,))
@@ -143,7 +145,7 @@ def sleeper(path: str, synchronous: str, n: int, address: str) -> None:
 def wake(path: str, synchronous: str, n: int) -> list[float]:
     """Microseconds from before the insert until another process has claimed the job, for each of n inserts."""
     connection = connect(path, synchronous)
-    connection.execute(SCHEMA)
+    connection.executescript(SCHEMA)
     address = path + ".sock"
     child = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.baseline", "sleeper", path, synchronous, str(n), address],

@@ -149,6 +149,7 @@ class Worker:
             options.poll,
             self.lose,
             self._alone,
+            self._threads_run,
         )
         self._fetcher = Fetcher(
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
@@ -220,6 +221,10 @@ class Worker:
 
     def _alone(self) -> bool:
         return self._app.store.local and not self._inflight.runs
+
+    def _threads_run(self) -> bool:
+        threads = self._executors.get("thread")
+        return threads is not None and threads.free() < threads.slots
 
     def _changed(self) -> None:
         self._signal.set()
