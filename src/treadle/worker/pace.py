@@ -1,7 +1,8 @@
 """How much to hold ready beside what runs: a buffer of at most 50 ms of measured work."""
 
 BUFFERED_SECONDS = 0.05
-MOST = 1000
+MOST = 2000
+"""Jobs in the buffer at most: two full claims, one running while the other is under way."""
 
 
 class Pace:
