@@ -17,7 +17,7 @@ CREATE TABLE {ns}_jobs (
     tags TEXT,
     max_crashes INTEGER NOT NULL,
     enqueued_at INTEGER NOT NULL
-);
+) STRICT;
 CREATE INDEX {ns}_jobs_key ON {ns}_jobs (key) WHERE key IS NOT NULL;
 
 CREATE TABLE {ns}_live (
@@ -43,7 +43,7 @@ CREATE TABLE {ns}_live (
     start_by INTEGER,
     blocked_on TEXT,
     reason TEXT
-);
+) STRICT;
 -- No index on lease: every claim would touch it twice. Leases that run out are rare, and then one scan finds their jobs.
 CREATE INDEX {ns}_live_ready ON {ns}_live (queue, priority DESC, seq) WHERE state = 'queued' AND suspect = 0;
 CREATE INDEX {ns}_live_suspects ON {ns}_live (queue, priority DESC, seq) WHERE state = 'queued' AND suspect = 1;
@@ -66,7 +66,7 @@ CREATE TABLE {ns}_finished (
     start_by INTEGER,
     result TEXT,
     reason TEXT
-);
+) STRICT;
 CREATE INDEX {ns}_finished_age ON {ns}_finished (state, finished_at);
 
 CREATE TABLE {ns}_attempts (
@@ -80,7 +80,7 @@ CREATE TABLE {ns}_attempts (
     error TEXT,
     exit TEXT,
     PRIMARY KEY (n, attempt)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE {ns}_dead (
     n INTEGER PRIMARY KEY,
@@ -92,7 +92,7 @@ CREATE TABLE {ns}_dead (
     changed_by TEXT,
     changed_at INTEGER,
     note TEXT
-);
+) STRICT;
 CREATE INDEX {ns}_dead_status ON {ns}_dead (status, changed_at);
 
 -- An edge is open while its child still waits for its parent.
@@ -102,11 +102,11 @@ CREATE TABLE {ns}_edges (
     on_dead TEXT NOT NULL,
     open INTEGER NOT NULL,
     PRIMARY KEY (child, parent)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX {ns}_edges_parent ON {ns}_edges (parent);
 CREATE INDEX {ns}_edges_open ON {ns}_edges (parent) WHERE open = 1;
 
-CREATE TABLE {ns}_tags (tag TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (tag, n)) WITHOUT ROWID;
+CREATE TABLE {ns}_tags (tag TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (tag, n)) STRICT, WITHOUT ROWID;
 
 -- A note that is written again gets a new k: the largest is the latest.
 CREATE TABLE {ns}_notes (
@@ -116,7 +116,7 @@ CREATE TABLE {ns}_notes (
     name TEXT NOT NULL,
     value TEXT NOT NULL,
     UNIQUE (n, kind, name)
-);
+) STRICT;
 
 CREATE TABLE {ns}_records (
     space TEXT NOT NULL,
@@ -124,7 +124,7 @@ CREATE TABLE {ns}_records (
     value TEXT NOT NULL,
     version INTEGER NOT NULL,
     PRIMARY KEY (space, key)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 -- expires_up counts within boot, by the machine's own clock; expires_at is the same moment on the wall.
 CREATE TABLE {ns}_leases (
@@ -141,7 +141,7 @@ CREATE TABLE {ns}_leases (
     boot TEXT NOT NULL,
     expires_up INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
-);
+) STRICT;
 
 CREATE TABLE {ns}_audit (
     k INTEGER PRIMARY KEY,
@@ -150,4 +150,4 @@ CREATE TABLE {ns}_audit (
     change TEXT NOT NULL,
     note TEXT,
     jobs TEXT NOT NULL
-);
+) STRICT;
