@@ -1,6 +1,9 @@
 """How much to hold ready beside what runs: a buffer of at most 50 ms of measured work."""
 
 BUFFERED_SECONDS = 0.05
+BRIEF = 0.0001
+"""A body shorter than this, in seconds, costs less than waking a thread for it."""
+
 MOST = 2000
 """Jobs in the buffer at most: two full claims, one running while the other is under way."""
 
@@ -18,6 +21,11 @@ class Pace:
         """Learn from one body."""
         mean = self._mean
         self._mean = seconds if mean is None else mean + (seconds - mean) * 0.05
+
+    @property
+    def brief(self) -> bool:
+        """True once bodies have been seen to take next to no time."""
+        return self._mean is not None and self._mean < BRIEF
 
     def buffer(self) -> int:
         """How many jobs beyond the free slots may be held; none before anything was measured."""

@@ -72,7 +72,8 @@ class Worker:
         self._wire()
         await self._open()
         services = [self._loop.create_task(self._ticking(), name="treadle tick")]
-        services.append(self._loop.create_task(self._exchange.run(), name="treadle exchange"))
+        self._conversing = self._loop.create_task(self._exchange.run(), name="treadle exchange")
+        services.append(self._conversing)
         services.append(self._loop.create_task(self._exchange.poll(), name="treadle poll"))
         chores = Chores(
             self._engine,
@@ -119,9 +120,10 @@ class Worker:
         self._notes = Notes(self._changed_from_anywhere)
         self._deadlines = Deadlines(self._overdue)
         self._inflight = Inflight(self._settler, self._notes, self._deadlines, self._changed)
+        self._threads = ThreadExecutor(self._inflight, options.threads)
         self._executors: dict[str, Executor] = {
             "loop": LoopExecutor(self._inflight, options.async_slots),
-            "thread": ThreadExecutor(self._inflight, options.threads),
+            "thread": self._threads,
             "process": ProcessExecutor(
                 self._inflight,
                 target=options.target,
@@ -150,6 +152,7 @@ class Worker:
             self.lose,
             self._alone,
             self._threads_run,
+            self._unfit,
         )
         self._fetcher = Fetcher(
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
@@ -200,9 +203,11 @@ class Worker:
             self._inflight.ended(run, stopped(run))
 
     async def _flush(self) -> None:
-        """Tell the store every outcome that is left, while the lease lasts."""
+        """Tell the store every outcome that is left, while the lease lasts and there is somebody to tell it."""
         end = monotonic() + self._options.lease
         while (len(self._settler) or self._notes) and self._exit != EXIT_LOST and monotonic() < end:
+            if self._conversing.done():
+                return
             self._signal.set()
             await asyncio.sleep(0.005)
 
@@ -211,7 +216,8 @@ class Worker:
             await executor.close()
         self._deadlines.close()
         await asyncio.to_thread(self._heartbeat.stop)
-        if self._exit != EXIT_LOST and not len(self._settler):
+        # After a failure the lease is left to whoever sees this process end: what it still holds did not end in peace.
+        if self._exit in {0, EXIT_RECYCLE} and not len(self._settler):
             await self._session.arun(self._engine.rescue([Witness(self._lease, "")]))
         self._waiter.close()
         self._session.close()
@@ -223,8 +229,8 @@ class Worker:
         return self._app.store.local and not self._inflight.runs
 
     def _threads_run(self) -> bool:
-        threads = self._executors.get("thread")
-        return threads is not None and threads.free() < threads.slots
+        threads = self._threads
+        return threads.free() < threads.slots and not threads.brief
 
     def _changed(self) -> None:
         self._signal.set()
@@ -245,6 +251,9 @@ class Worker:
         if service.cancelled() or service.exception() is None:
             return
         log.critical("%s failed; this worker is replaced", service.get_name(), exc_info=service.exception())
+        self._unfit()
+
+    def _unfit(self) -> None:
         self._exit = self._exit or 1
         self._stopping.set()
 

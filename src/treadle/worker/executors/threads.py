@@ -9,7 +9,8 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from contextlib import suppress
+from queue import SimpleQueue
 from time import monotonic
 
 from treadle.model.outcome import Outcome
@@ -18,15 +19,26 @@ from treadle.worker.executors.port import Bench
 from treadle.worker.pace import Pace
 from treadle.worker.run import Run
 
+RELIEF = 0.002
+"""Seconds after which jobs that still wait behind a brief one get every thread."""
+
 
 class ThreadExecutor:
-    """Runs `def` tasks in `slots` daemon threads. A running body can only be asked to stop: it reads `ctx.cancelled`."""
+    """Runs `def` tasks in `slots` daemon threads. A running body can only be asked to stop: it reads `ctx.cancelled`.
+
+    Jobs wait on one deque; a token in the queue calls a thread to it, and a thread stays until the deque is empty. There is
+    a token for each job, except where bodies take next to no time: those are left to one thread, because eight would spend
+    more time taking the interpreter from each other than running them. If one of them turns out to be slow after all, the
+    others are called 2 ms later.
+    """
 
     def __init__(self, bench: Bench, slots: int) -> None:
         self.slots = slots
         self._bench = bench
         self._pace = Pace(slots)
-        self._queue: SimpleQueue[Run | None] = SimpleQueue()
+        self._waiting: deque[Run] = deque()
+        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        self._relieving = False
         self._news: deque[tuple[Run, Outcome | None, float]] = deque()
         self._told = False
         self._held = 0
@@ -43,21 +55,20 @@ class ThreadExecutor:
         self._held += len(runs)
         while len(self._threads) < min(self._held, self.slots):
             self._grow()
-        for run in runs:
-            self._queue.put(run)
+        self._waiting.extend(runs)
+        self._call(1 if self.brief else len(runs))
+        if self.brief and not self._relieving:
+            self._relieving = True
+            asyncio.get_running_loop().call_later(RELIEF, self._relieve)
 
     def stop(self, run: Run) -> None:
         """Nothing to do: the body's token is `run.stop` itself, and a run still waiting is skipped when its turn comes."""
 
     def hand_back(self) -> list[Run]:
         runs: list[Run] = []
-        while True:
-            try:
-                run = self._queue.get_nowait()
-            except Empty:
-                break
-            if run is not None:
-                runs.append(run)
+        with suppress(IndexError):
+            while True:
+                runs.append(self._waiting.popleft())
         self._held -= len(runs)
         return runs
 
@@ -66,7 +77,22 @@ class ThreadExecutor:
 
     async def close(self) -> None:
         for _ in self._threads:
-            self._queue.put(None)
+            self._tokens.put(False)
+
+    @property
+    def brief(self) -> bool:
+        """True while bodies take next to no time, so that one thread is given them all."""
+        return self._pace.brief
+
+    def _call(self, threads: int) -> None:
+        for _ in range(min(threads, self.slots)):
+            self._tokens.put(True)
+
+    def _relieve(self) -> None:
+        self._relieving = bool(self._waiting)
+        if self._relieving:
+            self._call(self.slots)
+            asyncio.get_running_loop().call_later(RELIEF, self._relieve)
 
     def _grow(self) -> None:
         number = len(self._threads)
@@ -77,17 +103,22 @@ class ThreadExecutor:
         thread.start()
 
     def _work(self) -> None:
-        queue, bench = self._queue, self._bench
-        while (run := queue.get()) is not None:
-            if run.stop is not None:
-                self._tell(run, stopped(run))
-                continue
-            run.started = monotonic()
-            run.place = threading.get_ident()
-            if run.settings.timeout is not None:
-                self._tell(run, None)
-            outcome = run_in_thread(run, bench)
-            self._tell(run, outcome, monotonic() - run.started)
+        tokens, waiting = self._tokens, self._waiting
+        while tokens.get():
+            with suppress(IndexError):
+                while True:
+                    self._run(waiting.popleft())
+
+    def _run(self, run: Run) -> None:
+        if run.stop is not None:
+            self._tell(run, stopped(run))
+            return
+        run.started = started = monotonic()
+        run.place = threading.get_ident()
+        if run.settings.timeout is not None:
+            self._tell(run, None)
+        outcome = run_in_thread(run, self._bench)
+        self._tell(run, outcome, monotonic() - started)
 
     def _tell(self, run: Run, outcome: Outcome | None, took: float = 0.0) -> None:
         """Post news for the loop (None: it has started), waking it only if no wake-up is under way."""
