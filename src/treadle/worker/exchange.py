@@ -8,15 +8,21 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
+from treadle.app.failure import plain
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, together
 from treadle.engine.session import Durability, Session, Waiter
+from treadle.model.errors import StoreError
 from treadle.model.job import LeaseId
+from treadle.model.outcome import Cause, Died, Note, Settlement
 from treadle.worker.fetcher import Ask, Fetcher
 from treadle.worker.notes import Notes
 from treadle.worker.settler import Settler
 
 log: logging.Logger = logging.getLogger("treadle.worker")
+
+UNREACHED = (StoreError, OSError)
+"""What says that the store could not be used just now. Any other error is about what was to be stored."""
 
 MANY = 100
 BRISK = 0.00002
@@ -49,6 +55,7 @@ class Exchange:
         lost: Callable[[], None],
         alone: Callable[[], bool],
         threads_run: Callable[[], bool],
+        unfit: Callable[[], None],
     ) -> None:
         self.fetcher: Fetcher | None = None
         self.progressed: float = monotonic()
@@ -62,6 +69,7 @@ class Exchange:
         self._poll = poll
         self._lost = lost
         self._alone = alone
+        self._unfit = unfit
         self._threads_run = threads_run
         self._idle = False
         self._patience = 0.0
@@ -109,9 +117,12 @@ class Exchange:
             self._settler.put_back(batch, strictness)
             self._notes.put_back(notes)
             raise
-        except Exception:
-            self._settler.put_back(batch, strictness)
-            self._notes.put_back(notes)
+        except Exception as error:
+            if isinstance(error, UNREACHED):
+                self._settler.put_back(batch, strictness)
+                self._notes.put_back(notes)
+            else:
+                await self._apart(batch, strictness, notes)
             self._patience = min(1.0, max(0.02, self._patience * 2))
             log.exception("the store did not take an exchange; trying again within %.2f s", self._patience)
             await asyncio.sleep(self._patience * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
@@ -138,6 +149,58 @@ class Exchange:
             return await self._session.arun(plan, durability)
         finally:
             sys.setswitchinterval(usual)
+
+    async def _apart(self, batch: list[Settlement], strictness: Durability, notes: list[Note]) -> None:
+        """Store in ever smaller parts what could not be stored together: what cannot be stored holds up nothing else."""
+        said, parts = notes, [batch] if batch else []
+        try:
+            while said:
+                await self._note_alone(said[0])
+                said = said[1:]
+            while parts:
+                part = parts[-1]
+                try:
+                    verdicts = await self._session.arun(self._engine.settle(self._lease, part), strictness)
+                except UNREACHED:
+                    raise
+                except Exception as error:
+                    if len(part) == 1:
+                        await self._bury(part[0], strictness, error)
+                        parts.pop()
+                    else:
+                        half = len(part) // 2
+                        parts[-1:] = [part[half:], part[:half]]
+                else:
+                    self._settler.confirm(part, verdicts)
+                    parts.pop()
+        except UNREACHED:
+            log.warning("the store went away while outcomes were stored one by one", exc_info=True)
+        finally:
+            self._notes.put_back(said)
+            self._settler.put_back([each for part in reversed(parts) for each in part], strictness)
+
+    async def _note_alone(self, note: Note) -> None:
+        try:
+            await self._session.arun(self._engine.note(self._lease, [note]))
+        except UNREACHED:
+            raise
+        except Exception:
+            log.exception("a %s note of job %s could not be stored and is dropped", note.kind, note.id)
+
+    async def _bury(self, settlement: Settlement, strictness: Durability, error: Exception) -> None:
+        """A job whose outcome cannot be stored is a dead letter; if not even that can be stored, its lease must end."""
+        log.error("the outcome of job %s could not be stored; it becomes a dead letter", settlement.id, exc_info=error)
+        reason = plain(f"its outcome could not be stored: {type(error).__name__}: {error}")
+        dead = settlement._replace(outcome=Died(Cause.INVALID, reason), took=0.0)
+        try:
+            verdicts = await self._session.arun(self._engine.settle(self._lease, [dead]), strictness)
+        except UNREACHED:
+            raise
+        except Exception:
+            log.critical("job %s could not be settled at all; this worker is replaced", settlement.id, exc_info=True)
+            self._unfit()
+        else:
+            self._settler.confirm([dead], verdicts)
 
     def _claimed(self, asks: Sequence[Ask], answers: Sequence[Any]) -> None:
         if not asks:
