@@ -83,7 +83,8 @@ class SqliteSession:
 
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # its owner may come in again, and is told so at once instead of waiting for itself
+        self._inside = False
         self._starting = threading.Lock()
         self._links: dict[Durability, Link] = {}
         self._gate: Gate | None = None
@@ -98,6 +99,10 @@ class SqliteSession:
         deadline = time.monotonic() + self._store.timeout
         if not self._lock.acquire(timeout=self._store.timeout):
             raise self._busy("another thread kept this session")
+        if self._inside:
+            self._lock.release()
+            raise self._interrupted()
+        self._inside = True
         try:
             answer = self._carry(plan, durability, wakes, deadline)
         except Errors as error:
@@ -106,6 +111,7 @@ class SqliteSession:
                 raise
             raise told from error
         finally:
+            self._inside = False
             self._lock.release()
         if wakes:
             self._store.ring(wakes)
@@ -149,6 +155,8 @@ class SqliteSession:
             if thread is not threading.current_thread():
                 thread.join()
         with self._lock:
+            if self._inside:
+                raise self._interrupted()
             self.shut()
 
     def forget(self) -> None:
@@ -168,6 +176,9 @@ class SqliteSession:
     def hold(self, patience: float) -> bool:
         """Stop using the connections for a moment and close them; `release` ends it."""
         if not self._lock.acquire(timeout=patience):
+            return False
+        if self._inside:
+            self._lock.release()
             return False
         self.shut()
         return True
@@ -210,6 +221,13 @@ class SqliteSession:
                 link.do("ROLLBACK")
             raise
         return answer
+
+    def _interrupted(self) -> StoreBusy:
+        return StoreBusy(
+            f"{self._store.location}: this very thread is in the middle of another call of this session, which a signal "
+            "handler (or a finalizer) has interrupted. This call changed nothing. Do not enqueue from a signal handler: set "
+            "a flag there, and enqueue when the interrupted call has returned."
+        )
 
     def _busy(self, what: str) -> StoreBusy:
         return StoreBusy(
