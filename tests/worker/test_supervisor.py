@@ -118,6 +118,18 @@ class Served:
         assert self.process is not None
         self.process.send_signal(number)
 
+    def insist(self, number: int, heard: str) -> None:
+        """Signal again and again: what follows within a moment of a signal that was heard belongs to that one."""
+
+        def pressed() -> bool:
+            assert self.process is not None
+            if heard in self.text() or self.process.poll() is not None:
+                return True
+            self.process.send_signal(number)
+            return False
+
+        until(pressed, heard)
+
     def exit(self) -> int:
         assert self.process is not None
         return self.process.wait(PATIENCE)
@@ -200,6 +212,21 @@ def test_a_job_in_hand_is_finished_before_leaving(served: Served, app: Treadle):
     assert later.job().state is State.QUEUED
 
 
+def test_signals_in_one_moment_are_one_request(served: Served, app: Treadle):
+    """As `timeout` does it: the process is signalled, and then its whole group."""
+    served.start(group=True)
+    job = enqueue(served, app, "wait_for", file=str(served.gate), trail=str(served.trail))
+    until(lambda: len(lines(served.trail)) == 1, "a start")
+    assert served.process is not None
+    served.signal(signal.SIGTERM)
+    os.killpg(served.process.pid, signal.SIGTERM)
+    served.until_logged("stopping: no more claims")
+    served.gate.touch()
+    assert served.exit() == 0
+    assert job.job().state is State.COMPLETED
+    assert "asked again" not in served.text()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_second_signal_hands_back_what_runs(served: Served, app: Treadle, number: int, code: int):
     served.start()
@@ -208,7 +235,7 @@ def test_the_second_signal_hands_back_what_runs(served: Served, app: Treadle, nu
     served.signal(number)
     served.until_logged("stopping: no more claims")
     assert job.job().state is State.RUNNING
-    served.signal(number)
+    served.insist(number, "handing back what runs")
     assert served.exit() == code
     after = job.job()
     assert after.state is State.QUEUED
@@ -317,10 +344,9 @@ def test_a_third_signal_kills_what_does_not_listen(served: Served):
     served.until_logged("deaf")
     served.signal(signal.SIGTERM)
     served.until_logged("stopping: running jobs have")
-    served.signal(signal.SIGTERM)
-    served.until_logged("handing back what runs")
+    served.insist(signal.SIGTERM, "handing back what runs")
     assert len(served.workers()) == 1
-    served.signal(signal.SIGTERM)
+    served.insist(signal.SIGTERM, "killing what is left")
     assert served.exit() == 143
 
 

@@ -33,6 +33,12 @@ LAST_WORDS = 5.0
 """Seconds beyond every grace before a worker process that should have left is killed."""
 SHORT_LIFE = 1.0
 """Seconds of service below which a death counts as a failure to start."""
+ONE_WISH = 0.3
+"""Seconds within which signals are one request to stop.
+
+`timeout` and some process managers signal the process and then its group, so one wish arrives twice within a millisecond
+or so. A person who presses Ctrl-C again because nothing seems to happen takes longer than this.
+"""
 RESTART_FIRST, RESTART_MOST = 0.25, 30.0
 RESCUE_TIME = 10.0
 
@@ -63,8 +69,9 @@ class Supervisor:
         self._failures = 0
         self._served = False
         self._unusable = False
-        self._signals: deque[int] = deque()
+        self._signals: deque[tuple[int, float]] = deque()
         self._asked = 0
+        self._asked_at = 0.0
         self._last = 0
         self._reload = False
         self._selector = selectors.DefaultSelector()
@@ -82,7 +89,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """What the first signal does, or, called again, the second."""
-        self._signals.append(signal.SIGTERM)
+        self._signals.append((signal.SIGTERM, monotonic()))
         self._nudge()
 
     # -- the main thread
@@ -152,16 +159,16 @@ class Supervisor:
 
     def _note_signal(self, number: int, _: FrameType | None) -> None:
         if number != signal.SIGCHLD:
-            self._signals.append(number)
+            self._signals.append((number, monotonic()))
 
     def _hear_signals(self) -> None:
         while self._signals:
-            number = self._signals.popleft()
+            number, moment = self._signals.popleft()
             # A closed terminal ends what was started in it; without a terminal the signal is free to mean "reload".
             if number == signal.SIGHUP and not self._attended:
                 self._reload = True
-            else:
-                self._last = number
+            elif not self._asked or moment - self._asked_at >= ONE_WISH:
+                self._last, self._asked_at = number, moment
                 self._stop_once_more()
         if self._reload:
             self._reload = False
