@@ -1,5 +1,6 @@
 """Runs plans on SQLite: on our own connections, from any thread or event loop, or inside the user's transaction."""
 
+import logging
 import os
 import threading
 import time
@@ -14,14 +15,19 @@ from treadle.engine.plan import Plan, drive
 from treadle.engine.session import Durability, Wake
 from treadle.engine.sqlite.clock import read_clock
 from treadle.engine.sqlite.driver import Errors, Link, translated
+from treadle.engine.sqlite.footing import Footing, clear_after, footing, identity
 from treadle.engine.sqlite.gate import Gate
 from treadle.engine.sqlite.steps import Ask, Clock, Do
 from treadle.model.errors import StoreBusy
+
+log: logging.Logger = logging.getLogger("treadle.sqlite")
 
 R = TypeVar("R")
 
 _READS = frozenset({"find", "count", "read", "leases"})
 _FORK_PATIENCE = 1.0
+_LOOK = 0.05
+"""Seconds between two looks at whether the file is still there: 2.6 us each, so only a busy session ever spares one."""
 _forgotten: list[object] = []
 _sessions: "weakref.WeakSet[SqliteSession]" = weakref.WeakSet()
 
@@ -87,6 +93,8 @@ class SqliteSession:
         self._inside = False
         self._starting = threading.Lock()
         self._links: dict[Durability, Link] = {}
+        self._footing: Footing | None = None
+        self._looked = 0.0
         self._gate: Gate | None = None
         self._mail: SimpleQueue[Callable[[], None] | None] | None = None
         self._thread: threading.Thread | None = None
@@ -197,8 +205,13 @@ class SqliteSession:
 
     def _carry(self, plan: Plan[R], durability: Durability, wakes: list[Wake], deadline: float) -> R:
         link = self._links.get(durability)
+        now = deadline - self._store.timeout
+        if link is None or now - self._looked >= _LOOK:
+            self._look(now)
+            link = self._links.get(durability)
         if link is None:
             link = self._links[durability] = self._store.open(durability)
+            self._footing = footing(self._store.location)
         if _only_reads(plan.name):
             return self._transact(link, "BEGIN", plan, wakes)
         if self._gate is None:
@@ -209,6 +222,16 @@ class SqliteSession:
             return self._transact(link, "BEGIN IMMEDIATE", plan, wakes)
         finally:
             self._gate.leave()
+
+    def _look(self, now: float) -> None:
+        """If the path no longer names the file that is open, let go of that one; the next call opens what is there now."""
+        self._looked = now
+        old, path = self._footing, self._store.location
+        if not self._links or old is None or identity(path) == old.file:
+            return
+        log.error("%s was deleted or replaced while it was in use; going on with what is there now", path)
+        self.shut()
+        clear_after(old, path)
 
     def _transact(self, link: Link, begin: str, plan: Plan[R], wakes: list[Wake]) -> R:
         link.do(begin)
