@@ -28,7 +28,6 @@ class Chore:
     name: str
     interval: float
     work: Callable[[], Awaitable[float | None]]
-    progressed: float = 0.0
 
     async def run(self) -> None:
         """Work at the interval, with a tenth of jitter, until cancelled. A failure is logged and tried again."""
@@ -36,7 +35,6 @@ class Chore:
             wait: float | None = None
             try:
                 wait = await self.work()
-                self.progressed = time.monotonic()
             except asyncio.CancelledError:
                 raise
             except Exception:

@@ -5,7 +5,6 @@ import logging
 import random
 import sys
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any
 
 from treadle.app.failure import plain
@@ -58,7 +57,6 @@ class Exchange:
         unfit: Callable[[], None],
     ) -> None:
         self.fetcher: Fetcher | None = None
-        self.progressed: float = monotonic()
         self._engine = engine
         self._session = session
         self._waiter = waiter
@@ -80,7 +78,6 @@ class Exchange:
             await self._signal.wait()
             self._signal.clear()
             await self.once()
-            self.progressed = monotonic()
             # A store in this very process answers without suspending; the bodies must have their turn all the same.
             await asyncio.sleep(0)
 
