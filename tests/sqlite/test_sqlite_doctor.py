@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from treadle.engine.sqlite import doctor, driver
+from treadle.engine.sqlite import doctor, driver, log
 from treadle.engine.sqlite import store as store_room
 from treadle.engine.sqlite.doctor import is_vulnerable
 from treadle.engine.sqlite.driver import Settings
@@ -83,7 +83,6 @@ def test_a_damaged_file_is_told(store: SqliteStore, path: Path) -> None:
     session = store.session()
     session.run(store.engine.enqueue([NewJob(f"job-{i}", "work", args='"' + "x" * 500 + '"') for i in range(100)]))
     session.close()
-    store.checkpoint()
     data = bytearray(path.read_bytes())
     data[-4096 * 3 : -4096] = b"\x07" * 4096 * 2
     path.write_bytes(data)
@@ -99,16 +98,8 @@ def test_a_log_that_a_reader_keeps_long_is_told(store: SqliteStore, path: Path, 
     session = store.session()
     session.run(store.engine.enqueue([NewJob("one", "work")]))
     assert path.with_name("jobs.db-wal").stat().st_size > 0
-    monkeypatch.setattr(doctor, "_LONG_LOG", 1)
+    monkeypatch.setattr(log, "PINNED", 1)
     assert levels(store)["write-ahead log"] == "warning"
-    session.close()
-
-
-def test_a_checkpoint_empties_the_log(store: SqliteStore, path: Path) -> None:
-    session = store.session()
-    session.run(store.engine.enqueue([NewJob("one", "work")]))
-    store.checkpoint()
-    assert path.with_name("jobs.db-wal").stat().st_size == 0
     session.close()
 
 

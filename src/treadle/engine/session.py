@@ -127,6 +127,13 @@ class Store(Protocol):
         """Examine the store. Reads only."""
         ...
 
+    def tend(self) -> str | None:
+        """Do the upkeep that this store wants beside the verbs, if any is due; returns what an operator should hear, or None.
+
+        Every worker calls it now and then, in a thread of its own. Safe to run everywhere at once.
+        """
+        ...
+
     def guard_processes(self, count: int) -> None:
         """Raise when this store must not be served by `count` processes (`VulnerableSQLite`)."""
         ...

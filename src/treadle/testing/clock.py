@@ -174,6 +174,10 @@ class ClockedStore:
         """Examine the store."""
         return self._store.doctor()
 
+    def tend(self) -> str | None:
+        """Do the upkeep that the store wants."""
+        return self._store.tend()
+
     def guard_processes(self, count: int) -> None:
         """Raise when the store must not be served by so many processes."""
         self._store.guard_processes(count)

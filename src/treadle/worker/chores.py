@@ -1,4 +1,4 @@
-"""What every worker does beside running jobs: promote what is due, rescue what was lost, prune what is old.
+"""What every worker does beside running jobs: promote what is due, rescue what was lost, prune what is old, tend the store.
 
 A chore is a row: name, interval, and what to do. All are safe to run everywhere at once; there is no leader.
 """
@@ -10,14 +10,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from treadle.engine.contract import Engine
-from treadle.engine.session import Session
+from treadle.engine.session import Session, Store
 from treadle.model.filter import Retention
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
 RESCUE_EVERY = 5.0
 PRUNE_EVERY = 60.0
+TEND_EVERY = 5.0
 BATCH = 1000
 
 
@@ -44,20 +44,23 @@ class Chore:
 
 
 class Chores:
-    """The three chores of a worker, over its own session."""
+    """The chores of a worker, over its own session."""
 
     def __init__(
-        self, engine: Engine, session: Session, retention: Retention, *, poll: float, lease: float, crash_delay: float
+        self, store: Store, session: Session, retention: Retention, *, poll: float, lease: float, crash_delay: float
     ) -> None:
-        self._engine = engine
+        self._store = store
+        self._engine = store.engine
         self._session = session
         self._retention = retention
         self._poll = poll
         self._crash_delay = crash_delay
+        self._told: str | None = None
         self.rows: list[Chore] = [
             Chore("promote", poll, self._promote),
             Chore("rescue", min(RESCUE_EVERY, lease), self._rescue),
             Chore("prune", PRUNE_EVERY, self._prune),
+            Chore("tend", TEND_EVERY, self._tend),
         ]
 
     async def _promote(self) -> float | None:
@@ -76,3 +79,9 @@ class Chores:
     async def _prune(self) -> float | None:
         pruned = await self._session.arun(self._engine.prune(self._retention, limit=BATCH))
         return 0.0 if pruned >= BATCH else None
+
+    async def _tend(self) -> None:
+        told = await asyncio.to_thread(self._store.tend)
+        if told is not None and self._told is None:
+            log.warning("%s: %s", self._store.location, told)
+        self._told = told

@@ -76,7 +76,7 @@ class Worker:
         services.append(self._conversing)
         services.append(self._loop.create_task(self._exchange.poll(), name="treadle poll"))
         chores = Chores(
-            self._engine,
+            self._app.store,
             self._session,
             self._app.retention,
             poll=self._options.poll,

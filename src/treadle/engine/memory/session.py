@@ -107,6 +107,9 @@ class MemoryStore:
         cure = "use sqlite:///treadle.db to keep jobs"
         return [Check("durability", "warning", f"{self.location} is {self.durability}; {cure}")]
 
+    def tend(self) -> str | None:
+        """Nothing to do."""
+
     def guard_processes(self, count: int) -> None:
         """Raises `CannotOpen` for more than one process: they would each see a memory of their own."""
         if count > 1:

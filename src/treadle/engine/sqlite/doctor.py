@@ -5,10 +5,9 @@ from typing import Protocol
 
 from treadle.engine.session import Check
 from treadle.engine.sqlite.driver import Errors, Link, Settings, is_vulnerable, library_version, translated
+from treadle.engine.sqlite.log import length, pinned
 from treadle.engine.sqlite.place import check_place, file_system
 from treadle.model.errors import StoreError
-
-_LONG_LOG = 128 * 1024 * 1024
 
 
 class Patient(Protocol):
@@ -105,9 +104,6 @@ def _inside(store: Patient, link: Link) -> list[Check]:
 
 
 def _log(path: Path) -> Check:
-    log = path.with_name(path.name + "-wal")
-    size = log.stat().st_size if log.exists() else 0
-    if size > _LONG_LOG:
-        cure = "some reader keeps a transaction open, so that the log cannot be emptied: find it and end it"
-        return Check("write-ahead log", "warning", f"{size / 1e6:.0f} MB: {cure}")
-    return Check("write-ahead log", "ok", f"{size / 1e6:.1f} MB")
+    size = length(path)
+    trouble = pinned(size)
+    return Check("write-ahead log", "warning" if trouble else "ok", trouble or f"{size / 1e6:.1f} MB")

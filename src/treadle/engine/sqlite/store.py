@@ -25,6 +25,7 @@ from treadle.engine.sqlite.driver import (
 )
 from treadle.engine.sqlite.engine import SqliteEngine
 from treadle.engine.sqlite.gate import Gate
+from treadle.engine.sqlite.log import LONG, keep_short
 from treadle.engine.sqlite.place import check_place, enter_library, leave_library, lend_library, runtime_directory
 from treadle.engine.sqlite.session import BorrowedSession, SqliteSession
 from treadle.engine.sqlite.wake import Bell, SqliteWaiter
@@ -41,7 +42,7 @@ _PRAGMAS = (
     "mmap_size = 0",
     "temp_store = MEMORY",
     "wal_autocheckpoint = 4000",
-    "journal_size_limit = 67108864",
+    f"journal_size_limit = {LONG}",
 )
 """Of our own connections only; what a user's connection has set stays as it is."""
 
@@ -140,16 +141,12 @@ class SqliteStore:
     def close(self) -> None:
         """Nothing stays open in the store itself: its sessions and waiters are closed by their owners."""
 
-    def checkpoint(self) -> tuple[int, int]:
-        """Move the write-ahead log into the database and cut it; returns (pages in the log, pages moved)."""
+    def tend(self) -> str | None:
+        """Keep the write-ahead log short."""
+        if not self.path.exists():
+            return None
         with telling(self.location, self.timeout):
-            link = self._connect()
-            try:
-                link.ask("PRAGMA busy_timeout = 200")
-                _, pages, moved = link.ask("PRAGMA wal_checkpoint(TRUNCATE)")[0]
-            finally:
-                self.shut(link)
-        return pages, moved
+            return keep_short(self.path, self._connect, self.shut, self._runtime())
 
     def open(self, durability: Durability) -> Link:
         """Open one more connection, with the schema up to date."""
