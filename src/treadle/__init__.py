@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from treadle.app.client import Client
     from treadle.app.context import Context
     from treadle.app.declare import Tasks
+    from treadle.app.failure import ErrorRecord
     from treadle.app.handle import JobHandle, JobHandles
     from treadle.app.ids import new_id
     from treadle.app.retry_after import retry_after
     from treadle.app.signature import Redacted, Secret
     from treadle.app.task import Task
+    from treadle.app.view import Attempt, Count, DeadLetter, Job, Progress, QueueView, Relative, WorkerView
+    from treadle.app.where import Filter
     from treadle.engine.session import Durability
     from treadle.model.errors import (
         BadInput,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         InvalidDuration,
         InvalidOption,
         InvalidResult,
+        InvalidSchedule,
         InvalidTime,
         InvalidURL,
         JobCancelled,
@@ -46,13 +50,14 @@ if TYPE_CHECKING:
         TreadleError,
         UnknownJob,
         UnknownParent,
+        UnknownSchedule,
         UnknownTask,
         VolatileStore,
         VulnerableSQLite,
         WouldBlock,
     )
-    from treadle.model.filter import Filter, Order, Page, Retention
-    from treadle.model.job import Job, OnDead
+    from treadle.model.filter import Altered, Axis, Order, Page, Retention
+    from treadle.model.job import OnDead
     from treadle.model.priority import CRITICAL, HIGH, LOW, NORMAL
     from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
     from treadle.model.state import State
@@ -64,20 +69,27 @@ __all__ = [
     "LOW",
     "NORMAL",
     "NO_RETRY",
+    "Altered",
+    "Attempt",
+    "Axis",
     "BadInput",
     "Call",
     "CancelJob",
     "CannotOpen",
     "Client",
     "Context",
+    "Count",
+    "DeadLetter",
     "DefinitionError",
     "Durability",
+    "ErrorRecord",
     "Filter",
     "GiveUp",
     "InvalidArguments",
     "InvalidDuration",
     "InvalidOption",
     "InvalidResult",
+    "InvalidSchedule",
     "InvalidTime",
     "InvalidURL",
     "Job",
@@ -96,7 +108,10 @@ __all__ = [
     "Order",
     "Page",
     "PayloadTooLarge",
+    "Progress",
+    "QueueView",
     "Redacted",
+    "Relative",
     "ResultTimeout",
     "Retention",
     "Retries",
@@ -113,9 +128,11 @@ __all__ = [
     "TreadleError",
     "UnknownJob",
     "UnknownParent",
+    "UnknownSchedule",
     "UnknownTask",
     "VolatileStore",
     "VulnerableSQLite",
+    "WorkerView",
     "WouldBlock",
     "new_id",
     "retry_after",
@@ -127,11 +144,14 @@ _HOMES = {
     "treadle.app.client": ("Client",),
     "treadle.app.context": ("Context",),
     "treadle.app.declare": ("Tasks",),
+    "treadle.app.failure": ("ErrorRecord",),
     "treadle.app.handle": ("JobHandle", "JobHandles"),
     "treadle.app.ids": ("new_id",),
     "treadle.app.retry_after": ("retry_after",),
     "treadle.app.signature": ("Redacted", "Secret"),
     "treadle.app.task": ("Task",),
+    "treadle.app.view": ("Attempt", "Count", "DeadLetter", "Job", "Progress", "QueueView", "Relative", "WorkerView"),
+    "treadle.app.where": ("Filter",),
     "treadle.engine.session": ("Durability",),
     "treadle.model.errors": (
         "BadInput",
@@ -141,6 +161,7 @@ _HOMES = {
         "InvalidDuration",
         "InvalidOption",
         "InvalidResult",
+        "InvalidSchedule",
         "InvalidTime",
         "InvalidURL",
         "JobCancelled",
@@ -160,13 +181,14 @@ _HOMES = {
         "TreadleError",
         "UnknownJob",
         "UnknownParent",
+        "UnknownSchedule",
         "UnknownTask",
         "VolatileStore",
         "VulnerableSQLite",
         "WouldBlock",
     ),
-    "treadle.model.filter": ("Filter", "Order", "Page", "Retention"),
-    "treadle.model.job": ("Job", "OnDead"),
+    "treadle.model.filter": ("Altered", "Axis", "Order", "Page", "Retention"),
+    "treadle.model.job": ("OnDead",),
     "treadle.model.priority": ("CRITICAL", "HIGH", "LOW", "NORMAL"),
     "treadle.model.raised": ("CancelJob", "GiveUp", "Retry", "Snooze"),
     "treadle.model.state": ("State",),

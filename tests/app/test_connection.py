@@ -42,7 +42,7 @@ def test_a_closed_app_opens_again_when_needed():
     first = task.enqueue(1)
     app.close()
     app.close()
-    assert first.job().args == '{"number":1}'
+    assert first.job().args == {"number": 1}
     app.close()
 
 
@@ -152,7 +152,7 @@ def test_a_forked_child_enqueues_into_the_same_file():
     task = declare(app)
     task.enqueue(1)
     child = in_child(lambda: task.enqueue(2).id)
-    assert app.client.get(child).args == '{"number":2}'
+    assert app.client.get(child).args == {"number": 2}
     task.enqueue(3)
     assert [each.count for each in app.client.count()] == [3]
     app.close()
@@ -177,7 +177,7 @@ def test_a_child_forked_while_another_thread_opens_the_store_is_not_stuck():
     child = in_child(lambda: task.enqueue(2).id)
     leave.set()
     opener.join(30)
-    assert app.client.get(child).args == '{"number":2}'
+    assert app.client.get(child).args == {"number": 2}
     app.close()
 
 

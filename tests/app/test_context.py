@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from treadle import CancelJob, Context, InvalidArguments
+from treadle import CancelJob, Context, InvalidArguments, Progress
 from treadle.testing import FakeContext, drain
 
 
@@ -43,7 +43,7 @@ def test_progress_is_told_and_kept(treadle_app):
 
     handle = treadle_app.task(name="teller")(body).enqueue()
     drain(treadle_app)
-    assert handle.job().progress == '{"fraction":0.5,"message":"half","data":{"file":"a.txt","done":3}}'
+    assert handle.job().progress == Progress(0.5, "half", {"file": "a.txt", "done": 3})
 
 
 def test_progress_that_makes_no_sense_is_refused():

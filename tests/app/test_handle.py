@@ -66,6 +66,28 @@ def test_a_waiter_is_woken_when_the_job_ends(treadle_app, double):
     assert found == [8]
 
 
+def test_whoever_waits_reads_no_details(treadle_app, double, monkeypatch):
+    handle = double.enqueue(4)
+    engine = treadle_app.store.engine
+    asked = []
+    find = engine.find
+
+    def remember(where, page):
+        asked.append(page.details)
+        return find(where, page)
+
+    monkeypatch.setattr(engine, "find", remember)
+    with pytest.raises(ResultTimeout):
+        handle.result(timeout=0)
+    with pytest.raises(ResultTimeout):
+        asyncio.run(handle.aresult(timeout=0))
+    assert (handle.state(), asyncio.run(handle.astate())) == (State.QUEUED, State.QUEUED)
+    drain(treadle_app)
+    assert (handle.result(), asyncio.run(handle.aresult())) == (8, 8)
+    assert len(asked) == 8
+    assert not any(asked)
+
+
 def test_the_awaitable_twins(treadle_app, double):
     async def body():
         handle = await double.aenqueue(4)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -67,17 +68,13 @@ def test_spans_are_short() -> None:
 
 
 def test_moments_are_iso_and_ages_know_the_future() -> None:
-    assert moment(1_700_000_000_123_456) == "2023-11-14T22:13:20.123Z"
+    assert moment(datetime(2023, 11, 14, 22, 13, 20, 123_456, UTC)) == "2023-11-14T22:13:20.123Z"
     assert moment(None) is None
-    assert ago(1_000_000_000, 1005.0) == "5s"
-    assert ago(1_000_000_000, 990.0) == "in 10s"
+    assert ago(datetime.fromtimestamp(1000, UTC), 1005.0) == "5s"
+    assert ago(datetime.fromtimestamp(1000, UTC), 990.0) == "in 10s"
     assert ago(None, 0.0) == ""
 
 
 def test_states_have_colours() -> None:
     assert output.tint("dead") == "\x1b[31mdead\x1b[0m"
     assert output.tint("unheard of") == "unheard of"
-
-
-def test_a_moment_beyond_the_calendar_is_its_end() -> None:
-    assert moment(253_402_300_799_000_000 + 1) == moment(2**62) == "9999-12-31T23:59:59.000Z"

@@ -8,6 +8,7 @@ suppresses nothing.
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, assert_type
 
 from treadle import (
@@ -15,11 +16,16 @@ from treadle import (
     NO_RETRY,
     Call,
     Context,
+    ErrorRecord,
+    Filter,
+    Job,
     JobHandle,
     JobHandles,
     OnDead,
+    Progress,
     Redacted,
     Retries,
+    State,
     Tasks,
     Treadle,
 )
@@ -167,6 +173,20 @@ async def the_twins_have_the_same_types() -> None:
     assert_type(await ainline(plain.call(1)), Receipt)
     await plain.aenqueue("1")  # type: ignore[arg-type]
     await with_context.aenqueue()  # type: ignore[call-arg]
+
+
+def a_job_is_seen_in_python_s_own_types(job: Job) -> None:
+    assert_type(plain.enqueue(1).job(), Job)
+    assert_type(app.client.find(Filter(enqueued_before=job.enqueued_at)), list[Job])
+    assert_type(job.enqueued_at, datetime)
+    assert_type(job.finished_at, datetime | None)
+    assert_type(job.progress, Progress | None)
+    assert_type(job.attempts[0].error, ErrorRecord | None)
+    assert_type(job.parents[0].state, State)
+    assert_type(app.client.count()[0].oldest, datetime | None)
+    assert_type(app.client.workers()[0].started_at, datetime)
+    job.state = State.QUEUED  # type: ignore[misc]
+    Filter(enqueued_before=1_700_000_000)  # type: ignore[arg-type]
 
 
 def a_handle_of_something_is_a_handle_of_anything(handle: JobHandle[Receipt]) -> JobHandle[object]:

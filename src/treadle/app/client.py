@@ -2,39 +2,34 @@
 
 import getpass
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 from treadle.app import operating
 from treadle.app.connection import Connection
-from treadle.app.operating import QueueView
 from treadle.app.options import check_queue
 from treadle.app.registry import Registry
-from treadle.model.errors import InvalidOption
+from treadle.app.view import Count, Job, QueueView, WorkerView, view_count, view_worker
+from treadle.app.where import EVERYTHING, Filter, Where, among, narrowed, whole
+from treadle.model import filter as asked
+from treadle.model import job as stored
 from treadle.model.filter import (
     Altered,
     Annotate,
     Axis,
     Cancel,
     Change,
-    Count,
     Erase,
-    Filter,
     Page,
     Replay,
     Resolve,
     Retention,
     check_text,
 )
-from treadle.model.job import Job, JobId, Lease
+from treadle.model.job import JobId
 from treadle.model.record import Write
 from treadle.model.state import LIVE, State
 from treadle.policy.duration import Duration, seconds
 
-Where = Filter | JobId | Iterable[JobId]
-"""Which jobs: one id, several ids, or a filter."""
-
-_EVERYTHING = Filter()
 _OPEN = Filter(states=(State.DEAD,), status="open")
 _CHUNK = 1000
 
@@ -75,13 +70,13 @@ class Client:
         """The awaitable twin of `get`."""
         return await self._connection.arun(operating.get_job(self._connection.engine, job))
 
-    def find(self, where: Filter = _EVERYTHING, page: Page | None = None) -> list[Job]:
+    def find(self, where: Filter = EVERYTHING, page: Page | None = None) -> list[Job]:
         """Jobs as they are now, newest first, a hundred at most unless `page` says otherwise. Redacted values are hidden."""
-        return self._connection.run(operating.find_jobs(self._connection.engine, where, page or Page()))
+        return self._connection.run(operating.find_jobs(self._connection.engine, whole(where), page or Page()))
 
-    async def afind(self, where: Filter = _EVERYTHING, page: Page | None = None) -> list[Job]:
+    async def afind(self, where: Filter = EVERYTHING, page: Page | None = None) -> list[Job]:
         """The awaitable twin of `find`."""
-        return await self._connection.arun(operating.find_jobs(self._connection.engine, where, page or Page()))
+        return await self._connection.arun(operating.find_jobs(self._connection.engine, whole(where), page or Page()))
 
     def obstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
         """Why queued jobs are not taken: their queue is paused, or no live worker serves it or knows the task.
@@ -94,29 +89,29 @@ class Client:
         """The awaitable twin of `obstacles`."""
         return await self._connection.arun(operating.see_obstacles(self._connection.engine, jobs))
 
-    def count(self, where: Filter = _EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
+    def count(self, where: Filter = EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
         """How many jobs there are, by state unless `by` names other axes."""
-        return self._connection.run(self._connection.engine.count(where, by))
+        return [view_count(each) for each in self._connection.run(self._connection.engine.count(whole(where), by))]
 
-    async def acount(self, where: Filter = _EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
+    async def acount(self, where: Filter = EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
         """The awaitable twin of `count`."""
-        return await self._connection.arun(self._connection.engine.count(where, by))
+        return [view_count(each) for each in await self._connection.arun(self._connection.engine.count(whole(where), by))]
 
     def cancel(self, where: Where, reason: str = "", *, dry_run: bool = False) -> list[Altered]:
         """Cancel jobs: waiting ones at once, running ones by telling their worker. Raises `UnknownJob` for an id."""
-        return self._change(_among(where, Filter(states=tuple(LIVE))), Cancel(reason), dry_run)
+        return self._change(among(where, Filter(states=tuple(LIVE))), Cancel(reason), dry_run)
 
     async def acancel(self, where: Where, reason: str = "", *, dry_run: bool = False) -> list[Altered]:
         """The awaitable twin of `cancel`."""
-        return await self._achange(_among(where, Filter(states=tuple(LIVE))), Cancel(reason), dry_run)
+        return await self._achange(among(where, Filter(states=tuple(LIVE))), Cancel(reason), dry_run)
 
     def retry(self, where: Where, *, delay: Duration = 0.0, dry_run: bool = False) -> list[Altered]:
         """Run jobs again, or now instead of later, with fresh budgets: whatever is retrying, scheduled or ended badly."""
-        return self._change(_among(where, _EVERYTHING), Replay(seconds(delay)), dry_run)
+        return self._change(among(where, EVERYTHING), Replay(seconds(delay)), dry_run)
 
     async def aretry(self, where: Where, *, delay: Duration = 0.0, dry_run: bool = False) -> list[Altered]:
         """The awaitable twin of `retry`."""
-        return await self._achange(_among(where, _EVERYTHING), Replay(seconds(delay)), dry_run)
+        return await self._achange(among(where, EVERYTHING), Replay(seconds(delay)), dry_run)
 
     def replay(
         self,
@@ -131,7 +126,7 @@ class Client:
 
         Raises `UnknownJob`, and `InvalidArguments` or `UnknownTask` if the new arguments do not fit: then none is replayed.
         """
-        return self._change(_among(where, _OPEN), Replay(seconds(delay), args, note), dry_run)
+        return self._change(among(where, _OPEN), Replay(seconds(delay), args, note), dry_run)
 
     async def areplay(
         self,
@@ -143,23 +138,23 @@ class Client:
         dry_run: bool = False,
     ) -> list[Altered]:
         """The awaitable twin of `replay`."""
-        return await self._achange(_among(where, _OPEN), Replay(seconds(delay), args, note), dry_run)
+        return await self._achange(among(where, _OPEN), Replay(seconds(delay), args, note), dry_run)
 
     def resolve(self, where: Where, note: str | None = None, *, dry_run: bool = False) -> list[Altered]:
         """Close dead letters for good; children held by them are cancelled."""
-        return self._change(_among(where, _OPEN), Resolve(note), dry_run)
+        return self._change(among(where, _OPEN), Resolve(note), dry_run)
 
     async def aresolve(self, where: Where, note: str | None = None, *, dry_run: bool = False) -> list[Altered]:
         """The awaitable twin of `resolve`."""
-        return await self._achange(_among(where, _OPEN), Resolve(note), dry_run)
+        return await self._achange(among(where, _OPEN), Resolve(note), dry_run)
 
     def annotate(self, where: Where, note: str, *, dry_run: bool = False) -> list[Altered]:
         """Write a note on dead letters."""
-        return self._change(_among(where, Filter(states=(State.DEAD,))), Annotate(note), dry_run)
+        return self._change(among(where, Filter(states=(State.DEAD,))), Annotate(note), dry_run)
 
     async def aannotate(self, where: Where, note: str, *, dry_run: bool = False) -> list[Altered]:
         """The awaitable twin of `annotate`."""
-        return await self._achange(_among(where, Filter(states=(State.DEAD,))), Annotate(note), dry_run)
+        return await self._achange(among(where, Filter(states=(State.DEAD,))), Annotate(note), dry_run)
 
     def erase(
         self, where: Where | None = None, *, tag: str | None = None, key: str | None = None, dry_run: bool = False
@@ -168,13 +163,13 @@ class Client:
 
         Raises `InvalidOption` when nothing narrows what is meant.
         """
-        return self._change(_narrowed(where, tag, key), Erase(), dry_run)
+        return self._change(narrowed(where, tag, key), Erase(), dry_run)
 
     async def aerase(
         self, where: Where | None = None, *, tag: str | None = None, key: str | None = None, dry_run: bool = False
     ) -> list[Altered]:
         """The awaitable twin of `erase`."""
-        return await self._achange(_narrowed(where, tag, key), Erase(), dry_run)
+        return await self._achange(narrowed(where, tag, key), Erase(), dry_run)
 
     def pause(self, queue: str, reason: str = "") -> None:
         """Stop handing out jobs of a queue, everywhere, until it is resumed. Jobs that run already go on."""
@@ -200,13 +195,13 @@ class Client:
         """The awaitable twin of `queues`."""
         return await self._connection.arun(operating.see_queues(self._connection.engine))
 
-    def workers(self) -> list[Lease]:
+    def workers(self) -> list[WorkerView]:
         """Every worker process whose lease has not been removed."""
-        return self._connection.run(self._connection.engine.leases())
+        return [view_worker(each) for each in self._connection.run(self._connection.engine.leases())]
 
-    async def aworkers(self) -> list[Lease]:
+    async def aworkers(self) -> list[WorkerView]:
         """The awaitable twin of `workers`."""
-        return await self._connection.arun(self._connection.engine.leases())
+        return [view_worker(each) for each in await self._connection.arun(self._connection.engine.leases())]
 
     def prune(self, retention: Retention) -> int:
         """Delete finished jobs beyond this retention, in steps of 1,000; how many went."""
@@ -222,7 +217,7 @@ class Client:
             total += pruned
         return total
 
-    def _change(self, where: Filter, change: Change, dry_run: bool) -> list[Altered]:
+    def _change(self, where: asked.Filter, change: Change, dry_run: bool) -> list[Altered]:
         engine = self._connection.engine
         meant = self._connection.run(operating.meant(engine, where, change, self._check(change)))
         if dry_run:
@@ -233,7 +228,7 @@ class Client:
             altered += step
         return altered
 
-    async def _achange(self, where: Filter, change: Change, dry_run: bool) -> list[Altered]:
+    async def _achange(self, where: asked.Filter, change: Change, dry_run: bool) -> list[Altered]:
         engine = self._connection.engine
         meant = await self._connection.arun(operating.meant(engine, where, change, self._check(change)))
         if dry_run:
@@ -244,13 +239,13 @@ class Client:
             altered += step
         return altered
 
-    def _check(self, change: Change) -> Callable[[Job], None] | None:
+    def _check(self, change: Change) -> Callable[[stored.Job], None] | None:
         """What every job meant must pass: new arguments must fit its task."""
         if not isinstance(change, Replay) or change.args is None:
             return None
         args = change.args
 
-        def check(job: Job) -> None:
+        def check(job: stored.Job) -> None:
             task = self._registry.get(job.task)
             operating.check_object(args) if task is None else task.check_args(args)
 
@@ -259,24 +254,3 @@ class Client:
     def _paused(self, queue: str, reason: str) -> Write:
         check_text("reason", reason)
         return operating.pause_write(check_queue(queue), self.actor, reason or "")
-
-
-def _among(where: Where, usual: Filter) -> Filter:
-    """The filter meant: ids as they are, so that a job in the wrong state is answered; filters within the usual states."""
-    if isinstance(where, Filter):
-        return replace(
-            where, states=usual.states if where.states is None else where.states, status=where.status or usual.status
-        )
-    if isinstance(where, str):
-        return Filter(ids=(where,))
-    if not isinstance(where, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(where, "this does not say which jobs are meant", "Give a job's id, several ids or a Filter.")
-    return Filter(ids=tuple(where))
-
-
-def _narrowed(where: Where | None, tag: str | None, key: str | None) -> Filter:
-    found = _EVERYTHING if where is None else _among(where, _EVERYTHING)
-    found = replace(found, tag=tag or found.tag, key=key or found.key)
-    if found == _EVERYTHING:
-        raise InvalidOption("erase", "nothing says which jobs are meant", "Name a tag, a key, ids or a filter.")
-    return found

@@ -8,10 +8,12 @@ from typing import Generic, NoReturn, TypeVar, overload
 
 from treadle.app.connection import Connection, refuse_in_loop
 from treadle.app.operating import cancel_jobs, get_job, see_jobs
+from treadle.app.view import Job
 from treadle.engine.plan import Plan
 from treadle.engine.session import Waiter
+from treadle.model import job as stored
 from treadle.model.errors import JobCancelled, JobDead, JobExpired, ResultTimeout
-from treadle.model.job import Job, JobId
+from treadle.model.job import JobId
 from treadle.model.state import State
 from treadle.policy.duration import Duration, seconds
 
@@ -53,11 +55,11 @@ class JobHandle(Generic[R_co]):
 
     def state(self) -> State:
         """Where the job is now. Raises `UnknownJob`."""
-        return self.job().state
+        return self._connection.run(self._look())[self.id].state
 
     async def astate(self) -> State:
         """The awaitable twin of `state`."""
-        return (await self.ajob()).state
+        return (await self._connection.arun(self._look()))[self.id].state
 
     def cancel(self, reason: str = "") -> bool:
         """Ask the job to stop; True unless it had ended. A waiting job is cancelled at once, a running one is told."""
@@ -75,22 +77,28 @@ class JobHandle(Generic[R_co]):
         """
         refuse_in_loop("JobHandle.result()", "handle.aresult()")
         patience = _Patience(self.id, timeout)
-        job = self.job()
+        run = self._connection.run
+        job = run(self._look())[self.id]
         if not job.state.final:
             with self._listening() as waiter:
-                while not (job := self.job()).state.final:
+                while not (job := run(self._look())[self.id]).state.final:
                     waiter.wait(patience.next())
         return self._outcome(job)
 
     async def aresult(self, timeout: Duration | None = None) -> R_co:
         """The awaitable twin of `result`."""
         patience = _Patience(self.id, timeout)
-        job = await self.ajob()
+        run = self._connection.arun
+        job = (await run(self._look()))[self.id]
         if not job.state.final:
             with self._listening() as waiter:
-                while not (job := await self.ajob()).state.final:
+                while not (job := (await run(self._look()))[self.id]).state.final:
                     await waiter.await_(patience.next())
         return self._outcome(job)
+
+    def _look(self) -> Plan[Mapping[JobId, stored.Job]]:
+        """The job without its attempts and relatives: what is asked again and again while somebody waits."""
+        return see_jobs(self._connection.engine, [self.id])
 
     @contextmanager
     def _listening(self) -> Generator[Waiter]:
@@ -101,7 +109,7 @@ class JobHandle(Generic[R_co]):
         finally:
             waiter.close()
 
-    def _outcome(self, job: Job) -> R_co:
+    def _outcome(self, job: stored.Job) -> R_co:
         if job.state is not State.COMPLETED:
             _refuse(job)
         return self._decode(job.result)
@@ -128,7 +136,7 @@ class _Patience:
         return min(poll, left)
 
 
-def _refuse(job: Job) -> NoReturn:
+def _refuse(job: stored.Job) -> NoReturn:
     name = f"{job.task} {job.id}"
     if job.state is State.DEAD:
         why = f"{job.dead.cause}: {job.dead.reason}" if job.dead else job.reason or ""
@@ -190,13 +198,13 @@ class JobHandles(Sequence[JobHandle[R_co]]):
         return found
 
 
-def _look(handles: Sequence[JobHandle[R]]) -> tuple[Connection, Plan[Mapping[JobId, Job]]]:
+def _look(handles: Sequence[JobHandle[R]]) -> tuple[Connection, Plan[Mapping[JobId, stored.Job]]]:
     # Handles made by one call share one connection.
     connection = handles[0]._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     return connection, see_jobs(connection.engine, list(dict.fromkeys(each.id for each in handles)))
 
 
-def _ended(handles: Sequence[JobHandle[R]], jobs: Mapping[JobId, Job]) -> list[R]:
+def _ended(handles: Sequence[JobHandle[R]], jobs: Mapping[JobId, stored.Job]) -> list[R]:
     """The results of the leading jobs that have ended. Raises for the first of them that ended without one."""
     leading = takewhile(lambda each: jobs[each.id].state.final, handles)
     return [each._outcome(jobs[each.id]) for each in leading]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

@@ -2,32 +2,21 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
+from treadle.app.view import Job, QueueView, view_job
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
+from treadle.model import job as stored
 from treadle.model.errors import InvalidArguments, UnknownJob
 from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Erase, Filter, Order, Page, Replay, Resolve
-from treadle.model.job import Job, JobId, WorkerInfo
+from treadle.model.job import JobId, WorkerInfo
 from treadle.model.record import Space, Write
 from treadle.model.state import LIVE, TRANSITIONS, Move, State
 
-HIDDEN = '"[redacted]"'
 _CHUNK = 1000
-
-
-@dataclass(slots=True, frozen=True)
-class QueueView:
-    """One queue as an operator sees it. `oldest` is how many seconds its longest waiting job has been due."""
-
-    name: str
-    depth: Mapping[State, int]
-    oldest: float | None
-    paused: bool
-    paused_by: str | None = None
-    paused_why: str | None = None
 
 
 def unknown(job: JobId) -> UnknownJob:
@@ -49,10 +38,10 @@ def get_job(engine: Engine, job: JobId) -> Plan[Job]:
     return Plan("find", begin)
 
 
-def see_jobs(engine: Engine, jobs: Sequence[JobId]) -> Plan[Mapping[JobId, Job]]:
-    """These jobs as they are now, by id and without details. Raises `UnknownJob` for the first that is not stored."""
+def see_jobs(engine: Engine, jobs: Sequence[JobId]) -> Plan[Mapping[JobId, stored.Job]]:
+    """These jobs as they are stored, by id and without details. Raises `UnknownJob` for the first that is not."""
 
-    def begin() -> Steps[Mapping[JobId, Job]]:
+    def begin() -> Steps[Mapping[JobId, stored.Job]]:
         found = yield from engine.find(Filter(ids=tuple(jobs)), Page(limit=len(jobs))).begin()
         seen = {each.id: each for each in found}
         for job in jobs:
@@ -64,11 +53,11 @@ def see_jobs(engine: Engine, jobs: Sequence[JobId]) -> Plan[Mapping[JobId, Job]]
 
 
 def find_jobs(engine: Engine, where: Filter, page: Page) -> Plan[list[Job]]:
-    """Jobs as they may be shown: what is declared redacted is hidden."""
+    """Jobs as they may be shown."""
 
     def begin() -> Steps[list[Job]]:
         found = yield from engine.find(where, page).begin()
-        return [shown(each) for each in found]
+        return [view_job(each) for each in found]
 
     return Plan("find", begin)
 
@@ -116,7 +105,9 @@ def cancel_jobs(engine: Engine, job: JobId, reason: str, actor: str = "") -> Pla
     return Plan("alter", begin)
 
 
-def meant(engine: Engine, where: Filter, change: Change, check: Callable[[Job], None] | None = None) -> Plan[list[Altered]]:
+def meant(
+    engine: Engine, where: Filter, change: Change, check: Callable[[stored.Job], None] | None = None
+) -> Plan[list[Altered]]:
     """Every job that a change would touch, and what would become of it. Raises `UnknownJob` if `where` names an unknown id."""
 
     def begin() -> Steps[list[Altered]]:
@@ -140,7 +131,7 @@ def meant(engine: Engine, where: Filter, change: Change, check: Callable[[Job], 
     return Plan("find", begin)
 
 
-def foresee(job: Job, change: Change) -> Altered:
+def foresee(job: stored.Job, change: Change) -> Altered:
     """What a change would do to a job, by the table of transitions."""
     match change:
         case Cancel():
@@ -170,7 +161,7 @@ def check_object(args: str) -> None:
         ) from None
 
 
-def _moved(job: Job, move: Move, target: State) -> Altered:
+def _moved(job: stored.Job, move: Move, target: State) -> Altered:
     permitted = any(
         (each.move, each.verb, each.source, each.target) == (move, "alter", job.state, target) for each in TRANSITIONS
     )
@@ -186,18 +177,6 @@ def chunks(altered: Sequence[Altered], size: int) -> Iterator[list[JobId]]:
 def alter_these(engine: Engine, where: Filter, ids: Sequence[JobId], change: Change, actor: str) -> Plan[list[Altered]]:
     """Change those of `ids` that still answer to `where`."""
     return engine.alter(replace(where, ids=tuple(ids)), change, actor=actor, limit=len(ids))
-
-
-def shown(job: Job) -> Job:
-    """The job with the values of its redacted parameters hidden."""
-    if not job.headers or '"redacted"' not in job.headers:
-        return job
-    names = msgspec.json.decode(job.headers).get("redacted", ())
-    args = msgspec.json.decode(job.args, type=dict[str, msgspec.Raw])
-    for name in names:
-        if name in args:
-            args[name] = msgspec.Raw(HIDDEN)
-    return replace(job, args=msgspec.json.encode(args).decode())
 
 
 def pause_write(queue: str, actor: str, reason: str) -> Write:

@@ -137,7 +137,7 @@ def micros(value: datetime) -> Micros:
         raise InvalidTime(value.isoformat(), "it has no time zone", "Add one: value.replace(tzinfo=UTC), or datetime.now(UTC).")
     found = (value - EPOCH) // timedelta(microseconds=1)
     if found < 0:
-        raise InvalidTime(value.isoformat(), "it lies before 1970", "Give a moment in the future.")
+        raise InvalidTime(value.isoformat(), "it lies before 1970", "Give a later moment.")
     return found
 
 

@@ -56,7 +56,8 @@ class TaskSettings:
     """How jobs of one task are stored and run. Durations are seconds, caps are bytes.
 
     `timeout` is how long one attempt may run, `start_within` how long after it is due a job may still start,
-    `max_crashes` how often the process under it may die, `redacted` the parameters whose values no view shows.
+    `max_crashes` how often the process under it may die, `redacted` the parameters whose values no view shows, and `return`
+    where it is the result.
     """
 
     name: str

@@ -71,11 +71,13 @@ class Signature:
         return found, hints.get("return", Any)
 
     def redacted(self) -> tuple[str, ...]:
-        """The parameters whose values no view may show; where a type cannot be resolved yet, what is written decides."""
+        """The parameters whose values no view may show, and `return` for the result; the unresolved is taken as written."""
         if _unresolved(self.fn, self.parameters):
-            return tuple(each.name for each in self.parameters if "Redacted[" in str(each.annotation))
-        found, _ = self.types()
-        return tuple(name for name, hint in found.items() if mentions(hint, REDACTED))
+            written = [(each.name, each.annotation) for each in self.parameters]
+            written.append(("return", self.fn.__annotations__.get("return")))
+            return tuple(name for name, hint in written if "Redacted[" in str(hint))
+        found, result = self.types()
+        return tuple(name for name, hint in (*found.items(), ("return", result)) if mentions(hint, REDACTED))
 
 
 def examine(fn: Callable[..., Any], name: str | None) -> Signature:

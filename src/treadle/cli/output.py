@@ -5,12 +5,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
-
-from treadle.model.job import Micros
 
 _STATE_COLOURS = {
     "completed": "green",
@@ -22,10 +20,6 @@ _STATE_COLOURS = {
     "warning": "yellow",
     "ok": "green",
 }
-
-
-_LAST: Micros = 253_402_300_799_000_000
-"""The last second of the year 9999, with which the calendar of `datetime` ends."""
 
 
 def _hidden() -> dict[int, str | None]:
@@ -82,19 +76,16 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, empty:
         say("  ".join(tint(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def moment(at: Micros | None) -> str | None:
-    """A stored time as ISO 8601 in UTC, to the millisecond; one beyond the calendar (a late job's deadline) as its end."""
-    if at is None:
-        return None
-    at = min(at, _LAST)
-    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def moment(at: datetime | None) -> str | None:
+    """A time in UTC as ISO 8601, to the millisecond."""
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def ago(at: Micros | None, now: float) -> str:
+def ago(at: datetime | None, now: float) -> str:
     """How long before `now` (seconds) something was, as short as can be; the future begins with `in`."""
     if at is None:
         return ""
-    seconds = now - at / 1_000_000
+    seconds = now - at.timestamp()
     return f"in {span(-seconds)}" if seconds < -0.5 else span(max(0.0, seconds))
 
 

@@ -1,25 +1,24 @@
 """Which jobs a command means: by id or by filter, counted and confirmed before anything changes."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from time import time
+from typing import Any, TypeVar
 
 import click
 
+from treadle.app.where import Filter, Where
 from treadle.cli.confirm import confirm
 from treadle.cli.exits import Exit
 from treadle.cli.output import clean, say, show_json
 from treadle.cli.store import json_option, url_option
 from treadle.cli.words import duration_option
 from treadle.model.errors import InvalidOption
-from treadle.model.filter import Altered, Filter
+from treadle.model.filter import Altered
 from treadle.model.state import State
-
-if TYPE_CHECKING:
-    from treadle.app.client import Where
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,7 +88,6 @@ def read_filter(
     fingerprint: str | None = None,
 ) -> Filter:
     """The filter that the options describe; what was not given does not narrow."""
-    now = time.time()
     return Filter(
         queues=queues or None,
         tasks=tasks or None,
@@ -98,12 +96,17 @@ def read_filter(
         states=states or None,
         status=status,
         fingerprint=fingerprint,
-        enqueued_before=None if older is None else int((now - older) * 1e6),
-        enqueued_after=None if newer is None else int((now - newer) * 1e6),
+        enqueued_before=_before_now(older),
+        enqueued_after=_before_now(newer),
     )
 
 
-def read_where(choice: Choice, **more: Any) -> "Where":
+def _before_now(age: float | None) -> datetime | None:
+    """The moment that was so many seconds ago; no job is older than 1970."""
+    return None if age is None else datetime.fromtimestamp(max(0.0, time() - age), UTC)
+
+
+def read_where(choice: Choice, **more: Any) -> Where:
     """What a changing command means: ids, or a filter, which `more` narrows by the command's own options.
 
     Raises `InvalidOption` for both, and for nothing at all.

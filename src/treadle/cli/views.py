@@ -1,19 +1,18 @@
 """Jobs as they are shown: as JSON values for scripts, as lines for people."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import asdict
+from typing import Any
 
+import msgspec
+
+from treadle.app.failure import ErrorRecord
+from treadle.app.view import Attempt, DeadLetter, Job, Relative
 from treadle.cli.output import ago, clean, moment, say, show_table, tint
-from treadle.model.job import AttemptRecord, DeadLetter, Job, JobId
+from treadle.model.job import JobId
 
 _NONE: Mapping[JobId, str] = {}
-
-
-def value(text: str | None) -> Any:
-    """Stored JSON text as a value; None when there is none."""
-    return None if text is None else json.loads(text)
 
 
 def job_json(job: Job, obstacles: Mapping[JobId, str] = _NONE, *, details: bool = False) -> dict[str, Any]:
@@ -44,30 +43,44 @@ def job_json(job: Job, obstacles: Mapping[JobId, str] = _NONE, *, details: bool 
         "suspect": job.suspect,
         "key": job.key,
         "tags": list(job.tags),
-        "args": value(job.args),
-        "result": value(job.result),
-        "progress": value(job.progress),
+        "args": job.args,
+        "result": job.result,
+        "progress": msgspec.to_builtins(job.progress),
         "dead": _dead_json(job.dead),
     }
     if details:
         found["attempts"] = [_attempt_json(each) for each in job.attempts]
-        found["parents"] = [{"id": id_, "on_dead": rule.value, "state": state.value} for id_, rule, state in job.parents]
-        found["children"] = [{"id": id_, "on_dead": rule.value, "state": state.value} for id_, rule, state in job.children]
+        found["parents"] = [_relative_json(each) for each in job.parents]
+        found["children"] = [_relative_json(each) for each in job.children]
     return found
 
 
 def _dead_json(dead: DeadLetter | None) -> dict[str, Any] | None:
     if dead is None:
         return None
-    return dead._asdict() | {"died_at": moment(dead.died_at), "changed_at": moment(dead.changed_at)}
+    return asdict(dead) | {"died_at": moment(dead.died_at), "changed_at": moment(dead.changed_at)}
 
 
-def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
-    return attempt._asdict() | {
+def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.number,
+        "outcome": attempt.outcome,
+        "worker": attempt.worker,
         "started_at": moment(attempt.started_at),
         "ended_at": moment(attempt.ended_at),
-        "error": value(attempt.error),
+        "delay": attempt.delay,
+        "error": msgspec.to_builtins(attempt.error),
+        "exit": attempt.exit,
     }
+
+
+def _relative_json(relative: Relative) -> dict[str, Any]:
+    return {"id": relative.id, "on_dead": relative.on_dead.value, "state": relative.state.value}
+
+
+def _json(value: object) -> str:
+    """A value as JSON on one line, empty for None."""
+    return "" if value is None else msgspec.json.encode(value).decode()
 
 
 def show_jobs(jobs: Sequence[Job], obstacles: Mapping[JobId, str], empty: str) -> None:
@@ -123,13 +136,13 @@ def show_job(job: Job, obstacles: Mapping[JobId, str] = _NONE) -> None:
     if job.attempts:
         say("\nattempts that did not complete:")
         rows = [
-            (each.attempt, each.outcome, moment(each.started_at), each.worker, _summary(each.error)) for each in job.attempts
+            (each.number, each.outcome, moment(each.started_at), each.worker, _summary(each.error)) for each in job.attempts
         ]
         show_table(("att", "outcome", "started", "worker", "error"), rows)
-        trace = next((found for each in reversed(job.attempts) if (found := _traceback(each.error))), None)
-        if trace:
+        error = next((each.error for each in reversed(job.attempts) if each.error), None)
+        if error:
             say("\nlast traceback:")
-            say(clean(trace, lines=True).rstrip())
+            say(clean(_traceback(error), lines=True).rstrip())
 
 
 def _facts(job: Job) -> Iterator[tuple[str, str]]:
@@ -137,7 +150,7 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     yield "state", tint(job.state.value) + (f" on {clean(job.blocked_on)}" if job.blocked_on else "")
     yield "task", clean(job.task)
     yield "queue", f"{clean(job.queue)}, priority {job.priority}"
-    yield "args", clean(job.args)
+    yield "args", clean(_json(job.args))
     for name, at in (("enqueued", job.enqueued_at), ("due", job.due_at), ("start by", job.start_by)):
         if at is not None:
             yield name, str(moment(at))
@@ -147,7 +160,7 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     counts = f"{job.attempt} (failures {job.failures}, crashes {job.crashes}, snoozes {job.snoozes}, releases {job.releases})"
     yield "attempts", counts
     optional = {"worker": job.worker, "key": job.key, "tags": ", ".join(job.tags), "reason": job.reason}
-    optional |= {"progress": job.progress, "result": job.result}
+    optional |= {"progress": _json(job.progress), "result": _json(job.result)}
     for name, text in optional.items():
         if text:
             yield name, clean(text)
@@ -165,26 +178,20 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
             yield "note", clean(job.dead.note)
 
 
-def _error(text: str | None) -> dict[str, Any]:
-    found = value(text)
-    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
+def _summary(error: ErrorRecord | None) -> str:
+    return "" if error is None else f"{error.error}: {error.message}".strip(": ")
 
 
-def _summary(text: str | None) -> str:
-    error = _error(text)
-    return f"{error.get('error', '')}: {error.get('message', '')}".strip(": ")
-
-
-def _traceback(text: str | None) -> str:
+def _traceback(error: ErrorRecord) -> str:
     """The stored frames as Python would print them, the exception it came from first."""
-    error: dict[str, Any] | None = _error(text)
     parts: list[str] = []
-    while error:
-        lines = [f'  File "{each["file"]}", line {each["line"]}, in {each["function"]}' for each in error.get("frames", ())]
-        if error.get("skipped"):
-            lines.insert(len(lines) // 2, f"  ... {error['skipped']} frames left out ...")
-        lines.append(f"{error.get('error', '')}: {error.get('message', '')}")
-        lines += [str(note) for note in error.get("notes", ())]
+    found: ErrorRecord | None = error
+    while found:
+        lines = [f'  File "{each.file}", line {each.line}, in {each.function}' for each in found.frames]
+        if found.skipped:
+            lines.insert(len(lines) // 2, f"  ... {found.skipped} frames left out ...")
+        lines.append(f"{found.error}: {found.message}")
+        lines += found.notes
         parts.append("\n".join(lines))
-        error = error.get("next")
+        found = found.next
     return "\n\n".join(reversed(parts))

@@ -9,9 +9,10 @@ import msgspec
 from treadle.app.app import Treadle
 from treadle.app.options import OptionWords, read_options
 from treadle.app.task import AnyTask
+from treadle.app.view import Job, view_job
+from treadle.model import job as stored
 from treadle.model.errors import InvalidOption
 from treadle.model.filter import Filter, Page
-from treadle.model.job import Job
 from treadle.policy.duration import Duration
 
 _SHOWN = 5
@@ -46,7 +47,7 @@ def assert_enqueued(
     name, jobs = _jobs(app, task)
     found = _matching(jobs, args, options)
     if found if count is None else len(found) == count:
-        return found
+        return [view_job(each) for each in found]
     wanted = f"{'a job' if count is None else f'{count} jobs'} of {name}{_words(args, options)}"
     raise AssertionError(f"expected {wanted}, found {len(found) or 'none'}.{_others(jobs)}")
 
@@ -61,12 +62,12 @@ def refute_enqueued(
         raise AssertionError(f"expected no job of {name}{_words(args, options)}, found {len(found)}.{_others(found)}")
 
 
-def _jobs(app: Treadle, task: AnyTask | str) -> tuple[str, list[Job]]:
+def _jobs(app: Treadle, task: AnyTask | str) -> tuple[str, list[stored.Job]]:
     name = task if isinstance(task, str) else task.name
     return name, app.connection.run(app.connection.engine.find(Filter(tasks=(name,)), Page(limit=_MOST)))
 
 
-def _matching(jobs: list[Job], args: Mapping[str, Any] | None, options: Mapping[str, Any]) -> list[Job]:
+def _matching(jobs: list[stored.Job], args: Mapping[str, Any] | None, options: Mapping[str, Any]) -> list[stored.Job]:
     words: OptionWords = {**options}  # type: ignore[typeddict-item]
     unknown = options.keys() - Expected.__annotations__.keys()
     if unknown:
@@ -77,7 +78,7 @@ def _matching(jobs: list[Job], args: Mapping[str, Any] | None, options: Mapping[
     return [each for each in jobs if _has_args(each, args) and _has_options(each, words)]
 
 
-def _has_args(job: Job, args: Mapping[str, Any] | None) -> bool:
+def _has_args(job: stored.Job, args: Mapping[str, Any] | None) -> bool:
     if not args:
         return True
     stored: dict[str, Any] = msgspec.json.decode(job.args)
@@ -85,7 +86,7 @@ def _has_args(job: Job, args: Mapping[str, Any] | None) -> bool:
     return all(name in stored and stored[name] == value for name, value in expected.items())
 
 
-def _has_options(job: Job, words: OptionWords) -> bool:
+def _has_options(job: stored.Job, words: OptionWords) -> bool:
     said = read_options(words)
     due = job.due_at if job.due_at is not None else job.enqueued_at
     wait = round((due - job.enqueued_at) / 1_000_000, 3)
@@ -108,7 +109,7 @@ def _words(args: Mapping[str, Any] | None, options: Mapping[str, Any]) -> str:
     return f"({', '.join(parts)})" + (f" with {', '.join(said)}" if said else "")
 
 
-def _others(jobs: list[Job]) -> str:
+def _others(jobs: list[stored.Job]) -> str:
     if not jobs:
         return " No job of this task is stored."
     lines = [f"\n  {each.args} queue={each.queue} priority={each.priority} state={each.state}" for each in jobs[:_SHOWN]]

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from treadle.app.task import AnyTask
+from treadle.app.where import Filter
 from treadle.cli.bench.tasks import app, on_the_loop, started
 from treadle.cli.exits import Exit, Quit
-from treadle.model.filter import Filter
 from treadle.model.state import LIVE
 
 _CALL = 10_000

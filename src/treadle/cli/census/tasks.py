@@ -6,12 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from treadle import HIGH, Context, GiveUp, Retries, Treadle
+from treadle import HIGH, Context, Filter, GiveUp, Job, Page, Retries, State, Treadle
 from treadle.cli.census.measure import Measures, Unparsable, measure
 from treadle.cli.census.report import Census, Package, Refusal, page
-from treadle.model.filter import Filter, Page
-from treadle.model.job import Job
-from treadle.model.state import State
 
 FILES = "files"
 PACKAGES = "packages"
@@ -41,7 +38,7 @@ def measure_file(ctx: Context, path: str, name: str, flaky: bool = False) -> Mea
 @app.task(name="census.summarise", queue=PACKAGES, priority=HIGH)
 def summarise_package(ctx: Context, package: str) -> Package:
     """Add up the files of one package: the jobs this one waited for, dead or alive."""
-    parents = [parent for parent, _, _ in app.client.get(ctx.id).parents]
+    parents = [parent.id for parent in app.client.get(ctx.id).parents]
     jobs = [job for start in range(0, len(parents), _PAGE) for job in _found(Filter(ids=parents[start : start + _PAGE]))]
     measures = [_measures(job) for job in jobs if job.state is State.COMPLETED]
     hardest = max(measures, key=lambda each: each.hardest_score, default=None)
@@ -67,19 +64,19 @@ def write_report(ctx: Context, folder: str, to: str) -> str:
     (run,) = ctx.tags
     files = list(_found(Filter(tag=run, tasks=["census.measure"])))
     packages = list(_found(Filter(tag=run, tasks=["census.summarise"], states=[State.COMPLETED])))
-    began = min((job.enqueued_at for job in files), default=0)
+    began = min((job.enqueued_at for job in files), default=ctx.enqueued_at)
     census = Census(
         folder=folder,
         when=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         measures=[_measures(job) for job in files if job.state is State.COMPLETED],
-        packages=[msgspec.json.decode(job.result or "null", type=Package) for job in packages],
+        packages=[msgspec.convert(job.result, Package) for job in packages],
         refusals=[
             Refusal(file=file_name(job), reason=job.dead.reason, id=job.id)
             for job in files
             if job.state is State.DEAD and job.dead
         ],
         retried=sum(was_retried(job) for job in files),
-        ends=[(job.finished_at - began) / 1e6 for job in files if job.finished_at is not None],
+        ends=[(job.finished_at - began).total_seconds() for job in files if job.finished_at is not None],
     )
     unfinished = Path(f"{to}.part")
     unfinished.write_text(page(census), encoding="utf-8")
@@ -89,7 +86,7 @@ def write_report(ctx: Context, folder: str, to: str) -> str:
 
 def file_name(job: Job) -> str:
     """What the file of a `census.measure` job is called."""
-    name: str = msgspec.json.decode(job.args)["name"]
+    name: str = job.args["name"]
     return name
 
 
@@ -99,7 +96,7 @@ def was_retried(job: Job) -> bool:
 
 
 def _measures(job: Job) -> Measures:
-    return msgspec.json.decode(job.result or "null", type=Measures)
+    return msgspec.convert(job.result, Measures)
 
 
 def _found(where: Filter) -> Iterator[Job]:

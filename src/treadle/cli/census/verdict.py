@@ -5,14 +5,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-import msgspec
-
+from treadle.app.view import Job
+from treadle.app.where import Filter
 from treadle.cli.census.inventory import Inventory
 from treadle.cli.census.progress import Run
 from treadle.cli.census.tasks import app, was_retried
 from treadle.cli.census.watch import Snapshot, look
-from treadle.model.filter import Filter, Page
-from treadle.model.job import Job
+from treadle.model.filter import Page
 from treadle.model.state import State
 
 
@@ -71,13 +70,13 @@ def judge(run: Run, enqueued: int, recount: Recount) -> Verdict:
     if completed + len(dead) != enqueued:
         faults.append(f"completed {completed} + dead {len(dead)} is not the {enqueued} enqueued")
     ends = [job.finished_at for job in files if job.finished_at is not None]
-    took = (max(ends) - min(job.enqueued_at for job in files)) / 1e6 if ends else 0.0
+    took = (max(ends) - min(job.enqueued_at for job in files)).total_seconds() if ends else 0.0
     retried = sum(was_retried(job) for job in files)
     return Verdict(snapshot=snapshot, dead=len(dead), retried=retried, took=took, faults=faults)
 
 
 def _path(job: Job) -> str:
-    path: str = msgspec.json.decode(job.args)["path"]
+    path: str = job.args["path"]
     return path
 
 

@@ -6,9 +6,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from treadle.app.where import Filter
 from treadle.cli.census.tasks import FILES, PACKAGES, app
 from treadle.cli.output import colour_wanted, say, span
-from treadle.model.filter import Axis, Filter
+from treadle.model.filter import Axis
 from treadle.model.state import State
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def look(run: str) -> Snapshot:
         queue, state = str(each.key[0]), State(str(each.key[1]))
         states.setdefault(queue, {})[state] = each.count
         if state is State.QUEUED and each.oldest is not None:
-            oldest[queue] = max(0.0, now - each.oldest / 1e6)
+            oldest[queue] = max(0.0, now - each.oldest.timestamp())
     return Snapshot(states, oldest)
 
 

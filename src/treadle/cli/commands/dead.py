@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from treadle.app.view import Job
+from treadle.app.where import Filter
 from treadle.cli.exits import Exit, Quit
 from treadle.cli.output import show_json
 from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where
@@ -15,8 +17,7 @@ from treadle.cli.store import json_option, opened, url_option
 from treadle.cli.views import job_json, show_dead, show_job
 from treadle.cli.words import duration_option, read_object
 from treadle.model.errors import InvalidOption
-from treadle.model.filter import Filter, Page
-from treadle.model.job import Job
+from treadle.model.filter import Page
 from treadle.model.state import State
 
 if TYPE_CHECKING:

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
+from treadle.app.where import Filter
 from treadle.cli.output import show_json
 from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where
 from treadle.cli.store import json_option, opened, url_option
 from treadle.cli.views import job_json, show_job, show_jobs
 from treadle.cli.words import duration_option
-from treadle.model.filter import Filter, Order, Page
+from treadle.model.filter import Order, Page
 from treadle.model.state import LIVE, State
 
 _RETRIABLE = (State.SCHEDULED, State.RETRYING, State.DEAD, State.CANCELLED, State.EXPIRED)

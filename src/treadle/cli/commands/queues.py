@@ -56,7 +56,7 @@ def list_queues(url: str | None, as_json: bool) -> None:
 def pause(name: str, reason: str, url: str | None) -> None:
     """Hand out no more jobs of a queue, anywhere, until it is resumed. Running jobs go on."""
     with opened(url) as app:
-        known = {each.name for each in app.client.queues()}.union(*(each.worker.queues for each in app.client.workers()))
+        known = {each.name for each in app.client.queues()}.union(*(each.queues for each in app.client.workers()))
         app.client.pause(name, reason)
     say(f"{clean(name)} is paused.")
     if name not in known:

@@ -19,11 +19,16 @@ def command(url: str | None, as_json: bool) -> None:
         show_json(
             [
                 {
-                    "lease": each.id,
-                    **each.worker._asdict(),
+                    "lease": each.lease,
+                    "name": each.name,
+                    "host": each.host,
+                    "pid": each.pid,
+                    "queues": each.queues,
+                    "tasks": each.tasks,
+                    "slots": each.slots,
                     "started_at": moment(each.started_at),
                     "expires_in": each.expires_in,
-                    "live": each.expires_in > 0,
+                    "live": each.live,
                     "running": each.running,
                 }
                 for each in leases
@@ -33,13 +38,13 @@ def command(url: str | None, as_json: bool) -> None:
     now = time.time()
     rows = [
         (
-            each.worker.name,
-            each.worker.host,
-            each.worker.pid,
-            "live" if each.expires_in > 0 else "lapsed",
-            f"{each.running}/{each.worker.slots}",
+            each.name,
+            each.host,
+            each.pid,
+            "live" if each.live else "lapsed",
+            f"{each.running}/{each.slots}",
             ago(each.started_at, now),
-            ", ".join(each.worker.queues),
+            ", ".join(each.queues),
         )
         for each in leases
     ]
