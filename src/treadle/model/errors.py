@@ -2,7 +2,8 @@
 
 TreadleError
   BadInput (ValueError)       InvalidArguments  InvalidResult  PayloadTooLarge  InvalidDuration  InvalidTime
-                              InvalidOption  InvalidURL  UnknownTask  UnknownJob  UnknownParent  NotPermitted
+                              InvalidOption  InvalidSchedule  InvalidURL  UnknownTask  UnknownJob  UnknownParent
+                              UnknownSchedule  NotPermitted
   DefinitionError (TypeError) a task or schedule that cannot be declared like this
   StoreError                  CannotOpen  SchemaMismatch  VulnerableSQLite  MixedSQLite  NetworkFileSystem
                               VolatileStore  NotTransactional  StoreBusy
@@ -63,6 +64,10 @@ class InvalidOption(BadInput):
     """An option that does not exist, or a value it does not take."""
 
 
+class InvalidSchedule(BadInput):
+    """A cron expression, zone or interval that names no slots."""
+
+
 class InvalidURL(BadInput):
     """A store URL with an unknown scheme or parameter."""
 
@@ -77,6 +82,10 @@ class UnknownJob(BadInput):
 
 class UnknownParent(BadInput):
     """An edge to a job that is neither stored nor part of the same call."""
+
+
+class UnknownSchedule(BadInput):
+    """A schedule that neither the app declares nor the store knows."""
 
 
 class NotPermitted(BadInput):
