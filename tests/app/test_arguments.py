@@ -199,6 +199,52 @@ def test_a_number_that_json_does_not_have_is_refused_wherever_it_hides(value):
         anything.encode_result(value)
 
 
+@dataclass
+class Priced:
+    price: float
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            [1, {"items": [Priced(1.0), Priced(math.nan)]}],
+            "NaN and infinity are not JSON numbers - at `$.anything[1].items[1].price`",
+        ),
+        ({"a b": (math.inf,)}, "at `$.anything['a b'][0]`"),
+        ({"prices": {math.nan: 1}}, "at `key` in `$.anything.prices`"),
+        ({-math.inf: 1}, "at `key` in `$.anything`"),
+        ({"name": ["x", "a\ud800"]}, "surrogates are not Unicode text, and one stands at position 1 - at `$.anything.name[1]`"),
+        ({"\ud800": 1}, "at `key` in `$.anything`"),
+        ([{"x": object()}], "a value of type object cannot travel as JSON - at `$.anything[0].x`"),
+    ],
+)
+def test_what_json_cannot_carry_is_refused_with_the_path(value, said):
+    with pytest.raises(InvalidArguments) as caught:
+        untyped.call(value)
+    assert said in str(caught.value)
+    with pytest.raises(InvalidResult) as wrong:
+        anything.encode_result(value)
+    assert said.replace("$.anything", "$") in str(wrong.value)
+
+
+@APP.task
+def hushed(user: str, token: Redacted[Any]) -> Redacted[Any]: ...
+
+
+@pytest.mark.parametrize("value", [{"hunter2": math.nan}, {"hunter2": {math.inf: 1}}, {"hunter2": object()}])
+def test_the_path_does_not_tell_what_is_redacted(value):
+    with pytest.raises(InvalidArguments, match=r"hushed\(token=\.\.\.\): .* - at `\$\.token`") as caught:
+        hushed.call("ada", value)
+    with pytest.raises(InvalidResult) as wrong:
+        hushed.encode_result(value)
+    assert "hunter2" not in str(caught.value) + str(wrong.value)
+
+
+def test_a_key_called_nan_is_a_key():
+    assert untyped.prepare(untyped.call({"nan": 1, "conan": 2, "inf": None}).args)[0] == ({"nan": 1, "conan": 2, "inf": None},)
+
+
 def test_null_is_not_taken_for_a_number_that_json_does_not_have():
     assert untyped.prepare(untyped.call([None, "null", 1.5]).args)[0] == ([None, "null", 1.5],)
 

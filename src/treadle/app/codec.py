@@ -1,20 +1,20 @@
 """Arguments and results as JSON text, checked against the task's annotations on the way in and on the way out."""
 
 import inspect
-import math
 import re
 from types import GenericAlias
 from typing import Any, NoReturn, cast
 
 import msgspec
 
+from treadle.app.fault import first_fault
 from treadle.app.signature import Signature
 from treadle.model.errors import BadInput, DefinitionError, InvalidArguments, InvalidResult, PayloadTooLarge
 
 DEPTH_CAP = 64
 
 _CANNOT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
-_PATH = re.compile(r"at `\$\.(\w+)|field `(\w+)`")
+_PATH = re.compile(r"`\$\.(\w+)|field `(\w+)`")
 _KIND = inspect.Parameter
 
 Prepared = tuple[tuple[Any, ...], dict[str, Any]]
@@ -49,7 +49,7 @@ class Arguments:
     def encode_named(self, values: dict[str, Any], cap: int) -> str:
         """The JSON text of a call whose arguments are given by name. Raises `InvalidArguments` or `PayloadTooLarge`."""
         try:
-            raw = _encode(values)
+            raw = _encode(values, self._redacted)
         except _CANNOT as error:
             self._refuse(values, _reason(error), error)
         if len(raw) > cap:
@@ -109,6 +109,7 @@ class Returned:
     def __init__(self, signature: Signature) -> None:
         _, hint = signature.types()
         self._name = signature.name
+        self._redacted = "return" in signature.redacted()
         self._decoder = _decoder(signature, "its result", hint)
         self._checked = hint is not Any and hint is not object
         self.may_be_none: bool = not self._checked or self._takes_none()
@@ -120,9 +121,10 @@ class Returned:
             if self._checked:
                 self._decoder.decode(raw)
         except _CANNOT as error:
+            reason = _reason(error)
             raise InvalidResult(
                 f"result of {self._name}",
-                _reason(error),
+                reason.partition(" - at ")[0] if self._redacted else reason,
                 "Return what the annotation says, made of values that JSON can carry.",
             ) from error
         if len(raw) > cap:
@@ -254,21 +256,18 @@ def _decode_foreign(kind: type, value: Any) -> Any:
 _encoder = msgspec.json.Encoder(enc_hook=_encode_foreign)
 
 
-def _encode(value: Any) -> bytes:
-    """The JSON of a value. Raises `ValueError` for a number that JSON does not have and for nesting beyond the cap."""
-    raw = _encoder.encode(value)
-    # JSON has no NaN, and the encoder writes null for it: only then is it worth looking for one.
-    if b"null" in raw and _has_nan(msgspec.to_builtins(value, enc_hook=_encode_foreign)):
-        raise ValueError("NaN and infinity are not JSON numbers")
+def _encode(value: Any, secret: frozenset[str] = frozenset()) -> bytes:
+    """The JSON of a value. Raises `ValueError` for what JSON cannot carry, with the path to it, and for too deep nesting."""
+    try:
+        raw = _encoder.encode(value)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise ValueError(first_fault(value, _encode_foreign, secret) or str(error)) from error
+    # JSON has no NaN. The encoder writes null for one, and its name where it is a key: only then is it worth looking.
+    if (b"null" in raw or b'nan":' in raw or b'inf":' in raw) and (fault := first_fault(value, _encode_foreign, secret)):
+        raise ValueError(fault)
     if raw.count(b"[") + raw.count(b"{") > DEPTH_CAP and _depth(msgspec.json.decode(raw)) > DEPTH_CAP:
         raise ValueError(f"it is nested more than {DEPTH_CAP} levels deep")
     return raw
-
-
-def _has_nan(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    return any(_has_nan(each) for each in _inside(value))
 
 
 def _depth(value: Any) -> int:
