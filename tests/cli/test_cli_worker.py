@@ -73,6 +73,19 @@ def test_dev_names_the_database_and_takes_up_changes(folder) -> None:
     assert "changed:  tasks.py" in log.read_text()
 
 
+def test_dev_says_that_the_version_before_goes_on_when_a_change_does_not_import(folder) -> None:
+    log, source = folder / "serving.log", folder / "tasks.py"
+    sound = source.read_text()
+    with serving(folder, "dev", "tasks") as process:
+        until(lambda: "worker ready" in log.read_text(), process)
+        source.write_text(sound + "def broken(:\n")
+        until(lambda: "goes on serving" in log.read_text(), process)
+        assert log.read_text().index("SyntaxError") < log.read_text().index("the version before goes on serving")
+        source.write_text(sound)
+        first = treadle("enqueue", "tasks.hello", '{"name": "Ada"}', "--wait", "--timeout", "50s")
+        assert first.stdout == "hi Ada\n", first.stderr
+
+
 def test_dev_serves_every_queue_that_a_task_names_also_after_a_change(folder) -> None:
     log, source = folder / "serving.log", folder / "tasks.py"
     source.write_text(source.read_text().replace("@app.task\ndef hello", '@app.task(queue="mail")\ndef hello'))

@@ -280,6 +280,7 @@ def test_a_patient_supervisor_waits_for_the_module_to_be_put_right(served: Serve
     )
     served.start(more="{'patient': True}")
     served.until_logged("RuntimeError: not twice")
+    served.until_logged("nothing serves meanwhile")
     until(lambda: served.workers() == [], "the worker process to end")
     module.write_text(TASKS, encoding="utf-8")
     served.signal(signal.SIGHUP)

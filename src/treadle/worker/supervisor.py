@@ -240,6 +240,10 @@ class Supervisor:
         if not self._unusable:
             self._unusable = True
             log.error("%s cannot be served:\n%s", self._options.target, why)
+            if ward.successor_of in self._wards:
+                log.warning("the version before goes on serving; put the module right, and it is replaced")
+            elif self._patient:
+                log.warning("nothing serves meanwhile; put the module right, and it is tried again")
 
     def _drain(self, ward: Ward) -> None:
         ward.drain(self._options.grace + self._options.kill_grace + LAST_WORDS)
