@@ -11,6 +11,8 @@ from treadle.app.declare import Declares, Tasks, make_task
 from treadle.app.handle import JobHandle, JobHandles
 from treadle.app.options import OptionWords, check_retry, read_options
 from treadle.app.registry import Registry
+from treadle.app.schedule import Schedule
+from treadle.app.schedules import Schedules
 from treadle.app.settings import DEFAULT_RETRY, PAYLOAD_CAP, RESULT_CAP, Defaults
 from treadle.app.task import AnyTask
 from treadle.engine.session import Session, Store
@@ -60,6 +62,8 @@ class Treadle(Declares):
         """The way to the store, for workers and tests; everyday code has no need of it."""
         self.client: Client = Client(self.connection, self.registry)
         """What an operator may ask and change."""
+        self.schedules: Schedules = Schedules(self.connection, self.registry, self.client)
+        """What is enqueued by the clock, and what an operator may ask and change about it."""
         self._outbox = Outbox(self.connection)
 
     def __repr__(self) -> str:
@@ -81,9 +85,14 @@ class Treadle(Declares):
         return self.connection.session
 
     def attach(self, tasks: Tasks) -> None:
-        """Take over the tasks of a library. Raises `DefinitionError` if a name is taken or they belong to another app."""
+        """Take over the tasks of a library, and their schedules.
+
+        Raises `DefinitionError` if a name is taken or they belong to another app.
+        """
         for task in tasks:
             self._add(task)
+        for schedule in tasks.schedules:
+            self._put(schedule)
 
     def alias(self, name: str, task: AnyTask) -> None:
         """Let jobs stored under another name, such as a task's former one, run as this task. Raises `DefinitionError`."""
@@ -137,6 +146,11 @@ class Treadle(Declares):
 def _retention(given: Retention) -> Retention:
     if isinstance(given, Retention):  # pyright: ignore[reportUnnecessaryIsInstance]
         return given
+    def _put(self, schedule: Schedule) -> None:
+        if self.registry.get(schedule.task.name) is not schedule.task:
+            raise DefinitionError(f"{schedule.task.name} is not a task of this app, so it cannot be scheduled here. Attach it.")
+        self.schedules.add(schedule)
+
     raise InvalidOption(given, "this is not a Retention", "Write Retention(completed=3600): seconds for each kind of end.")
 
 

@@ -6,7 +6,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from treadle.model.errors import InvalidArguments
+from treadle.app.slot import Slot, read_slot
+from treadle.engine.plan import Plan
+from treadle.engine.session import Session
+from treadle.model.errors import InvalidArguments, LeaseLost
 from treadle.model.job import Claimed, JobId
 from treadle.model.outcome import NoteKind
 from treadle.model.raised import CancelJob
@@ -92,6 +95,11 @@ class Context:
     def idempotency_key(self) -> str:
         """A text that is the same in every attempt of this job and in no other job, for calls to the outside."""
         return f"treadle-{self._claimed.id}"
+    @property
+    def slot(self) -> Slot | None:
+        """The slot of the schedule that enqueued this job; None for a job that no schedule did."""
+        return read_slot(self.headers, self._claimed.claimed_at)
+
 
     @property
     def cancelled(self) -> bool:

@@ -3,15 +3,17 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from treadle.app.context import Context
+from treadle.app.schedule import Schedule, ScheduleWords, make_schedule
 from treadle.app.settings import Defaults, TaskWords
-from treadle.app.task import AnyTask, CoroutineTask, FunctionTask
-from treadle.model.errors import DefinitionError
+from treadle.app.task import AnyTask, CoroutineTask, FunctionTask, Task
+from treadle.model.errors import BadInput, DefinitionError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", bound=AnyTask)
 
 
 class Declaration(Protocol):
@@ -32,8 +34,31 @@ class Declaration(Protocol):
     def __call__(self, fn: Callable[P, R], /) -> FunctionTask[P, P, R]: ...
 
 
+class Scheduling(Protocol):
+    """What `@app.schedule(...)` gives: something that puts a task on a schedule, or makes a function a task for that."""
+
+    @overload
+    def __call__(self, task: T, /) -> T: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[Concatenate[Context, P], P, R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[P, P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], R], /) -> FunctionTask[Concatenate[Context, P], P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> FunctionTask[P, P, R]: ...
+
+
 class Declares(ABC):
     """Whatever tasks can be declared on: an app, or a library's collection."""
+
+    @abstractmethod
+    def _put(self, schedule: Schedule) -> None:
+        """Keep a schedule."""
 
     @abstractmethod
     def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
@@ -66,12 +91,35 @@ class Declares(ABC):
 
         return declare
 
+    def schedule(self, cron: str | None = None, /, **words: Unpack[ScheduleWords]) -> Scheduling:
+        """Enqueue a task by the clock: `@app.schedule("30 2 * * *", tz="Europe/Paris")`, `@app.schedule(every="5m")`.
+
+        Above a function it makes it a task; above `@app.task(...)` it schedules that task; it may stand there several
+        times, each with a `name`. `catch_up` says what becomes of slots that nobody was there to fire, if they came within
+        `window`: `once`, `skip` or `all`. `overlap` says what becomes of a slot when the job of the one before has not
+        ended: `skip`, `queue_one` or `allow`. `jitter` spreads the jobs over some time after their slots. Raises
+        `DefinitionError`.
+        """
+
+        def schedule(fn: Any) -> Any:
+            task = cast(AnyTask, fn) if isinstance(fn, Task) else self._declare(fn, {})
+            try:
+                made = make_schedule(task, cron, words)
+            except BadInput as error:
+                raise DefinitionError(f"the schedule of {task.name}: {error}") from error
+            self._put(made)
+            return task
+
+        return schedule
+
 
 class Tasks(Declares):
     """Tasks declared away from any app, under a common prefix: `lib = Tasks(prefix="mail")`, then `app.attach(lib)`."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
+        self.schedules: list[Schedule] = []
+        """Their schedules."""
         self._tasks: dict[str, AnyTask] = {}
 
     def __repr__(self) -> str:
@@ -92,6 +140,9 @@ class Tasks(Declares):
             raise DefinitionError(f"two tasks of this collection are called {task.name}. Give one of them another name=.")
         self._tasks[task.name] = task
         return task
+
+    def _put(self, schedule: Schedule) -> None:
+        self.schedules.append(schedule)
 
 
 def make_task(fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:

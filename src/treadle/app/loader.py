@@ -25,6 +25,8 @@ def load(target: str) -> Treadle:
     app = _named(module, attribute, target) if attribute else _only(module, target)
     for task in app.registry.tasks():
         task.check()
+    for schedule in app.schedules:
+        schedule.declared()
     return app
 
 

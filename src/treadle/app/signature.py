@@ -45,6 +45,11 @@ class Signature:
     wants_context: bool
     parameters: tuple[inspect.Parameter, ...]
 
+    def required(self) -> tuple[str, ...]:
+        """The parameters without a default."""
+        given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return tuple(each.name for each in self.parameters if each.default is each.empty and each.kind not in given)
+
     def types(self) -> tuple[dict[str, Any], Any]:
         """The type of each parameter and of the result; `Any` where nothing is written.
 

@@ -52,6 +52,11 @@ class Task(Generic[Own, P, R]):
         """The name under which its jobs are stored."""
         return self.settings.name
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The parameters that every call must give a value."""
+        return self._signature.required()
+
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Store a job that makes this call. Raises `InvalidArguments` or `PayloadTooLarge`, and then stores nothing."""
         return self._call(args, kwargs, UNSAID).enqueue()

@@ -135,6 +135,10 @@ class ClockedStore:
         self.clock = clock
         self.engine: Engine = ClockedEngine(store.engine, clock)
 
+    def moment(self) -> Micros:
+        """This moment, by the clock."""
+        return self.clock.micros
+
     @property
     def location(self) -> str:
         """Where the data is."""

@@ -33,6 +33,7 @@ from treadle.worker.logs import job_fields
 from treadle.worker.notes import Notes
 from treadle.worker.options import WorkerOptions
 from treadle.worker.run import Run, Stop
+from treadle.worker.scheduler import Scheduler
 from treadle.worker.settler import Settler
 
 log: logging.Logger = logging.getLogger("treadle.worker")
@@ -83,6 +84,8 @@ class Worker:
             lease=self._options.lease,
             crash_delay=self._options.crash_delay,
         )
+        if self._app.schedules:
+            chores.rows.append(Scheduler(self._app, self._session, self._lease).chore)
         services.extend(self._loop.create_task(chore.run(), name=f"treadle {chore.name}") for chore in chores.rows)
         for service in services:
             service.add_done_callback(self._service_ended)

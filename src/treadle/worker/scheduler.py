@@ -1,0 +1,82 @@
+"""The chore that fires schedules. Every worker has it; whoever is first enqueues a slot, and the others see that it is done.
+
+Between slots it sleeps, and looks up now and then: at the store's clock, and at what others have declared.
+"""
+
+import logging
+import random
+from time import monotonic
+
+from treadle.app.app import Treadle
+from treadle.app.firing import Moved, carry_out, judge, look
+from treadle.app.schedule import Schedule
+from treadle.app.storetime import ask_time, here, own_time
+from treadle.engine.session import Session
+from treadle.model.job import LeaseId, Micros
+from treadle.model.record import Record
+from treadle.worker.chores import Chore
+
+log: logging.Logger = logging.getLogger("treadle.worker")
+
+LOOK_UP = 15.0
+"""Seconds after which a scheduler looks again, whether a slot has come or not."""
+
+SPREAD = 0.05
+"""Seconds over which the workers' looks at one slot are spread, so that most of them find it done."""
+
+
+class Scheduler:
+    """Fires what the app declares, by the store's clock."""
+
+    def __init__(self, app: Treadle, session: Session, lease: LeaseId) -> None:
+        self._engine = app.store.engine
+        self._store = app.store
+        self._session = session
+        self._lease = lease
+        self._schedules = tuple(app.schedules)
+        self._aside: set[str] = set()
+        self._asked: tuple[float, Micros] | None = None
+        self.chore: Chore = Chore("schedule", LOOK_UP, self.turn)
+
+    async def turn(self) -> float:
+        """Fire what has come; returns the seconds until the next slot, or until the next look."""
+        now = await self._now()
+        records = await self._session.arun(look(self._engine, [each.name for each in self._schedules]))
+        again, soonest = False, now + round(LOOK_UP * 1_000_000)
+        for schedule in self._schedules:
+            try:
+                moved = await self._move(schedule, records.get(schedule.name), now)
+            except Exception:
+                log.exception("schedule %s could not be served; trying again", schedule.name)
+                continue
+            again = again or moved.again
+            soonest = min(soonest, next(schedule.rule.after(now), soonest))
+        return 0.0 if again else (soonest - now) / 1_000_000 + random.uniform(0.0, SPREAD)  # noqa: S311 - jitter
+
+    async def _move(self, schedule: Schedule, record: Record | None, now: Micros) -> Moved:
+        move = judge(schedule, record, now)
+        if move is None:
+            self._aside.discard(schedule.name)
+            return Moved()
+        moved = await self._session.arun(carry_out(self._engine, move, now, self._lease))
+        if moved.fired:
+            log.debug("schedule %s: enqueued %d slot(s)", schedule.name, len(moved.fired))
+        if moved.aside is not None and schedule.name not in self._aside:
+            self._aside.add(schedule.name)
+            log.warning(
+                "schedule %s is declared differently by a worker that started later, lease %s: it fires there, not here",
+                schedule.name,
+                moved.aside,
+            )
+        return moved
+
+    async def _now(self) -> Micros:
+        """The store's time; of a store that must be asked, counted on from the last answer for as long as a look lasts."""
+        own = own_time(self._store)
+        if own is not None:
+            return own
+        if self._asked is None or monotonic() - self._asked[0] > LOOK_UP:
+            asked = await self._session.arun(ask_time(self._engine))
+            self._asked = (monotonic(), here() if asked is None else asked)
+        since, at = self._asked
+        return at + round((monotonic() - since) * 1_000_000)
