@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from treadle.app.retry_after import retry_after
     from treadle.app.signature import Redacted, Secret
     from treadle.app.task import Task
-    from treadle.app.view import Attempt, Count, DeadLetter, Job, Progress, QueueView, Relative, WorkerView
+    from treadle.app.view import Attempt, Count, DeadLetter, Job, Progress, QueueView, Relative, Standstill, WorkerView
     from treadle.app.where import Filter
     from treadle.engine.session import Durability
     from treadle.model.errors import (
@@ -119,6 +119,7 @@ __all__ = [
     "SchemaMismatch",
     "Secret",
     "Snooze",
+    "Standstill",
     "State",
     "StoreBusy",
     "StoreError",
@@ -150,7 +151,17 @@ _HOMES = {
     "treadle.app.retry_after": ("retry_after",),
     "treadle.app.signature": ("Redacted", "Secret"),
     "treadle.app.task": ("Task",),
-    "treadle.app.view": ("Attempt", "Count", "DeadLetter", "Job", "Progress", "QueueView", "Relative", "WorkerView"),
+    "treadle.app.view": (
+        "Attempt",
+        "Count",
+        "DeadLetter",
+        "Job",
+        "Progress",
+        "QueueView",
+        "Relative",
+        "Standstill",
+        "WorkerView",
+    ),
     "treadle.app.where": ("Filter",),
     "treadle.engine.session": ("Durability",),
     "treadle.model.errors": (

@@ -181,6 +181,17 @@ def test_queues_are_paused_seen_and_resumed(treadle_app, client, work):
         client.pause("no spaces")
 
 
+def test_what_is_queued_and_not_taken_is_told_for_the_whole_store(treadle_app, client, work):
+    assert client.standstills() == asyncio.run(client.astandstills()) == []
+    treadle_app.enqueue_many([work.call(n) for n in range(3)])
+    work.options(delay="1h").enqueue(4)
+    (found,) = client.standstills()
+    assert (found.queue, found.task, found.count) == ("default", "work", 3)
+    assert found.oldest == client.find(page=Page(order=Order.OLDEST))[0].enqueued_at
+    assert found.why == "no worker is alive"
+    assert found.cure
+
+
 def test_a_pause_written_by_other_hands_is_shown_all_the_same(treadle_app, client):
     from treadle.model.record import Write
 

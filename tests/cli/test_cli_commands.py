@@ -317,6 +317,56 @@ def test_doctor_examines_a_store(command, app) -> None:
     assert "durability: D2" in command("doctor").out
 
 
+def queued(command) -> list[tuple[str, str]]:
+    """What doctor finds about jobs that wait."""
+    answer = command("doctor", "--json")
+    assert answer.code == 0
+    return [(each["level"], each["message"]) for each in answer.json["checks"] if each["name"] == "queued jobs"]
+
+
+def test_doctor_says_which_jobs_nobody_takes_and_what_to_do(command, app) -> None:
+    later = app.call("tasks.hello", {"name": "Bo"}).options(delay="1h").enqueue()
+    assert [level for level, _ in queued(command)] == ["ok"]
+    app.enqueue_many([app.call("tasks.hello", {"name": str(number)}) for number in range(3)])
+    app.enqueue("tasks.fail", {"message": "x"}, queue="mail")
+    (many, one) = queued(command)
+    assert many[0] == one[0] == "warning"
+    assert "3 of tasks.hello in queue default" in many[1]
+    assert "no worker is alive" in many[1]
+    assert "1 of tasks.fail in queue mail" in one[1]
+    assert "--queue mail" in one[1]
+    serving(app, ("default",), ("tasks.fail",))
+    many, one = queued(command)
+    assert "no live worker of queue default knows this task" in many[1]
+    assert "app.alias" in many[1]
+    assert "no live worker serves queue mail" in one[1]
+    app.client.pause("mail", "month's end")
+    assert "treadle queues resume mail" in queued(command)[1][1]
+    app.client.resume("mail")
+    serving(app, ("default", "mail"), ("tasks.fail", "tasks.hello"))
+    assert [level for level, _ in queued(command)] == ["ok"]
+    assert later.cancel()
+
+
+def test_doctor_names_the_most_numerous_of_many_kinds(command, app) -> None:
+    for number in range(7):
+        app.enqueue("tasks.fail", {"message": "x"}, queue=f"q{number}")
+    app.enqueue("tasks.hello", {"name": "x"}, queue="q6")
+    app.enqueue("tasks.fail", {"message": "y"}, queue="q5")
+    found = queued(command)
+    assert len(found) == 6
+    assert "2 of tasks.fail in queue q5" in found[0][1]
+    assert "3 more of 3 other kinds" in found[-1][1]
+
+
+def test_doctor_looks_at_no_job_of_a_store_that_use_would_change(command, folder, monkeypatch) -> None:
+    from treadle.engine.sqlite.store import SqliteStore
+
+    command("migrate")
+    monkeypatch.setattr(SqliteStore, "pending_migrations", lambda _: [("0009", "")])
+    assert queued(command) == []
+
+
 def test_migrate_plans_before_it_applies(command, folder) -> None:
     planned = command("migrate", "--plan", "--json").json
     assert planned["applied"] == []

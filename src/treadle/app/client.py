@@ -8,7 +8,7 @@ from treadle.app import operating
 from treadle.app.connection import Connection
 from treadle.app.options import check_queue
 from treadle.app.registry import Registry
-from treadle.app.view import Count, Job, QueueView, WorkerView, view_count, view_worker
+from treadle.app.view import Count, Job, QueueView, Standstill, WorkerView, view_count, view_worker
 from treadle.app.where import EVERYTHING, Filter, Where, among, narrowed, whole
 from treadle.model import filter as asked
 from treadle.model import job as stored
@@ -88,6 +88,14 @@ class Client:
     async def aobstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
         """The awaitable twin of `obstacles`."""
         return await self._connection.arun(operating.see_obstacles(self._connection.engine, jobs))
+
+    def standstills(self) -> list[Standstill]:
+        """Which queued jobs nobody takes, why, and the cure, by queue and task: what `obstacles` says, for the whole store."""
+        return self._connection.run(operating.see_standstills(self._connection.engine))
+
+    async def astandstills(self) -> list[Standstill]:
+        """The awaitable twin of `standstills`."""
+        return await self._connection.arun(operating.see_standstills(self._connection.engine))
 
     def count(self, where: Filter = EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
         """How many jobs there are, by state unless `by` names other axes."""

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 
-from treadle.app.view import Job, QueueView, view_job
+from treadle.app.view import Job, QueueView, Standstill, moment, view_job
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model import job as stored
@@ -69,27 +70,69 @@ def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, st
     def begin() -> Steps[Mapping[JobId, str]]:
         if not waiting:
             return {}
-        records = yield from engine.read(Space.PAUSED, sorted({job.queue for job in waiting})).begin()
-        leases = yield from engine.leases().begin()
-        paused = {each.key: _words(each.value) for each in records}
-        workers = [each.worker for each in leases if each.expires_in > 0]
-        found = {job.id: _obstacle(job, paused, workers) for job in waiting}
-        return {job: why for job, why in found.items() if why is not None}
+        hands = yield from _see_hands(engine).begin()
+        found = {job.id: _obstacle(job.queue, job.task, hands) for job in waiting}
+        return {job: obstacle.why for job, obstacle in found.items() if obstacle is not None}
 
     return Plan("read", begin)
 
 
-def _obstacle(job: Job, paused: Mapping[str, tuple[str | None, str | None]], workers: Sequence[WorkerInfo]) -> str | None:
-    if job.queue in paused:
-        by, why = paused[job.queue]
-        return f"queue {job.queue} is paused by {by}" + (f": {why}" if why else "")
-    if not workers:
-        return "no worker is alive"
-    serving = [each for each in workers if job.queue in each.queues]
+def see_standstills(engine: Engine) -> Plan[list[Standstill]]:
+    """What is queued and not taken, and why, by queue and task."""
+
+    def begin() -> Steps[list[Standstill]]:
+        counts = yield from engine.count(Filter(states=(State.QUEUED,)), (Axis.QUEUE, Axis.TASK)).begin()
+        hands = yield from _see_hands(engine).begin()
+        found: list[Standstill] = []
+        for each in counts:
+            queue, task = str(each.key[0]), str(each.key[1])
+            obstacle = _obstacle(queue, task, hands)
+            if obstacle is not None:
+                found.append(Standstill(queue, task, each.count, moment(each.oldest), *obstacle))
+        return found
+
+    return Plan("count", begin)
+
+
+class _Hands(NamedTuple):
+    """Who could take a job now: the queues that are paused, by whom and why, and the workers alive."""
+
+    paused: Mapping[str, tuple[str | None, str | None]]
+    workers: Sequence[WorkerInfo]
+
+
+class _Obstacle(NamedTuple):
+    why: str
+    cure: str
+
+
+def _see_hands(engine: Engine) -> Plan[_Hands]:
+    def begin() -> Steps[_Hands]:
+        records = yield from engine.read(Space.PAUSED).begin()
+        leases = yield from engine.leases().begin()
+        paused = {each.key: _words(each.value) for each in records}
+        return _Hands(paused, [each.worker for each in leases if each.expires_in > 0])
+
+    return Plan("read", begin)
+
+
+def _obstacle(queue: str, task: str, hands: _Hands) -> _Obstacle | None:
+    """Why jobs of this task in this queue are not taken, and what to do about it."""
+    if queue in hands.paused:
+        by, why = hands.paused[queue]
+        return _Obstacle(
+            f"queue {queue} is paused by {by}" + (f": {why}" if why else ""), f"End that with `treadle queues resume {queue}`."
+        )
+    if not hands.workers:
+        return _Obstacle("no worker is alive", f"Start one: `treadle worker MODULE --queue {queue}`.")
+    serving = [each for each in hands.workers if queue in each.queues]
     if not serving:
-        return f"no live worker serves queue {job.queue}"
-    if not any(job.task in each.tasks for each in serving):
-        return f"no live worker of queue {job.queue} knows this task"
+        return _Obstacle(f"no live worker serves queue {queue}", f"Start one with `--queue {queue}`, or add that to one.")
+    if not any(task in each.tasks for each in serving):
+        return _Obstacle(
+            f"no live worker of queue {queue} knows this task",
+            "Serve the module that declares it; if it was renamed, give it its old name too with `app.alias`.",
+        )
     return None
 
 

@@ -151,6 +151,18 @@ class QueueView:
     paused_why: str | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class Standstill:
+    """Queued jobs of one task in one queue that nobody takes: how many, since when the oldest is due, why, and the cure."""
+
+    queue: str
+    task: str
+    count: int
+    oldest: datetime | None
+    why: str
+    cure: str
+
+
 @dataclass(slots=True, frozen=True, kw_only=True)
 class WorkerView:
     """One worker process that holds a lease, or held the one that has run out (`expires_in` is then negative seconds).
