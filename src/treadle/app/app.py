@@ -16,7 +16,7 @@ from treadle.app.schedules import Schedules
 from treadle.app.settings import DEFAULT_RETRY, PAYLOAD_CAP, RESULT_CAP, Defaults
 from treadle.app.task import AnyTask
 from treadle.engine.session import Session, Store
-from treadle.model.errors import InvalidArguments, InvalidOption
+from treadle.model.errors import DefinitionError, InvalidArguments, InvalidOption
 from treadle.model.filter import Retention
 from treadle.policy.retry import Retries
 
