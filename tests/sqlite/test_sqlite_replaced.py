@@ -83,6 +83,13 @@ def test_what_is_enqueued_after_a_replacement_joins_what_was_put_there(path: Pat
     other.close()
     assert stored(path) == ["after", "saved", "too"]
     assert Path(f"{path}-wal-of-a-file-replaced").exists(), "what only the old log held is kept"
+    (left,) = [check for check in store.doctor() if check.name == "left aside"]
+    assert left.level == "warning"
+    assert f"{path}-wal-of-a-file-replaced" in left.message
+    assert "delete it" in left.message
+    for each in path.parent.glob("*-of-a-file-replaced"):
+        each.unlink()
+    assert "left aside" not in {check.name for check in store.doctor()}
 
 
 def test_a_worker_whose_file_is_gone_is_replaced(path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from treadle.engine.session import Check
 from treadle.engine.sqlite.driver import Errors, Link, Settings, is_vulnerable, library_version, translated
+from treadle.engine.sqlite.footing import left_aside
 from treadle.engine.sqlite.log import length, pinned
 from treadle.engine.sqlite.place import check_place, file_system
 from treadle.model.errors import StoreError
@@ -100,7 +101,15 @@ def _inside(store: Patient, link: Link) -> list[Check]:
         sound = Check("quick check", "ok", "no fault found")
     else:
         sound = Check("quick check", "error", f"{'; '.join(faults)}. Stop every worker, keep a copy, restore a backup.")
-    return [schema, journal, sound, _log(store.path)]
+    return [schema, journal, sound, _log(store.path), *_aside(store.path)]
+
+
+def _aside(path: Path) -> list[Check]:
+    left = left_aside(str(path))
+    if not left:
+        return []
+    story = "the log of a database file that was deleted or replaced here while it was in use. Nothing reads it any more"
+    return [Check("left aside", "warning", f"{', '.join(left)}: {story}; delete it, unless you want to save that file")]
 
 
 def _log(path: Path) -> Check:

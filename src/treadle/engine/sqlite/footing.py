@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+_ASIDE = "-of-a-file-replaced"
+
 
 class Footing(NamedTuple):
     """The file and its two companions, each as device and inode, or None where there is none."""
@@ -43,4 +45,10 @@ def clear_after(old: Footing, path: str) -> None:
     for companion, mine in (("-wal", old.log), ("-shm", old.shared)):
         if mine is not None and identity(real + companion) == mine:
             with suppress(FileNotFoundError):  # another process was faster
-                Path(real + companion).replace(f"{real}{companion}-of-a-file-replaced")
+                Path(real + companion).replace(f"{real}{companion}{_ASIDE}")
+
+
+def left_aside(path: str) -> list[str]:
+    """What `clear_after` moved out of the way and still lies beside the file, by path."""
+    real = os.path.realpath(path)
+    return [aside for companion in ("-wal", "-shm") if os.path.lexists(aside := f"{real}{companion}{_ASIDE}")]
