@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from treadle import BadInput, Treadle
-from treadle.app.client import Client
-from treadle.model.filter import Filter, Page
+from treadle import BadInput, Client, Filter, InvalidOption, Page, Treadle
 
 NO_UNICODE = "\ud800"
 
@@ -29,6 +27,12 @@ WRONG: dict[str, Callable[[Client, str], object]] = {
     "a number for a reason": lambda client, _: client.pause("default", 5),  # type: ignore[arg-type]
     "a reason to pause that is no Unicode": lambda client, _: client.pause("default", NO_UNICODE),
     "a note that is no Unicode": lambda client, job: client.annotate(job, NO_UNICODE),
+    "a page of text for a reason": lambda client, job: client.cancel(job, "x" * 2_001),
+    "a page of text for a reason to pause": lambda client, _: client.pause("default", "x" * 2_001),
+    "a page of text for a note": lambda client, job: client.annotate(job, "x" * 2_001),
+    "a page of text to resolve with": lambda client, job: client.resolve(job, "x" * 2_001),
+    "a page of text to replay with": lambda client, job: client.replay(job, note="x" * 2_001),
+    "a name as long as a novel": lambda client, job: client.acting_as("x" * 201).cancel(job),
     "an actor that is no Unicode": lambda client, job: client.acting_as(NO_UNICODE).cancel(job),
 }
 
@@ -58,3 +62,18 @@ def test_a_pause_without_a_word_is_shown(app: Treadle) -> None:
     reason: Any = None
     app.client.pause("default", reason)
     assert [(each.paused, each.paused_why) for each in app.client.queues()] == [(True, "")]
+
+
+def test_the_error_about_a_long_text_names_its_length_the_cap_and_the_cure(app: Treadle) -> None:
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"^note of 12,345 characters: at most 2,000 are kept.*Shorten it"):
+        app.client.annotate([], "x" * 12_345)
+    with pytest.raises(InvalidOption, match=r"^actor of 201 characters: at most 200 are kept"):
+        app.client.acting_as("x" * 201)
+    handle = plain.enqueue()
+    with pytest.raises(InvalidOption, match=r"^reason of 2,001 characters"):
+        handle.cancel("x" * 2_001)
+    assert app.client.acting_as("y" * 200).cancel(handle.id, "x" * 2_000)[0].done
+    assert handle.job().reason == "x" * 2_000

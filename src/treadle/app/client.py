@@ -13,6 +13,7 @@ from treadle.app.where import EVERYTHING, Filter, Where, among, narrowed, whole
 from treadle.model import filter as asked
 from treadle.model import job as stored
 from treadle.model.filter import (
+    ACTOR_CAP,
     Altered,
     Annotate,
     Axis,
@@ -23,7 +24,7 @@ from treadle.model.filter import (
     Replay,
     Resolve,
     Retention,
-    check_text,
+    check_remark,
 )
 from treadle.model.job import JobId
 from treadle.model.record import Write
@@ -39,13 +40,14 @@ class Client:
 
     Changes answer with one `Altered` per job, `done` saying whether the job's state allowed it; they go through in steps
     of 1,000 jobs, each step whole or not at all. With `dry_run=True` they answer the same and change nothing. `actor` is
-    who the audit says it was: the name of the operating system's user unless given.
+    who the audit says it was, in at most 200 characters: the name of the operating system's user unless given. Reasons and
+    notes take at most 2,000 characters. Raises `InvalidOption`.
     """
 
     def __init__(self, connection: Connection, registry: Registry, actor: str | None = None) -> None:
         self._connection = connection
         self._registry = registry
-        check_text("actor", actor)
+        check_remark("actor", actor, ACTOR_CAP)
         self._actor = actor
 
     @property
@@ -260,5 +262,5 @@ class Client:
         return check
 
     def _paused(self, queue: str, reason: str) -> Write:
-        check_text("reason", reason)
+        check_remark("reason", reason)
         return operating.pause_write(check_queue(queue), self.actor, reason or "")

@@ -12,6 +12,11 @@ from treadle.model.state import State
 _STATES = tuple(State)
 _STATUSES = ("open", "replayed", "resolved")
 
+REMARK_CAP = 2_000
+"""Characters of a reason or a note: as many as are kept of what a failed body said."""
+ACTOR_CAP = 200
+"""Characters of the name that the audit keeps."""
+
 
 def check_text(name: str, value: object) -> None:
     """Raise `InvalidOption` for what no store can look for or keep as text; None is nothing to check."""
@@ -23,6 +28,17 @@ def check_text(name: str, value: object) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidOption(value, f"{name} holds a character that is no Unicode", "Correct the text.") from None
+
+
+def check_remark(name: str, value: object, most: int = REMARK_CAP) -> None:
+    """Raise `InvalidOption` for what `check_text` refuses, and for more than `most` characters."""
+    check_text(name, value)
+    if isinstance(value, str) and len(value) > most:
+        raise InvalidOption(
+            f"{name} of {len(value):,} characters",
+            f"at most {most:,} are kept with a job",
+            "Shorten it, and say where the rest is to be found.",
+        )
 
 
 def _check_texts(name: str, value: object) -> None:
@@ -124,7 +140,7 @@ class Cancel:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        check_text("reason", self.reason)
+        check_remark("reason", self.reason)
 
 
 @dataclass(slots=True, frozen=True)
@@ -141,7 +157,7 @@ class Replay:
 
     def __post_init__(self) -> None:
         check_text("args", self.args)
-        check_text("note", self.note)
+        check_remark("note", self.note)
 
 
 @dataclass(slots=True, frozen=True)
@@ -151,7 +167,7 @@ class Resolve:
     note: str | None = None
 
     def __post_init__(self) -> None:
-        check_text("note", self.note)
+        check_remark("note", self.note)
 
 
 @dataclass(slots=True, frozen=True)
@@ -161,7 +177,7 @@ class Annotate:
     note: str
 
     def __post_init__(self) -> None:
-        check_text("note", self.note)
+        check_remark("note", self.note)
 
 
 @dataclass(slots=True, frozen=True)
