@@ -165,7 +165,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
 @asynccontextmanager
 async def executor(bench: FakeBench, target: str, **options: Any) -> AsyncIterator[ProcessExecutor]:
     settings: dict[str, Any] = {"slots": 2, "kill_grace": 5.0, **options}
-    made = ProcessExecutor(bench, target=target, **settings)
+    made = ProcessExecutor(bench, target=target, lease="L", **settings)
     await made.open()
     try:
         yield made

@@ -120,7 +120,9 @@ def test_an_attempt_ends_once() -> None:
     async def scene() -> None:
         settler = Settler()
         changes: list[int] = []
-        table = Inflight(settler, Notes(lambda: None), Deadlines(lambda run: None), lambda: changes.append(1))
+        table = Inflight(
+            cast("Any", None), "L", settler, Notes(lambda: None), Deadlines(lambda run: None), lambda: changes.append(1)
+        )
         one = run(suspect=True)
         assert table.suspects_wanted == 1
         table.take(one)

@@ -2,15 +2,18 @@
 
 import asyncio
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from treadle import CancelJob, Context, GiveUp, Retries, Retry, Snooze, Treadle
+from treadle.app.loader import load
 from treadle.engine.plan import Plan
 from treadle.model.filter import Filter, Page
 from treadle.model.job import Job
@@ -31,7 +34,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Treadle]:
 
 
 def options(**words: Any) -> WorkerOptions:
-    return WorkerOptions(target="tests:app", lease=10.0, poll=0.05, **words)
+    return WorkerOptions(**{"target": "tests:app", "lease": 10.0, "poll": 0.05, **words})
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
@@ -482,3 +485,54 @@ def test_a_stuck_thread_flags_its_job_and_has_the_process_replaced(app: Treadle)
     release.set()
     assert code == 75
     assert look(app, job.id).failures == 1
+
+
+@pytest.mark.parametrize("executor", ["loop", "thread", "process"])
+def test_a_body_completes_in_its_own_transaction_wherever_it_runs(
+    tmp_path: Path, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"owntasks_{executor}"
+    (tmp_path / f"{name}.py").write_text(OWN_TASKS.format(path=tmp_path / "own.db"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    app = load(name)
+
+    async def scene(worker: Worker) -> None:
+        handle = await app.registry.expect(executor).aenqueue()
+        assert await handle.aresult(timeout=PATIENCE) == "from the transaction"
+        await until(lambda: worker.settled >= 1)
+
+    assert serve(app, scene, target=name) == 0
+    with closing(sqlite3.connect(tmp_path / "own.db")) as connection:
+        assert connection.execute("SELECT executor FROM mine").fetchall() == [(executor,)]
+    app.close()
+
+
+OWN_TASKS = """
+import sqlite3
+from contextlib import closing
+from treadle import Context, Treadle
+
+app = Treadle("sqlite:///{path}?driver=sqlite3")
+
+def complete(ctx: Context, executor: str) -> str:
+    with closing(sqlite3.connect("{path}", isolation_level=None, timeout=30)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS mine (executor)")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO mine VALUES (?)", (executor,))
+        ctx.complete_in(connection, "from the transaction")
+        connection.execute("COMMIT")
+    return "from the body"
+
+@app.task(name="loop")
+async def on_loop(ctx: Context) -> str:
+    return complete(ctx, "loop")
+
+@app.task(name="thread")
+def in_thread(ctx: Context) -> str:
+    return complete(ctx, "thread")
+
+@app.task(name="process", executor="process")
+def in_process(ctx: Context) -> str:
+    return complete(ctx, "process")
+"""

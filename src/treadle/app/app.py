@@ -127,12 +127,29 @@ class Treadle(Declares):
         await self._outbox.asend(listed)
         return handles(listed)
 
+    def enqueue_many_in(self, connection: Any, calls: Iterable[Call[R]]) -> JobHandles[R]:
+        """Store many calls inside the transaction that is open on `connection`, as `Task.enqueue_in` does one."""
+        listed = check_calls(calls)
+        self._outbox.send_in(connection, listed)
+        return handles(listed)
+
+    async def aenqueue_many_in(self, connection: Any, calls: Iterable[Call[R]]) -> JobHandles[R]:
+        """The awaitable twin of `enqueue_many_in`."""
+        listed = check_calls(calls)
+        await self._outbox.asend_in(connection, listed)
+        return handles(listed)
+
     def close(self) -> None:
         """Close the store. The app stays usable and opens it again when needed."""
         self.connection.close()
 
     def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
         return self._add(make_task(fn, words))
+
+    def _put(self, schedule: Schedule) -> None:
+        if self.registry.get(schedule.task.name) is not schedule.task:
+            raise DefinitionError(f"{schedule.task.name} is not a task of this app, so it cannot be scheduled here. Attach it.")
+        self.schedules.add(schedule)
 
     def _add(self, task: AnyTask) -> AnyTask:
         self.registry.add(task)
@@ -146,11 +163,6 @@ class Treadle(Declares):
 def _retention(given: Retention) -> Retention:
     if isinstance(given, Retention):  # pyright: ignore[reportUnnecessaryIsInstance]
         return given
-    def _put(self, schedule: Schedule) -> None:
-        if self.registry.get(schedule.task.name) is not schedule.task:
-            raise DefinitionError(f"{schedule.task.name} is not a task of this app, so it cannot be scheduled here. Attach it.")
-        self.schedules.add(schedule)
-
     raise InvalidOption(given, "this is not a Retention", "Write Retention(completed=3600): seconds for each kind of end.")
 
 

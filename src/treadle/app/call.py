@@ -42,6 +42,18 @@ class Outbox:
         if jobs:
             self._read(jobs, *await self.connection.arun(self._plan(jobs), durability))
 
+    def send_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> None:
+        """Store every call inside the transaction that is open on `connection`. Raises `NotTransactional`, and as `send`."""
+        jobs, durability = _batch(calls)
+        if jobs:
+            self._read(jobs, *self.connection.store.borrow(connection).run(self._plan(jobs), durability))
+
+    async def asend_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> None:
+        """The awaitable twin of `send_in`."""
+        jobs, durability = _batch(calls)
+        if jobs:
+            self._read(jobs, *await self.connection.store.borrow(connection).arun(self._plan(jobs), durability))
+
     def _plan(self, jobs: list[NewJob]) -> Plan[tuple[list[Enqueued], bool]]:
         """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
         engine = self.connection.engine
@@ -147,6 +159,16 @@ class Call(Generic[R_co]):
     async def aenqueue(self) -> JobHandle[R_co]:
         """The awaitable twin of `enqueue`."""
         await self._outbox.asend([self])
+        return self.handle()
+
+    def enqueue_in(self, connection: Any) -> JobHandle[R_co]:
+        """Store the call inside the transaction that is open on `connection`, as `Task.enqueue_in` does."""
+        self._outbox.send_in(connection, [self])
+        return self.handle()
+
+    async def aenqueue_in(self, connection: Any) -> JobHandle[R_co]:
+        """The awaitable twin of `enqueue_in`."""
+        await self._outbox.asend_in(connection, [self])
         return self.handle()
 
     def handle(self) -> JobHandle[R_co]:

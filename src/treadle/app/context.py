@@ -1,4 +1,4 @@
-"""What a running job knows about itself, and the few things it may say while it runs."""
+"""What a running job knows about itself, and the few things it may say and do while it runs."""
 
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,12 +11,12 @@ from treadle.engine.plan import Plan
 from treadle.engine.session import Session
 from treadle.model.errors import InvalidArguments, LeaseLost
 from treadle.model.job import Claimed, JobId
-from treadle.model.outcome import NoteKind
+from treadle.model.outcome import NoteKind, Verdict
 from treadle.model.raised import CancelJob
 
 
 class Reporter(Protocol):
-    """The worker behind a running job. Both methods may be called from any thread and never block."""
+    """The worker behind a running job. Its methods may be called from any thread and never block."""
 
     def report(self, kind: NoteKind, name: str, value: str) -> None:
         """Pass a note on to the store; a later one of the same kind and name replaces the earlier."""
@@ -24,6 +24,10 @@ class Reporter(Protocol):
 
     def cancelled(self) -> bool:
         """True once somebody wants the job to stop: an operator, its timeout, or a worker that shuts down."""
+        ...
+
+    def completing(self, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+        """The end of this attempt as a plan, and the session inside the user's transaction to run it in."""
         ...
 
 
@@ -92,14 +96,14 @@ class Context:
         return found
 
     @property
-    def idempotency_key(self) -> str:
-        """A text that is the same in every attempt of this job and in no other job, for calls to the outside."""
-        return f"treadle-{self._claimed.id}"
-    @property
     def slot(self) -> Slot | None:
         """The slot of the schedule that enqueued this job; None for a job that no schedule did."""
         return read_slot(self.headers, self._claimed.claimed_at)
 
+    @property
+    def idempotency_key(self) -> str:
+        """A text that is the same in every attempt of this job and in no other job, for calls to the outside."""
+        return f"treadle-{self._claimed.id}"
 
     @property
     def cancelled(self) -> bool:
@@ -132,3 +136,26 @@ class Context:
                 data, f"progress data must be JSON ({error})", "Pass numbers, text, lists and dicts."
             ) from error
         self._reporter.report(NoteKind.PROGRESS, "progress", text)
+
+    def complete_in(self, connection: Any, result: object = None) -> None:
+        """Complete the job inside the transaction that is open on `connection`: it is done if and only if that commits.
+
+        Takes what `Task.enqueue_in` takes. `result` is what the task returns; once this is committed, what the body returns
+        or raises afterwards changes nothing. If the transaction is rolled back, the attempt ends as if this had not been
+        called. Raises `LeaseLost`, so that the transaction rolls back, when the job belongs to somebody else by now;
+        `InvalidResult` and `ResultTooLarge` for the result; `NotTransactional` when the store cannot take part.
+        """
+        session, plan = self._reporter.completing(connection, result)
+        self._must_hold(session.run(plan))
+
+    async def acomplete_in(self, connection: Any, result: object = None) -> None:
+        """The awaitable twin of `complete_in`."""
+        session, plan = self._reporter.completing(connection, result)
+        self._must_hold(await session.arun(plan))
+
+    def _must_hold(self, verdicts: list[Verdict]) -> None:
+        if verdicts[0] is Verdict.LOST:
+            raise LeaseLost(
+                f"job {self.id} attempt {self.attempt}: somebody else rescued or ended the job while this attempt ran, so it "
+                "cannot be completed here. Let this error pass: the transaction must roll back."
+            )

@@ -65,6 +65,18 @@ class Task(Generic[Own, P, R]):
         """The awaitable twin of `enqueue`."""
         return await self._call(args, kwargs, UNSAID).aenqueue()
 
+    def enqueue_in(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Store a job inside the transaction that is open on `connection`: it exists if and only if that commits.
+
+        The connection must be to the store's own database, and stays the caller's. Its id is known at once; nobody is woken,
+        so a worker finds the job at its next poll. Raises `NotTransactional` when the store cannot take part.
+        """
+        return self._call(args, kwargs, UNSAID).enqueue_in(connection)
+
+    async def aenqueue_in(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """The awaitable twin of `enqueue_in`."""
+        return await self._call(args, kwargs, UNSAID).aenqueue_in(connection)
+
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """This call as a value, checked but not stored: for bulk enqueue and for edges."""
         return self._call(args, kwargs, UNSAID)
@@ -188,6 +200,14 @@ class Step(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The awaitable twin of `enqueue`."""
         return await self._make(args, kwargs, self._said).aenqueue()
+
+    def enqueue_in(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Store a job that makes this call, with these options, inside the transaction that is open on `connection`."""
+        return self._make(args, kwargs, self._said).enqueue_in(connection)
+
+    async def aenqueue_in(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """The awaitable twin of `enqueue_in`."""
+        return await self._make(args, kwargs, self._said).aenqueue_in(connection)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """This call as a value, checked but not stored, with these options."""

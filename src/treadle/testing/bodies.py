@@ -12,10 +12,31 @@ from treadle.app.call import Call, Callee
 from treadle.app.connection import refuse_in_loop
 from treadle.app.context import Context
 from treadle.app.ids import new_id
+from treadle.engine.plan import Plan, Steps, drive
+from treadle.engine.session import Durability, Session
 from treadle.model.job import Claimed
-from treadle.model.outcome import NoteKind
+from treadle.model.outcome import NoteKind, Verdict
 
 R = TypeVar("R")
+
+
+class _Nowhere:
+    """Stands in for the user's transaction: runs plans that ask nothing of a store."""
+
+    def run(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:  # noqa: ARG002 - a session's shape
+        return drive(plan, lambda _: None)
+
+    async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
+        return self.run(plan, durability)
+
+    def close(self) -> None:
+        pass
+
+
+def _hold() -> Steps[list[Verdict]]:
+    """The answer to a completion whose fence holds."""
+    yield from ()
+    return [Verdict.DONE]
 
 
 @dataclass(slots=True)
@@ -24,6 +45,7 @@ class Recorder:
 
     notes: list[tuple[NoteKind, str, str]] = field(default_factory=list[tuple[NoteKind, str, str]])
     stop: bool = False
+    completed: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])
 
     def report(self, kind: NoteKind, name: str, value: str) -> None:
         """Keep a note."""
@@ -32,6 +54,11 @@ class Recorder:
     def cancelled(self) -> bool:
         """Whether the body is to stop."""
         return self.stop
+
+    def completing(self, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+        """Keep what the body completes, and where: no store is touched, and the fence holds."""
+        self.completed.append((connection, result))
+        return _Nowhere(), Plan("settle", _hold)
 
 
 class FakeContext(Context):
@@ -83,6 +110,11 @@ class FakeContext(Context):
     def reported(self) -> list[dict[str, Any]]:
         """Every progress report so far, oldest first."""
         return [msgspec.json.decode(value) for kind, _, value in self.recorder.notes if kind is NoteKind.PROGRESS]
+
+    @property
+    def completed_in(self) -> list[tuple[Any, Any]]:
+        """Every completion by `complete_in` so far, as (connection, result)."""
+        return list(self.recorder.completed)
 
 
 def inline(call: Call[R], context: Context | None = None) -> R:

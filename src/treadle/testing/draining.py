@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from treadle.app.app import Treadle
 from treadle.app.connection import refuse_in_loop
 from treadle.app.ids import new_id
 from treadle.app.options import EPOCH, micros
+from treadle.engine.plan import Plan
+from treadle.engine.session import Session
 from treadle.model.filter import Axis, Filter
 from treadle.model.job import Claimed, JobId, Micros, Want, Witness, WorkerInfo
-from treadle.model.outcome import Note, NoteKind, Outcome, Settlement
+from treadle.model.outcome import Note, NoteKind, Outcome, Settlement, Verdict
 from treadle.model.state import LIVE
 from treadle.policy.duration import Duration, seconds
 from treadle.testing.clock import ClockedStore
-from treadle.worker.execution import run_async, run_in_thread
+from treadle.worker.execution import completing, run_async, run_in_thread
 from treadle.worker.run import Run
 
 _LEASE = 10 * 365 * 86_400.0
@@ -163,3 +165,9 @@ class _Drainer:
     def report(self, run: Run, kind: NoteKind, name: str, value: str) -> None:
         """Keep a note until the job is settled."""
         self._notes.append(Note(run.claimed.ref, run.claimed.id, run.claimed.attempt, kind, name, value))
+
+    def completing(self, run: Run, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+        """A body completes itself inside its own transaction."""
+        store = self._connection.store
+        took = 0.0 if run.started is None else monotonic() - run.started
+        return completing(store, self._lease, run.task, run.claimed, took, connection, result, now=self._now)

@@ -3,14 +3,31 @@
 import os
 import random
 from time import monotonic
+from typing import Any
 
 from treadle.app.context import Context
 from treadle.app.failure import capture, plain
 from treadle.app.settings import TaskSettings
 from treadle.app.task import AnyTask
+from treadle.engine.contract import Now
+from treadle.engine.plan import Plan
+from treadle.engine.session import Session, Store
 from treadle.model.errors import InvalidDuration
-from treadle.model.job import Claimed
-from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, NoteKind, Outcome, Released, Retrying, Snoozed
+from treadle.model.job import Claimed, LeaseId
+from treadle.model.outcome import (
+    Cancelled,
+    Cause,
+    Completed,
+    Crashed,
+    Died,
+    NoteKind,
+    Outcome,
+    Released,
+    Retrying,
+    Settlement,
+    Snoozed,
+    Verdict,
+)
 from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
 from treadle.policy.duration import seconds
 from treadle.policy.retry import Over, decide
@@ -51,6 +68,10 @@ class RunReporter:
     def cancelled(self) -> bool:
         """Whether the body has been asked to stop."""
         return self._run.stop is not None
+
+    def completing(self, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+        """The end of this attempt inside the user's transaction."""
+        return self._bench.completing(self._run, connection, result)
 
 
 async def run_async(run: Run, bench: Bench) -> Outcome:
@@ -107,6 +128,21 @@ def run_sync(task: AnyTask, settings: TaskSettings, claimed: Claimed, context: C
         return failed(settings, claimed, error, monotonic() - began)
     _no_copy(copies)
     return returned(task, value)
+
+
+def completing(
+    store: Store,
+    lease: LeaseId,
+    task: AnyTask,
+    claimed: Claimed,
+    took: float,
+    connection: Any,
+    result: object,
+    now: Now = None,
+) -> tuple[Session, Plan[list[Verdict]]]:
+    """The completion of an attempt as a plan, and the session inside the user's transaction to run it in."""
+    end = Settlement(claimed.ref, claimed.id, claimed.attempt, Completed(task.encode_result(result)), took)
+    return store.borrow(connection), store.engine.settle(lease, [end], now=now)
 
 
 def returned(task: AnyTask, value: object) -> Outcome:

@@ -5,10 +5,14 @@ Only the loop thread writes to it. The heartbeat thread reads it when something 
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
-from treadle.model.job import JobId
-from treadle.model.outcome import NoteKind, Outcome, Settlement
+from treadle.engine.plan import Plan
+from treadle.engine.session import Session, Store
+from treadle.model.job import JobId, LeaseId
+from treadle.model.outcome import NoteKind, Outcome, Settlement, Verdict
 from treadle.worker.deadlines import Deadlines
+from treadle.worker.execution import completing
 from treadle.worker.notes import Notes
 from treadle.worker.run import Run
 from treadle.worker.settler import Settler
@@ -17,8 +21,12 @@ from treadle.worker.settler import Settler
 class Inflight:
     """The bench that executors work at: every run between its claim and its outcome."""
 
-    def __init__(self, settler: Settler, notes: Notes, deadlines: Deadlines, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, lease: LeaseId, settler: Settler, notes: Notes, deadlines: Deadlines, changed: Callable[[], None]
+    ) -> None:
         self.runs: dict[JobId, Run] = {}
+        self._store = store
+        self._lease = lease
         self._settler = settler
         self._notes = notes
         self._deadlines = deadlines
@@ -67,3 +75,8 @@ class Inflight:
     def report(self, run: Run, kind: NoteKind, name: str, value: str) -> None:
         """A body says something; any thread may call."""
         self._notes.add(run.claimed, kind, name, value)
+
+    def completing(self, run: Run, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+        """A body completes itself inside its own transaction; any thread may call. The settling afterwards finds it done."""
+        took = 0.0 if run.started is None else monotonic() - run.started
+        return completing(self._store, self._lease, run.task, run.claimed, took, connection, result)

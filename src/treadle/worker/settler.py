@@ -3,7 +3,7 @@
 import logging
 
 from treadle.engine.session import Durability
-from treadle.model.outcome import Settlement, Verdict
+from treadle.model.outcome import Completed, Settlement, Verdict
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
@@ -47,9 +47,16 @@ class Settler:
     def confirm(self, batch: list[Settlement], verdicts: list[Verdict]) -> None:
         """Count what the store said. A refusal is the fence at work: the job belongs to somebody else now."""
         self.settled += len(batch)
-        if Verdict.LOST not in verdicts:
+        if verdicts.count(Verdict.DONE) == len(batch):
             return
         for settlement, verdict in zip(batch, verdicts, strict=True):
             if verdict is Verdict.LOST:
                 self.refused += 1
                 log.warning("the outcome of job %s attempt %d came too late and was refused", settlement.id, settlement.attempt)
+            elif verdict is Verdict.ALREADY and not isinstance(settlement.outcome, Completed):
+                log.error(
+                    "job %s attempt %d had completed itself before it ended otherwise, which changes nothing: %s",
+                    settlement.id,
+                    settlement.attempt,
+                    settlement.outcome,
+                )

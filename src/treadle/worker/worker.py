@@ -122,7 +122,7 @@ class Worker:
         options = self._options
         self._notes = Notes(self._changed_from_anywhere)
         self._deadlines = Deadlines(self._overdue)
-        self._inflight = Inflight(self._settler, self._notes, self._deadlines, self._changed)
+        self._inflight = Inflight(self._app.store, self._lease, self._settler, self._notes, self._deadlines, self._changed)
         self._threads = ThreadExecutor(self._inflight, options.threads)
         self._executors: dict[str, Executor] = {
             "loop": LoopExecutor(self._inflight, options.async_slots),
@@ -136,6 +136,7 @@ class Worker:
                 max_jobs=options.child_max_jobs,
                 max_age=options.child_max_age,
                 max_rss=options.child_max_rss,
+                lease=self._lease,
                 url=options.url,
                 json_logs=options.json_logs,
                 log_level=options.log_level,

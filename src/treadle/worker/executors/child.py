@@ -17,13 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from treadle.app.app import Treadle
 from treadle.app.context import Context
-from treadle.app.registry import Registry
+from treadle.app.task import AnyTask
+from treadle.engine.plan import Plan
+from treadle.engine.session import Session
 from treadle.model.job import Claimed
-from treadle.model.outcome import NoteKind, Outcome, Released, Snoozed
-from treadle.worker.execution import run_sync
+from treadle.model.outcome import NoteKind, Outcome, Released, Snoozed, Verdict
+from treadle.worker.execution import completing, run_sync
 from treadle.worker.executors.wire import (
     Feed,
     Ready,
@@ -79,12 +82,13 @@ class Ear:
 class Child:
     """One child process from its first job to its last."""
 
-    def __init__(self, line: socket.socket, slate: Slate, registry: Registry, ear: Ear, weigh: bool) -> None:
+    def __init__(self, line: socket.socket, slate: Slate, app: Treadle, ear: Ear, setup: Setup) -> None:
         self._line = line
         self._slate = slate
-        self._registry = registry
+        self._app = app
         self._ear = ear
-        self._weigh = weigh
+        self._weigh = setup.weigh
+        self._lease = setup.lease
         self._jobs: SimpleQueue[tuple[int, Claimed] | None] = SimpleQueue()
         self._fed = 0
         self._send_lock = threading.Lock()
@@ -115,11 +119,11 @@ class Child:
         self.flush()
 
     def _run(self, number: int, claimed: Claimed) -> Outcome:
-        task = self._registry.get(claimed.task)
+        task = self._app.registry.get(claimed.task)
         if task is None:
             log.error("this process does not know task %s, though its worker does: was the code changed?", claimed.task)
             return Snoozed(UNKNOWN_DELAY)
-        context = Context(claimed, Reporter(self, number)) if task.wants_context else None
+        context = Context(claimed, Reporter(self, number, task, claimed)) if task.wants_context else None
         settings = task.settings_for(claimed.options)
         outcome: Outcome = Released()
         try:
@@ -173,6 +177,12 @@ class Child:
             return  # the worker is gone; the other thread hears it too, and ends this process
         except OSError:
             _end_deaf()
+
+    def completing(
+        self, task: AnyTask, claimed: Claimed, took: float, connection: Any, result: object
+    ) -> tuple[Session, Plan[list[Verdict]]]:
+        """A body completes itself inside its own transaction; the store is opened here when the first one does."""
+        return completing(self._app.store, self._lease, task, claimed, took, connection, result)
 
     def say(self, number: int, kind: NoteKind, name: str, value: str) -> None:
         """Note something for the next sending. Called by bodies: it takes no lock that an interruption could leave held."""
@@ -254,11 +264,14 @@ def _end_deaf() -> NoReturn:
 class Reporter:
     """What a body in a child may tell its worker."""
 
-    __slots__ = ("_child", "_number")
+    __slots__ = ("_began", "_child", "_claimed", "_number", "_task")
 
-    def __init__(self, child: Child, number: int) -> None:
+    def __init__(self, child: Child, number: int, task: AnyTask, claimed: Claimed) -> None:
         self._child = child
         self._number = number
+        self._task = task
+        self._claimed = claimed
+        self._began = monotonic()
 
     def report(self, kind: NoteKind, name: str, value: str) -> None:
         """Pass a note on; the latest of each kind and name within a short while is sent."""
@@ -267,6 +280,10 @@ class Reporter:
     def cancelled(self) -> bool:
         """Whether this body was interrupted and is cleaning up."""
         return self._child.stopped
+
+    def completing(self, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+        """The end of this attempt inside the user's transaction."""
+        return self._child.completing(self._task, self._claimed, monotonic() - self._began, connection, result)
 
 
 def occupied() -> int:
@@ -319,7 +336,7 @@ def main(arguments: Sequence[str]) -> int:
     except BaseException as error:
         line.sendall(frame(Unusable(describe(error))))
         return EXIT_CONFIG
-    child = Child(line, slate, app.registry, ear, setup.weigh)
+    child = Child(line, slate, app, ear, setup)
     try:
         line.sendall(frame(Ready()))
     except OSError:

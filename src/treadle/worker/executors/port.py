@@ -1,14 +1,16 @@
 """What the worker asks of an executor."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from treadle.model.outcome import NoteKind, Outcome
+from treadle.engine.plan import Plan
+from treadle.engine.session import Session
+from treadle.model.outcome import NoteKind, Outcome, Verdict
 from treadle.worker.run import Run
 
 
 class Bench(Protocol):
-    """What an executor asks of the worker. Called on the worker's loop thread, except `report`, which any thread may call."""
+    """What an executor asks of the worker. Called on its loop thread, but for `report` and `completing`: from any thread."""
 
     def started(self, run: Run) -> None:
         """A body with a timeout begins: enters its deadline, counted from `run.started`, which is set if it was not.
@@ -26,6 +28,10 @@ class Bench(Protocol):
 
     def report(self, run: Run, kind: NoteKind, name: str, value: str) -> None:
         """Something the body wants written down. Never blocks."""
+        ...
+
+    def completing(self, run: Run, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+        """The run's completion as a plan, and the session inside the user's transaction to run it in."""
         ...
 
 

@@ -43,6 +43,7 @@ class ProcessExecutor:
         bench: Bench,
         *,
         target: str,
+        lease: str,
         slots: int,
         kill_grace: float,
         max_jobs: int | None = None,
@@ -62,7 +63,7 @@ class ProcessExecutor:
         self._max_rss = max_rss
         self._crash_delay = crash_delay
         name = f"{socket.gethostname()}:{os.getpid()}"
-        self._setup = Setup(target, url, json_logs, log_level, name, max_rss is not None)
+        self._setup = Setup(target, url, json_logs, log_level, name, max_rss is not None, lease)
         self._command = command
         self._pace = Pace(slots)
         self._means: dict[str, float] = {}

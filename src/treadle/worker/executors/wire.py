@@ -31,6 +31,7 @@ class Setup(msgspec.Struct, array_like=True, tag=1):
     log_level: str
     worker: str
     weigh: bool
+    lease: str
 
 
 class Feed(msgspec.Struct, array_like=True, tag=2):
