@@ -4,6 +4,7 @@ Which instants an expression names in a time zone is the business of `slots`.
 """
 
 import re
+from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -81,17 +82,15 @@ class Cron:
         return by_number or by_weekday if self.either_day else by_number and by_weekday
 
     def dates(self, first: date) -> Iterator[date]:
-        """Every date that is meant, from `first` on, to the end of the calendar."""
-        ordinal, last = first.toordinal(), date.max.toordinal() - 2
-        while ordinal <= last:
-            day = date.fromordinal(ordinal)
-            if day.month not in self.months:
-                ordinal += 32 - day.day
-                ordinal -= date.fromordinal(ordinal).day - 1
-                continue
-            if self.on(day):
-                yield day
-            ordinal += 1
+        """Every date that is meant, from `first` on, until the calendar's last year begins."""
+        for year in range(first.year, date.max.year):
+            for month in sorted(self.months):
+                if (year, month) < (first.year, first.month):
+                    continue
+                for number in range(1, monthrange(year, month)[1] + 1):
+                    day = date(year, month, number)
+                    if day >= first and self.on(day):
+                        yield day
 
 
 def read_cron(text: str) -> Cron:
@@ -167,10 +166,12 @@ def _read_piece(field: _Field, piece: str, text: str) -> range | tuple[int, ...]
 def _step(field: _Field, said: str | None, size: int, text: str) -> int:
     step = 1 if said is None else int(said)
     if step == 0:
-        raise InvalidSchedule(text, f"a {field.name} step of 0 goes nowhere", "Write a step of 1 or more.")
+        raise InvalidSchedule(text, f"a step of 0 in the {field.name} goes nowhere", "Write a step of 1 or more.")
     if step > size:
         cure = 'For longer intervals write every="90m", which counts elapsed time.'
-        raise InvalidSchedule(text, f"a {field.name} step of {step} is larger than the {size} values it steps through", cure)
+        raise InvalidSchedule(
+            text, f"a step of {step} is larger than the {size} values of the {field.name} that it steps through", cure
+        )
     return step
 
 

@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 
 from treadle.model.errors import InvalidDuration
+from treadle.model.kind import is_number
 
 Duration = float | timedelta | str
 """Seconds as a number, a `timedelta`, or text such as `"90s"`, `"5m"`, `"1.5h"`."""
@@ -23,7 +24,7 @@ def seconds(value: Duration) -> float:
         found = value.total_seconds()
     elif isinstance(value, str):
         found = _read(value)
-    elif isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    elif is_number(value):
         found = _finite(value)
     else:
         raise InvalidDuration(value, f"a {type(value).__name__} is not a duration", _CURE)

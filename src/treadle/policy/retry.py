@@ -1,10 +1,12 @@
 """When a failed job may try again, and when it gives up. Pure: time and the random draw are handed in."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeGuard, cast
 
 from treadle.model.errors import InvalidOption
+from treadle.model.kind import is_list, is_number, is_whole
 from treadle.model.outcome import Cause
 from treadle.model.raised import GiveUp, Retry
 from treadle.policy.duration import Duration, seconds
@@ -129,7 +131,7 @@ def _unworthy(retries: Retries, error: BaseException) -> str | None:
 
 
 def _listed(delays: Sequence[Duration]) -> tuple[float, ...]:
-    if isinstance(delays, str) or not isinstance(delays, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_list(delays):
         cure = f"max_failures={delays}" if isinstance(delays, int) else f"[{delays!r}]"
         raise InvalidOption(repr(delays), "the delays must be a list", f"Write Retries({cure}).")
     return tuple(seconds(each) for each in delays)
@@ -140,13 +142,13 @@ def _failures(given: int | None, delays: tuple[float, ...] | None) -> int:
         return 5 if delays is None else len(delays) + 1
     if delays is not None:
         raise InvalidOption(given, "max_failures follows from the list of delays", "Give the list or the number, not both.")
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_whole(given, 1, sys.maxsize):
         raise InvalidOption(given, "max_failures must be a whole number, at least 1", "Use 1 (or NO_RETRY) for no second try.")
     return given
 
 
 def _factor(given: float) -> float:
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 1.0 <= given <= 1000.0:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_number(given) or not 1.0 <= given <= 1000.0:
         raise InvalidOption(given, "factor must be a number from 1 to 1000", "2 doubles each delay, 1 keeps it.")
     return float(given)
 
@@ -161,11 +163,17 @@ def _jitter(given: Jitter | None, delays: tuple[float, ...] | None) -> Jitter:
 
 def _errors(name: str, given: Errors | type[BaseException]) -> Errors:
     # A text is many letters and a number is no list: both are named as what was given.
-    listed: Errors = (given,) if isinstance(given, (type, str)) or not isinstance(given, Iterable) else tuple(given)  # pyright: ignore[reportAssignmentType, reportUnnecessaryIsInstance]
+    found: list[type[BaseException]] = []
+    listed = tuple(cast("Iterable[object]", given)) if is_list(given) and not isinstance(given, type) else (given,)
     for each in listed:
-        if not (isinstance(each, type) and issubclass(each, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not _is_error(each):
             raise InvalidOption(repr(each), f"{name} must hold exception classes", f"Write {name}=(ValueError, OSError).")
-    return listed
+        found.append(each)
+    return tuple(found)
+
+
+def _is_error(value: object) -> TypeGuard[type[BaseException]]:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 NO_RETRY = Retries(max_failures=1)

@@ -25,8 +25,8 @@ from treadle.policy.cron import Cron
 SECOND = 1_000_000
 _HOUR = 3600
 _EASTERNMOST = 15 * _HOUR
-_LAST = 253_400_000_000
-"""Some days before the calendar ends, in seconds."""
+_LAST = 253_370_000_000
+"""About when the last year of the calendar begins, in seconds."""
 
 
 @dataclass(slots=True, frozen=True)
