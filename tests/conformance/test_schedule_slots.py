@@ -110,9 +110,8 @@ def test_a_slot_that_was_filled_in_beforehand_is_not_fired_again(plain_desk: Des
         scheduler = Scheduler(app, session, "one")
         scheduler.turn(clock.micros)
         clock.advance("3m")
-        filled = app.schedules.backfill(
-            "tick", datetime(2026, 10, 20, 0, 2, tzinfo=UTC), datetime(2026, 10, 20, 0, 3, tzinfo=UTC)
-        )
+        second, third = (datetime(2026, 10, 20, 0, minute, tzinfo=UTC) for minute in (2, 3))
+        filled = app.schedules.backfill("tick", second, third)
         assert [each.enqueued for each in filled] == [True]
         minutes = [slot // SECOND // 60 % 60 for slot in scheduler.turn(clock.micros)]
         assert minutes == [1, 3]
