@@ -21,6 +21,8 @@ log: logging.Logger = logging.getLogger("treadle.worker")
 LOOK_UP = 15.0
 """Seconds after which a scheduler looks again, whether a slot has come or not."""
 
+NEVER: Micros = 1 << 62
+
 SPREAD = 0.05
 """Seconds over which the workers' looks at one slot are spread, so that most of them find it done."""
 
@@ -41,17 +43,23 @@ class Scheduler:
     async def turn(self) -> float:
         """Fire what has come; returns the seconds until the next slot, or until the next look."""
         now = await self._now()
+        soonest = await self.fire(now)
+        if soonest <= now:
+            return 0.0
+        return min(LOOK_UP, (soonest - now) / 1_000_000) + random.uniform(0.0, SPREAD)  # noqa: S311 - jitter
+
+    async def fire(self, now: Micros) -> Micros:
+        """Fire what has come by `now`; returns when the next slot comes, or `now` if there may be more to do at once."""
         records = await self._session.arun(look(self._engine, [each.name for each in self._schedules]))
-        again, soonest = False, now + round(LOOK_UP * 1_000_000)
+        soonest = NEVER
         for schedule in self._schedules:
             try:
                 moved = await self._move(schedule, records.get(schedule.name), now)
             except Exception:
                 log.exception("schedule %s could not be served; trying again", schedule.name)
                 continue
-            again = again or moved.again
-            soonest = min(soonest, next(schedule.rule.after(now), soonest))
-        return 0.0 if again else (soonest - now) / 1_000_000 + random.uniform(0.0, SPREAD)  # noqa: S311 - jitter
+            soonest = min(soonest, now if moved.again else next(schedule.rule.after(now), NEVER))
+        return soonest
 
     async def _move(self, schedule: Schedule, record: Record | None, now: Micros) -> Moved:
         move = judge(schedule, record, now)
