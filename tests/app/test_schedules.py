@@ -28,7 +28,7 @@ from treadle.app.firing import carry_out, judge, look
 from treadle.app.slot import SlotKind
 from treadle.model.job import WorkerInfo
 from treadle.model.record import Space, Write
-from treadle.testing import VirtualClock, drain, on_memory
+from treadle.testing import FakeContext, VirtualClock, drain, on_memory
 
 START = datetime(2026, 3, 27, 12, tzinfo=UTC)
 
@@ -170,6 +170,13 @@ def test_a_nightly_job_over_a_change_of_the_clocks(app: Treadle, clock: VirtualC
         "29 03:00 +0200 slot Europe/Paris nightly 0",
         "30 02:30 +0200 slot Europe/Paris nightly 0",
     ]
+
+
+def test_a_body_is_tested_with_a_slot_of_ones_own() -> None:
+    ctx = FakeContext(task="nightly", slot=START, zone="Asia/Tokyo")
+    assert ctx.slot is not None
+    assert (ctx.slot.schedule, ctx.slot.at, f"{ctx.slot.local:%H:%M}") == ("nightly", START, "21:00")
+    assert FakeContext().slot is None
 
 
 def test_a_job_of_no_schedule_has_no_slot(app: Treadle) -> None:
@@ -353,6 +360,8 @@ def test_a_broken_record_stops_one_schedule_and_says_the_cure(
 
 def test_pausing_and_resuming(app: Treadle, clock: VirtualClock) -> None:
     name = app.schedule(every="1h", catch_up="all")(greet).name
+    with pytest.raises(InvalidOption, match="2,001 characters"):
+        app.schedules.pause(name, "x" * 2_001)
     app.schedules.pause(name, "moving house")
     [view] = app.schedules.list()
     assert (view.paused, view.paused_by, view.paused_why, view.next) == (True, app.client.actor, "moving house", None)
