@@ -38,13 +38,17 @@ _CLASSES = {
     "OFF": "D1: survives the crash of a process; a power loss may damage the file",
 }
 _PRAGMAS = (
-    "cache_size = -65536",
+    "cache_size = -8192",
     "mmap_size = 0",
     "temp_store = MEMORY",
     "wal_autocheckpoint = 4000",
     f"journal_size_limit = {LONG}",
 )
-"""Of our own connections only; what a user's connection has set stays as it is."""
+"""Of our own connections only; what a user's connection has set stays as it is.
+
+The page cache is small, since every write of another process empties it; behind it stands the system's own. With 64 MB a
+worker grew by two fifths between its 100,000th and its 500,000th job, and drained no faster.
+"""
 
 
 class SqliteStore:
