@@ -58,7 +58,7 @@ class Errand:
         self._ground = ground
         self._script: Script = script(verbs)
         self._claims = "claim" in verbs
-        arguments = [part for call in calls for part in (call.verb, call.parameters)]
+        arguments = [part for call in calls for part in (call.verb, call.parameters, len(call.texts), *call.texts)]
         self._command = pack(("EVALSHA", self._script.sha, 1, ground.tag, *arguments))
         self._confirm = b"" if verbs <= READS else ground.confirmation(durability)
         self._load = False

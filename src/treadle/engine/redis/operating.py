@@ -8,6 +8,7 @@ import msgspec
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.redis.steps import Call, encode
+from treadle.engine.redis.working import Asked
 from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Count, Erase, Filter, Order, Page, Replay, Resolve
 from treadle.model.job import AttemptRecord, DeadLetter, Job, JobId, Micros, OnDead, micros
 from treadle.model.state import State
@@ -20,14 +21,8 @@ Kin = tuple[tuple[JobId, OnDead, State], ...]
 
 
 class _Shown(NamedTuple):
-    """A job as `find.lua` shows it: the fields of `Job`, in their order."""
+    """A job as `find.lua` shows it."""
 
-    id: str
-    task: str
-    version: int
-    codec: str
-    queue: str
-    priority: int
     state: State
     blocked_on: str | None
     attempt: int
@@ -35,7 +30,6 @@ class _Shown(NamedTuple):
     crashes: int
     snoozes: int
     releases: int
-    enqueued_at: Micros
     due_at: Micros | None
     start_by: Micros | None
     claimed_at: Micros | None
@@ -45,11 +39,6 @@ class _Shown(NamedTuple):
     cancel_requested: bool
     stuck: bool
     suspect: bool
-    key: str | None
-    tags: tuple[str, ...]
-    args: str
-    options: str | None
-    headers: str | None
     result: str | None
     reason: str | None
     progress: str | None
@@ -58,6 +47,8 @@ class _Shown(NamedTuple):
     parents: Kin
     children: Kin
     notes: Mapping[str, str] | None
+    enqueued_at: Micros
+    asked: Asked
 
 
 _shown = msgspec.msgpack.Decoder(list[_Shown]).decode
@@ -81,7 +72,7 @@ class Operating:
 
         def read(reply: Sequence[bytes | None]) -> list[Job] | Call:
             cursor, packed = reply
-            found.extend(Job(*each) for each in _shown(packed or b"\x90"))
+            found.extend(_job(each) for each in _shown(packed or b"\x90"))
             return found if cursor is None else ask(int(cursor))
 
         answer: list[Job] = yield ask(start=False)
@@ -111,6 +102,14 @@ class Operating:
         parameters = encode((now, packed_filter(where), limit, actor, _packed_change(change)))
         answer: list[Altered] = yield Call("alter", parameters, _read_altered)
         return answer
+
+
+def _job(each: _Shown) -> Job:
+    asked = each.asked
+    return Job(
+        asked.id, asked.task, asked.version, asked.codec, asked.queue, asked.priority, *each[:7], each.enqueued_at, *each[7:16],
+        asked.key, asked.tags or (), asked.args, asked.options, asked.headers, *each[16:24],
+    )  # fmt: skip
 
 
 def packed_filter(where: Filter) -> dict[str, Any]:

@@ -23,7 +23,7 @@ encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
 @dataclass(slots=True, frozen=True)
 class Call:
-    """One verb with its packed parameters, and how to read its reply.
+    """One verb with its packed parameters and the texts that go with them, and how to read its reply.
 
     `read` answers either what the verb promises or another `Call` that goes on where this one stopped.
     """
@@ -31,6 +31,7 @@ class Call:
     verb: str
     parameters: bytes
     read: Callable[[Any], Any]
+    texts: Sequence[bytes] = ()
 
 
 class TooSoon(BaseException):
@@ -110,6 +111,6 @@ def _kept(answer: Any) -> Any:
     if isinstance(answer, Promise):
         return answer.value
     if type(answer) is tuple:
-        parts: tuple[Any, ...] = answer
+        parts: Any = answer
         return tuple(_kept(each) for each in parts)
     return answer

@@ -1,13 +1,14 @@
 """The verbs of workers: `claim`, `settle`, `renew`, `note`."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.redis.steps import Call, encode
-from treadle.model.job import Claimed, Claims, LeaseId, Ref, Renewal, Want, WorkerInfo, micros
+from treadle.model.job import Claimed, Claims, JobId, LeaseId, Micros, Ref, Renewal, Want, WorkerInfo, micros
 from treadle.model.outcome import (
     Cancelled,
     Completed,
@@ -15,7 +16,6 @@ from treadle.model.outcome import (
     Died,
     Expired,
     Note,
-    Outcome,
     Released,
     Retrying,
     Settlement,
@@ -23,7 +23,41 @@ from treadle.model.outcome import (
     Verdict,
 )
 
-_claimed = msgspec.msgpack.Decoder(list[Claimed]).decode
+Unfinished = Retrying | Snoozed | Released | Died | Cancelled | Crashed | Expired
+
+
+class Asked(NamedTuple):
+    """What the store keeps of a job as it was asked for."""
+
+    id: JobId
+    task: str
+    version: int
+    codec: str
+    queue: str
+    priority: int
+    max_crashes: int
+    tags: tuple[str, ...] | None
+    key: str | None
+    args: str
+    options: str | None
+    headers: str | None
+
+
+class _Handed(NamedTuple):
+    number: int
+    attempt: int
+    failures: int
+    crashes: int
+    snoozes: int
+    claimed_at: Micros
+    first_failed_at: Micros | None
+    start_by: Micros | None
+    suspect: bool
+    enqueued_at: Micros
+    asked: Asked
+
+
+_handed = msgspec.msgpack.Decoder(list[_Handed]).decode
 _VERDICTS = {ord("D"): Verdict.DONE, ord("A"): Verdict.ALREADY, ord("L"): Verdict.LOST}
 
 
@@ -43,8 +77,19 @@ class Working:
         """End attempts: store each outcome, free or cancel the children."""
         if not settlements:
             return []
-        rows = [(_number(ref), job, attempt, *_told(outcome)) for ref, job, attempt, outcome, _ in settlements]
-        answer: list[Verdict] = yield Call("settle", encode((now, lease, rows)), _verdicts)
+        numbers = [_number(each.ref) for each in settlements]
+        outcomes: dict[int, tuple[object, ...]] = {}
+        results: dict[int, str] = {}
+        for i, each in enumerate(settlements, 1):
+            outcome = each.outcome
+            if not isinstance(outcome, Completed):
+                outcomes[i] = _told(outcome)
+            elif outcome.result is not None:
+                results[i] = outcome.result
+        ids, attempts = [each.id for each in settlements], [each.attempt for each in settlements]
+        twice = len(set(numbers)) < len(numbers)
+        parameters = encode((now, lease, numbers, ids, attempts, outcomes, results, twice))
+        answer: list[Verdict] = yield Call("settle", parameters, _verdicts)
         return answer
 
     @plan
@@ -68,7 +113,16 @@ class Working:
 def _claims(reply: bytes) -> Claims:
     if reply == b"L":
         return Claims([], lost=True)
-    return Claims(_claimed(memoryview(reply)[1:]), lost=False)
+    return Claims([_claimed(each) for each in _handed(memoryview(reply)[1:])], lost=False)
+
+
+def _claimed(handed: _Handed) -> Claimed:
+    n, attempt, failures, crashes, snoozes, claimed_at, first_failed_at, start_by, suspect, enqueued_at, asked = handed
+    job, task, version, codec, queue, priority, _, _, _, args, options, headers = asked
+    return Claimed(
+        n, job, task, version, codec, queue, priority, attempt, failures, crashes, snoozes, enqueued_at, claimed_at,
+        first_failed_at, start_by, suspect, args, options, headers,
+    )  # fmt: skip
 
 
 def _renewal(reply: Sequence[bytes] | None) -> Renewal:
@@ -85,11 +139,9 @@ def _number(ref: Ref) -> int:
     return ref if isinstance(ref, int) else 0
 
 
-def _told(outcome: Outcome) -> tuple[object, ...]:
+def _told(outcome: Unfinished) -> tuple[object, ...]:
     """An outcome as `settle.lua` takes it: its name and what it carries."""
     match outcome:
-        case Completed(result):
-            return ("completed",) if result is None else ("completed", result)
         case Retrying(delay, error):
             return "retrying", micros(delay), delay, error or False
         case Snoozed(delay):

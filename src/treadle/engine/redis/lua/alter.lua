@@ -1,5 +1,5 @@
 -- alter: apply one change to the oldest jobs that match, and write the audit line.
--- include: rows family removal looking
+-- include: rows holders family removal looking
 --
 -- Parameters: {now, filter, limit, actor, change}; a change is a map with `kind` (cancel, replay, resolve, annotate, erase)
 -- and what it carries: reason, delay (microseconds), args, note. Result: the MessagePack array of
@@ -13,7 +13,7 @@ function changes.cancel(r, change, now)
     return end_row(leave(r), CANCELLED, now, change.reason)
   end
   if r.state ~= RUNNING then return nil end
-  woken['lease:' .. r.lease] = true
+  woken['lease:' .. holder(r.lease).lease] = true
   call('SADD', prefix .. 'x:' .. r.lease, r.n)
   r.cancel = 1
   warm(r).reason = change.reason
@@ -33,8 +33,11 @@ function changes.replay(r, change, now, actor)
   leave(r)
   if r.state == DEAD then letter_changed(r, 'replayed', actor, now, change.note) end
   if change.args then
-    local at, _, options, headers = cmsgpack.unpack_limit(r.tail, 3, 0)
-    r.tail = cmsgpack.pack(change.args, options, headers)
+    local options, headers = select(12, cmsgpack.unpack_limit(r.asked, 12, ASKED))
+    local rest = cmsgpack.pack(r.id, r.task, r.version, r.codec, r.queue, r.priority, r.max_crashes, r.tags, r.key, change.args,
+      options, headers)
+    r.asked = string.sub(r.asked, 1, ASKED) .. rest
+    r.asked_anew = true
   end
   r.failures, r.crashes, r.snoozes, r.releases, r.suspect = 0, 0, 0, 0, 0
   r.first_failed, r.start_by, r.finished = nil, nil, nil

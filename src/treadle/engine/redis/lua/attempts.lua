@@ -21,7 +21,7 @@ end
 
 local function record(r, now, said, delay, problem, exit)
   local more = warm(r)
-  local line = '\152' .. cmsgpack.pack(r.attempt, said, worker_name(r.lease), r.claimed, now, delay, problem, exit)
+  local line = '\152' .. cmsgpack.pack(r.attempt, said, holder(r.lease).name, r.claimed, now, delay, problem, exit)
   more.tries = (more.tries or '') .. line
   more.ntries = (more.ntries or 0) + 1
 end
@@ -40,7 +40,7 @@ local function end_attempt(r, now, how, said)
   if kind == 'retrying' then r.first_failed = r.first_failed or now end
   if kind == 'retrying' or kind == 'snoozed' then r.suspect = 0 end
   leave(r)
-  r.lease, r.stuck, r.cancel = '', 0, 0
+  r.lease, r.stuck, r.cancel = 0, 0, 0
   if state < COMPLETED and seen(r).reason then warm(r).reason = nil end
   if state == QUEUED then return queue(r) end
   if delay then

@@ -2,7 +2,8 @@
 -- include: rows holders
 --
 -- Parameters: {now, lease, wants, tasks, suspects}; a want is {queue, take, up_to}.
--- Result: one text: `L` when the lease is lost, else `C` and the MessagePack array of what a worker is handed.
+-- Result: one text: `L` when the lease is lost, else `C` and the MessagePack array of {number, attempt, failures, crashes,
+-- snoozes, claimed, first failed, start by, suspect, and the two values of `j`}.
 
 local function entry_parts(entry)
   local n = tonumber(entry)
@@ -75,6 +76,7 @@ local function merged(group, wanted, suspects)
   return picked
 end
 
+-- Up to `wanted` entries out of the lines of one priority: {line, seq, number} of each.
 local function take_from(group, wanted, suspects)
   if #group > 1 then return merged(group, wanted, suspects) end
   local line, picked = group[1], {}
@@ -87,68 +89,90 @@ local function take_from(group, wanted, suspects)
   return picked
 end
 
--- The first rows of a queue that may be claimed, out of their lines. A late job leaves its line here and the queue when
--- `promote` expires it.
-local function pick(name, wanted, known, suspects, now)
-  local got = {}
-  if wanted <= 0 or call('HEXISTS', prefix .. 'r:paused', name) == 1 then return got end
-  for _, group in ipairs(lines_of(name, known)) do
-    while #got < wanted do
-      local picked = take_from(group, wanted - #got, suspects)
-      if #picked == 0 then break end
-      local numbers = {}
-      for i, each in ipairs(picked) do numbers[i] = each[3] end
-      fetch(numbers)
-      for _, each in ipairs(picked) do
-        local line, r = each[1], rows[each[3]]
-        if not r or r.state ~= QUEUED or r.seq ~= each[2] then
+local now, lease
+local sets, first_time, as_claimed -- what is written, and what all first attempts share
+
+local function hand_row(r)
+  leave(r)
+  r.state, r.lease, r.attempt, r.claimed = RUNNING, lease, r.attempt + 1, now
+  enter(r)
+  return '\155' .. cmsgpack.pack(r.n, r.attempt, r.failures, r.crashes, r.snoozes, r.claimed, r.first_failed, r.start_by,
+    r.suspect == 1) .. r.asked
+end
+
+-- Claim what may be claimed of these. A late job leaves its line here, and the queue when `promote` expires it.
+local function consider(picked, got)
+  local numbers, count, suspects = {}, 0, 0
+  for i, each in ipairs(picked) do numbers[i] = each[3] end
+  runs(numbers, function(block, first, last)
+    local asked = call('HMGET', block_key('j', block), unpack(numbers, first, last))
+    local stands = call('HMGET', block_key('s', block), unpack(numbers, first, last))
+    local fields = fields_for(sets, 's', block)
+    for i = first, last do
+      local n, text, stand = numbers[i], asked[i - first + 1], stands[i - first + 1]
+      local line, seq = picked[i][1], picked[i][2]
+      if rows[n] == nil and text and not stand and seq == n then
+        fields[#fields + 1] = n
+        fields[#fields + 1] = as_claimed
+        hold(lease, n, true)
+        got[#got + 1] = '\155' .. cmsgpack.pack(n) .. first_time .. text
+        count = count + 1
+      else
+        if rows[n] == nil then rows[n] = text and decode(n, text, stand) or false end
+        local r = rows[n]
+        if not r or r.state ~= QUEUED or r.seq ~= seq then
           call('HINCRBY', prefix .. 'stale', line.name, -1)
         elseif not r.start_by or r.start_by >= now then
-          if line.suspect then suspects = suspects - 1 end
-          got[#got + 1] = r
+          if line.suspect then suspects = suspects + 1 end
+          got[#got + 1] = hand_row(r)
+          count = count + 1
         end
       end
     end
-    for _, line in ipairs(group) do close_if_empty(name, line) end
-    if #got >= wanted then break end
-  end
-  return got
+  end)
+  return count, suspects
 end
 
-local function handed(r)
-  return '\220\0\19' .. cmsgpack.pack(r.n, r.id, r.task, r.version, r.codec, r.queue, r.priority, r.attempt, r.failures,
-    r.crashes, r.snoozes, r.enqueued, r.claimed, r.first_failed, r.start_by, r.suspect == 1) .. r.tail
+-- The first jobs of a queue that may be claimed; how many there were, and how many suspects among them.
+local function pick(name, wanted, known, suspects, got)
+  local count, taken = 0, 0
+  if wanted <= 0 or call('HEXISTS', prefix .. 'r:paused', name) == 1 then return 0, 0 end
+  for _, group in ipairs(lines_of(name, known)) do
+    while count < wanted do
+      local picked = take_from(group, wanted - count, suspects - taken)
+      if #picked == 0 then break end
+      local more, doubtful = consider(picked, got)
+      count, taken = count + more, taken + doubtful
+    end
+    for _, line in ipairs(group) do close_if_empty(name, line) end
+    if count >= wanted then break end
+  end
+  return count, taken
 end
 
 function verbs.claim(arg)
-  local now, lease, wants = the_time(arg[1]), arg[2], arg[3]
-  local ends_at = lease_end(lease)
-  if not ends_at or ends_at <= now then return 'L' end
+  local wants, known, suspects, left = arg[3], {}, arg[5], 0
+  now = the_time(arg[1])
+  lease = holding(arg[2], now)
+  if not lease then return 'L' end
   flush_indices()
-  local known, suspects, left = {}, arg[5], 0
+  sets = {}
+  first_time = cmsgpack.pack(1, 0, 0, 0, now, nil, nil, false)
+  as_claimed = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, lease, 1, now, NEVER)
   for _, task in ipairs(arg[4]) do known[task] = true end
-  local taken = {}
+  local taken, counts, total = {}, {}, 0
   for i, want in ipairs(wants) do
-    taken[i] = {}
+    taken[i], counts[i] = {}, 0
     left = left + want[2]
   end
   for share = 2, 3 do
     for i, want in ipairs(wants) do
-      local got = taken[i]
-      for _, r in ipairs(pick(want[1], math.min(want[share] - #got, left), known, suspects, now)) do
-        leave(r)
-        r.state, r.lease, r.attempt, r.claimed = RUNNING, lease, r.attempt + 1, now
-        enter(r)
-        if r.suspect == 1 then suspects = suspects - 1 end
-        left = left - 1
-        got[#got + 1] = r
-      end
+      local count, doubtful = pick(want[1], math.min(want[share] - counts[i], left), known, suspects, taken[i])
+      counts[i], suspects, left, total = counts[i] + count, suspects - doubtful, left - count, total + count
     end
   end
-  local out = {'C', ''}
-  for _, got in ipairs(taken) do
-    for _, r in ipairs(got) do out[#out + 1] = handed(r) end
-  end
-  out[2] = '\221' .. struct.pack('>I4', #out - 2)
-  return table.concat(out)
+  write(sets)
+  local parts = {'C\221' .. struct.pack('>I4', total)}
+  for i, got in ipairs(taken) do parts[i + 1] = table.concat(got) end
+  return table.concat(parts)
 end

@@ -1,5 +1,5 @@
 -- count: how many jobs there are, by the axes asked for, and since when the oldest of each kind waits.
--- include: rows looking
+-- include: rows holders looking
 --
 -- Parameters: {filter, axes, from number or false, how many to look at}.
 -- Result: {number to go on from or nothing, MessagePack array of {key, count, oldest}}; to be added up over the calls.

@@ -1,26 +1,27 @@
 -- enqueue: store every job, or say of each why not.
 -- include: rows family records
 --
--- Parameters: {now, jobs}; a job is {id, task, queue, priority, version, codec, delay, run_at, start_within, max_crashes,
--- args, options, headers, tags, key, edges, guard}, times in microseconds, an edge {parent id, on_dead}, a guard a write as
--- `write` takes it.
+-- Parameters: {now, ids, lines, line of each job or false when all are of the first, special}; a line is {queue, priority,
+-- task}; `special` maps the place of a job that is not plain to {delay, run_at, start_within, edges, guard}, times in
+-- microseconds, false for none, an edge {parent id, on_dead}, a guard a write as `write` takes it. With them comes, for each
+-- job, the text that `j` keeps, without the time.
 -- Result: one text, two characters for each job: the verdict (S A G U R) and the code of its state (0: not stored).
 
-local function row_for(n, job, now)
-  local due = job[8]
-  if job[7] then due = now + job[7] end
-  local start_by
-  if job[9] then start_by = (due or now) + job[9] end
-  local r = {
-    n = n, state = BLOCKED, cancel = 0, stuck = 0, suspect = 0, parent = 0, priority = job[4], version = job[5], attempt = 0,
-    failures = 0, crashes = 0, snoozes = 0, releases = 0, max_crashes = job[10], seq = n, enqueued = now, due = due,
-    start_by = start_by, id = job[1], queue = job[3], task = job[2], codec = job[6], lease = '', cold = '', 
-    tail = cmsgpack.pack(job[11], job[12], job[13]),
-  }
-  if job[14] or job[15] then r.more = {tags = job[14], key = job[15]} end
+local fresh_ids, fresh_asked = {}, {}
+
+local function store(n, id, asked)
+  fresh_ids[#fresh_ids + 1] = id
+  fresh_ids[#fresh_ids + 1] = n
+  put(fresh_asked, 'j', n, asked)
+end
+
+local function row_for(n, asked, special, now)
+  local r = decode(n, asked)
+  r.state = BLOCKED
+  r.due = special[2] or nil
+  if special[1] then r.due = now + special[1] end
+  if special[3] then r.start_by = (r.due or now) + special[3] end
   rows[n] = r
-  fresh[#fresh + 1] = r.id
-  fresh[#fresh + 1] = n
   return touch(r)
 end
 
@@ -29,21 +30,22 @@ local function new_blocks(first, last)
 end
 
 -- What would become of each job; nothing is written yet.
-local function judge(jobs, known)
+local function judge(ids, special, known)
   local batch, versions, verdicts, refused = {}, {}, {}, false
-  for i, job in ipairs(jobs) do
-    if known[job[1]] or batch[job[1]] then
+  for i, id in ipairs(ids) do
+    local guard = special[i] and special[i][5]
+    if known[id] or batch[id] then
       verdicts[i] = 'A'
-    elseif job[17] and not passes(job[17], versions) then
+    elseif guard and not passes(guard, versions) then
       verdicts[i] = 'G'
     else
-      batch[job[1]] = true
+      batch[id] = true
       verdicts[i] = 'S'
     end
   end
-  for i, job in ipairs(jobs) do
+  for i, its in pairs(special) do
     if verdicts[i] == 'S' then
-      for _, edge in ipairs(job[16] or {}) do
+      for _, edge in ipairs(its[4] or {}) do
         if not known[edge[1]] and not batch[edge[1]] then
           verdicts[i] = 'U'
           refused = true
@@ -54,7 +56,7 @@ local function judge(jobs, known)
   return verdicts, refused
 end
 
-local function bind(r, edges, known, now)
+local function bind(r, edges, known)
   local list, waits, taken = {}, {}, {}
   for _, edge in ipairs(edges) do
     if not taken[edge[1]] then
@@ -86,30 +88,25 @@ local function judge_parents(r, now)
   end
 end
 
-local function answer(jobs, verdicts, refused, known)
+local function answer(ids, verdicts, refused, known)
   local out = {}
-  for i, job in ipairs(jobs) do
-    local verdict, n = verdicts[i], known[job[1]]
+  for i, id in ipairs(ids) do
+    local verdict, n = verdicts[i], known[id]
     if refused and (verdict == 'S' or (verdict == 'A' and not n)) then verdict = 'R' end
     local state = 0
-    if n and verdict ~= 'G' and verdict ~= 'U' and verdict ~= 'R' then state = row(n).state end
+    if n and verdict ~= 'G' and verdict ~= 'U' and verdict ~= 'R' then
+      state = rows[n] == nil and verdict == 'S' and QUEUED or row(n).state
+    end
     out[i] = verdict .. state
   end
   return table.concat(out)
 end
 
-function verbs.enqueue(arg)
-  local now, jobs = the_time(arg[1]), arg[2]
-  local ids = {}
-  for i, job in ipairs(jobs) do ids[i] = job[1] end
-  local known = numbers_of(ids)
-  local parents, plain = {}, true
-  for _, job in ipairs(jobs) do
-    if job[17] then plain = false end
-    for _, edge in ipairs(job[16] or {}) do
-      plain = false
-      parents[#parents + 1] = edge[1]
-    end
+-- Which of these ids are stored, and all that their edges name.
+local function look_up(ids, special)
+  local known, parents = numbers_of(ids), {}
+  for _, its in pairs(special) do
+    for _, edge in ipairs(its[4] or {}) do parents[#parents + 1] = edge[1] end
   end
   if #parents > 0 then
     for id, n in pairs(numbers_of(parents)) do known[id] = n end
@@ -117,39 +114,75 @@ function verbs.enqueue(arg)
   local old = {}
   for _, n in pairs(known) do old[#old + 1] = n end
   fetch(old)
-  local verdicts, refused = judge(jobs, known)
-  if refused then return answer(jobs, verdicts, true, known) end
-  local stored = {}
-  for i, job in ipairs(jobs) do
-    if verdicts[i] == 'S' then stored[#stored + 1] = job end
+  return known
+end
+
+-- Put plain jobs at the end of their lines.
+local function line_up(pushed, lines)
+  for at, numbers in pairs(pushed) do
+    local queue, priority, task = unpack(lines[at])
+    local line = digits(priority) .. '\nn\n' .. task
+    in_parts(numbers, 1000, function(...) call('RPUSH', line_key(queue, line), ...) end)
+    call('ZADD', prefix .. 'lines:' .. queue, -priority, line)
+    woken['queue:' .. queue] = true
   end
-  local n = next_numbers(#stored) - 1
-  for i, job in ipairs(stored) do
-    if job[17] then write_one(job[17]) end
-    known[job[1]] = n + i
-    local r = row_for(n + i, job, now)
-    if plain then
-      r.state = (r.due and r.due > now) and SCHEDULED or QUEUED
-      if r.state == QUEUED then woken['queue:' .. r.queue] = true end
-    end
-    enter(r)
+end
+
+local function bind_all(specials, known, now)
+  for _, each in ipairs(specials) do
+    if each.edges then bind(each.r, each.edges, known) end
   end
-  if #stored > 0 then new_blocks(n + 1, n + #stored) end
-  if plain then return answer(jobs, verdicts, false, known) end
-  for _, job in ipairs(stored) do
-    if job[16] and #job[16] > 0 then bind(rows[known[job[1]]], job[16], known, now) end
-  end
-  for _, job in ipairs(stored) do
-    if job[16] and #job[16] > 0 then judge_parents(rows[known[job[1]]], now) end
+  for _, each in ipairs(specials) do
+    if each.edges then judge_parents(each.r, now) end
   end
   while #ended > 0 do
     local round = ended
     ended = {}
     tell_children(round, now)
   end
-  for _, job in ipairs(stored) do
-    local r = rows[known[job[1]]]
-    if is_free(r) then admit(leave(r), now) end
+  for _, each in ipairs(specials) do
+    if is_free(each.r) then admit(leave(each.r), now) end
   end
-  return answer(jobs, verdicts, false, known)
+end
+
+function verbs.enqueue(arg, asked)
+  local now, ids, lines, which, special = the_time(arg[1]), arg[2], arg[3], arg[4], arg[5]
+  local known = look_up(ids, special)
+  local verdicts, refused = judge(ids, special, known)
+  if refused then return answer(ids, verdicts, true, known) end
+  local stored = 0
+  for _, verdict in ipairs(verdicts) do
+    if verdict == 'S' then stored = stored + 1 end
+  end
+  if stored == 0 then return answer(ids, verdicts, false, known) end
+  local stamp = struct.pack('>BI4I4', 207, math.floor(now / 4294967296), now % 4294967296)
+  local first = next_numbers(stored)
+  local n, pushed, specials = first, {}, {}
+  for i, id in ipairs(ids) do
+    if verdicts[i] == 'S' then
+      local text, its = stamp .. asked[i], special[i]
+      known[id] = n
+      store(n, id, text)
+      if its then
+        if its[5] then write_one(its[5]) end
+        local edges = its[4] and #its[4] > 0 and its[4]
+        specials[#specials + 1] = {r = enter(row_for(n, text, its, now)), edges = edges}
+      else
+        local at = which and which[i] or 1
+        local line = pushed[at]
+        if not line then
+          line = {}
+          pushed[at] = line
+        end
+        line[#line + 1] = n
+      end
+      n = n + 1
+    end
+  end
+  new_blocks(first, n - 1)
+  in_parts(fresh_ids, 2000, function(...) call('HSET', prefix .. 'ids', ...) end)
+  write(fresh_asked)
+  line_up(pushed, lines)
+  bind_all(specials, known, now)
+  return answer(ids, verdicts, false, known)
 end

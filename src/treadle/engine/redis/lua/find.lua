@@ -40,15 +40,12 @@ end
 
 local function shown(r, details)
   local more = seen(r)
-  local lease = r.lease ~= '' and r.lease or nil
-  local front = cmsgpack.pack(r.id, r.task, r.version, r.codec, r.queue, r.priority, NAMES[r.state],
-    r.state == BLOCKED and 'parents' or nil, r.attempt, r.failures, r.crashes, r.snoozes, r.releases, r.enqueued, r.due,
-    r.start_by, r.claimed, r.finished, lease, lease and worker_name(lease), r.cancel == 1, r.stuck == 1, r.suspect == 1,
-    more.key)
-  local tags = more.tags and #more.tags > 0 and cmsgpack.pack(more.tags) or '\144'
-  local back = cmsgpack.pack(more.result, more.reason, more.progress) .. (more.dead or '\192')
+  local held_by = r.lease ~= 0 and holder(r.lease) or {}
+  local front = cmsgpack.pack(NAMES[r.state], r.state == BLOCKED and 'parents' or nil, r.attempt, r.failures, r.crashes,
+    r.snoozes, r.releases, r.due, r.start_by, r.claimed, r.finished, held_by.lease, held_by.name, r.cancel == 1, r.stuck == 1,
+    r.suspect == 1, more.result, more.reason, more.progress)
   local rest = details and details_of(r) or '\144\144\144\192'
-  return '\220\0\36' .. front .. tags .. r.tail .. back .. rest
+  return '\220\0\26' .. front .. (more.dead or '\192') .. rest .. r.asked
 end
 
 function verbs.find(arg)

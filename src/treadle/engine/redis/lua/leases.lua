@@ -8,8 +8,9 @@ function verbs.leases(arg)
   local flat = call('HGETALL', prefix .. 'leases')
   for i = 1, #flat, 2 do
     local lease = flat[i]
+    local number, ends_at = string.match(flat[i + 1], '^(%d+) (%-?%d+)$')
     local worker = call('HGET', prefix .. 'workers', lease)
-    out[#out + 1] = {digits(now), lease, flat[i + 1], worker, call('SCARD', prefix .. 'h:' .. lease)}
+    out[#out + 1] = {digits(now), lease, ends_at, worker, call('SCARD', prefix .. 'h:' .. number)}
   end
   return out
 end

@@ -1,4 +1,4 @@
--- Which jobs a filter means. Rests on `rows`.
+-- Which jobs a filter means. Rests on `rows` and `holders`.
 --
 -- A filter is a map of the fields that are set: ids, states (codes), queues, tasks, lease, tag, key, status, fingerprint,
 -- enqueued_before, enqueued_after, finished_before.
@@ -13,7 +13,7 @@ end
 local function prepared(where)
   local cold = where.tag or where.key or where.status or where.fingerprint
   return {
-    where = where, states = set_of(where.states), queues = set_of(where.queues), tasks = set_of(where.tasks), cold = cold,
+    where = where, lease = where.lease and (lease_of(where.lease) or -1), states = set_of(where.states), queues = set_of(where.queues), tasks = set_of(where.tasks), cold = cold,
   }
 end
 
@@ -25,7 +25,7 @@ local function letter_of(r)
 end
 
 local function has_tag(r, tag)
-  for _, each in ipairs(seen(r).tags or {}) do
+  for _, each in ipairs(r.tags or {}) do
     if each == tag then return true end
   end
   return false
@@ -36,13 +36,13 @@ local function fits(r, filter)
   if filter.states and not filter.states[r.state] then return false end
   if filter.queues and not filter.queues[r.queue] then return false end
   if filter.tasks and not filter.tasks[r.task] then return false end
-  if where.lease and (r.lease ~= where.lease or r.lease == '') then return false end
+  if filter.lease and r.lease ~= filter.lease then return false end
   if where.enqueued_before and r.enqueued >= where.enqueued_before then return false end
   if where.enqueued_after and r.enqueued <= where.enqueued_after then return false end
   if where.finished_before and not (r.finished and r.finished < where.finished_before) then return false end
   if not filter.cold then return true end
   if where.tag and not has_tag(r, where.tag) then return false end
-  if where.key and seen(r).key ~= where.key then return false end
+  if where.key and r.key ~= where.key then return false end
   if not where.status and not where.fingerprint then return true end
   local status, fingerprint = letter_of(r)
   if where.status and status ~= where.status then return false end
@@ -57,7 +57,8 @@ local function candidates(where)
     for _, n in pairs(numbers_of(where.ids)) do numbers[#numbers + 1] = n end
   elseif where.lease then
     flush_indices()
-    numbers = call('SMEMBERS', prefix .. 'h:' .. where.lease)
+    local number = lease_of(where.lease)
+    numbers = number and call('SMEMBERS', prefix .. 'h:' .. number) or {}
   elseif where.states then
     numbers = {}
     for _, state in ipairs(where.states) do
@@ -109,7 +110,7 @@ local function walk(where, newest, from, most, visit)
   local blocks = newest and call('ZREVRANGEBYSCORE', prefix .. 'blocks', start or '+inf', '-inf')
     or call('ZRANGEBYSCORE', prefix .. 'blocks', start or '-inf', '+inf')
   for _, block in ipairs(blocks) do
-    local numbers = call('HKEYS', block_key(tonumber(block)))
+    local numbers = call('HKEYS', block_key('j', tonumber(block)))
     local chunk = {}
     for _, n in ipairs(numbers) do
       n = tonumber(n)

@@ -6,12 +6,11 @@
 
 function verbs.note(arg)
   local now, lease = the_time(arg[1]), arg[2]
-  local ends_at = lease_end(lease)
-  local holds = ends_at and ends_at > now
+  local number = holding(lease, now)
   local out = {}
   for i, note in ipairs(arg[3]) do
     local r = row(note[1])
-    if not holds or not r or r.id ~= note[2] or r.attempt ~= note[3] or r.lease ~= lease then
+    if not number or not r or r.id ~= note[2] or r.attempt ~= note[3] or r.lease ~= number then
       out[i] = 'L'
     else
       local more = warm(r)

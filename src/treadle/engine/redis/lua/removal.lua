@@ -8,9 +8,9 @@ local function needed(r)
   return false
 end
 
--- Remove rows that stand in no index any more. `removed` gathers ids and numbers for one removal at the end.
+-- Remove rows that stand in no index any more.
 local function drop_rows(list)
-  local ids, blocks = {}, {}
+  local ids, numbers = {}, {}
   for _, r in ipairs(list) do
     for _, child in ipairs(children_of(r)) do
       local more, left = warm(child), {}
@@ -23,14 +23,15 @@ local function drop_rows(list)
     for _, edge in ipairs(seen(r).edges or {}) do call('SREM', prefix .. 'k:' .. digits(edge[1]), r.n) end
     if r.parent == 1 then call('DEL', prefix .. 'k:' .. digits(r.n)) end
     ids[#ids + 1] = r.id
-    local block = block_of(r.n)
-    blocks[block] = blocks[block] or {}
-    table.insert(blocks[block], r.n)
+    numbers[#numbers + 1] = r.n
     rows[r.n] = false
   end
   in_parts(ids, 1000, function(...) call('HDEL', prefix .. 'ids', ...) end)
-  for block, numbers in pairs(blocks) do
-    in_parts(numbers, 1000, function(...) call('HDEL', block_key(block), ...) end)
-    if call('EXISTS', block_key(block)) == 0 then call('ZREM', prefix .. 'blocks', block) end
+  local blocks, order = by_block(numbers)
+  for _, block in ipairs(order) do
+    for _, kind in ipairs({'j', 's', 'c'}) do
+      in_parts(blocks[block], 1000, function(...) call('HDEL', block_key(kind, block), ...) end)
+    end
+    if call('EXISTS', block_key('j', block)) == 0 then call('ZREM', prefix .. 'blocks', block) end
   end
 end

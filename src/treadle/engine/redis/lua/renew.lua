@@ -6,15 +6,17 @@
 
 function verbs.renew(arg)
   local now, lease, worker = the_time(arg[1]), arg[2], arg[5]
-  local ends_at = lease_end(lease)
-  if not ends_at and arg[3] == 0 and worker then
+  local number, ends_at = lease_of(lease)
+  if not number and arg[3] == 0 and worker then
+    number = call('HINCRBY', prefix .. 'meta', 'leases', 1)
     worker[7] = now
+    call('HSET', prefix .. 'who', number, lease)
     call('HSET', prefix .. 'workers', lease, cmsgpack.pack(worker))
-  elseif not ends_at or ends_at <= now then
+  elseif not number or ends_at <= now then
     return false
   end
-  call('HSET', prefix .. 'leases', lease, digits(now + arg[4]))
+  call('HSET', prefix .. 'leases', lease, digits(number) .. ' ' .. digits(now + arg[4]))
   local out = {}
-  for i, r in ipairs(oldest_first(rows_in(call('SMEMBERS', prefix .. 'x:' .. lease)))) do out[i] = r.id end
+  for i, r in ipairs(oldest_first(rows_in(call('SMEMBERS', prefix .. 'x:' .. number)))) do out[i] = r.id end
   return out
 end

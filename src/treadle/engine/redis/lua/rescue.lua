@@ -9,13 +9,15 @@ function verbs.rescue(arg)
   for _, witness in ipairs(arg[2]) do exits[witness[1]] = witness[2] end
   local gone, flat = {}, call('HGETALL', prefix .. 'leases')
   for i = 1, #flat, 2 do
-    if exits[flat[i]] or tonumber(flat[i + 1]) <= now then gone[#gone + 1] = flat[i] end
+    local _, ends_at = lease_of(flat[i])
+    if exits[flat[i]] or ends_at <= now then gone[#gone + 1] = flat[i] end
   end
   table.sort(gone)
   flush_indices()
   local out = {}
   for _, lease in ipairs(gone) do
-    for _, r in ipairs(oldest_first(rows_in(call('SMEMBERS', prefix .. 'h:' .. lease)))) do
+    local number = lease_of(lease)
+    for _, r in ipairs(oldest_first(rows_in(call('SMEMBERS', prefix .. 'h:' .. number)))) do
       local attempt = r.attempt
       local how = {kind = 'crashed', delay = arg[3], seconds = arg[4], exit = exits[lease]}
       r.suspect = 1
@@ -25,7 +27,8 @@ function verbs.rescue(arg)
     flush_indices()
     call('HDEL', prefix .. 'leases', lease)
     call('HDEL', prefix .. 'workers', lease)
-    call('DEL', prefix .. 'h:' .. lease, prefix .. 'x:' .. lease)
+    call('HDEL', prefix .. 'who', number)
+    call('DEL', prefix .. 'h:' .. number, prefix .. 'x:' .. number)
   end
   settle_children(now)
   return cmsgpack.pack(out)

@@ -1,9 +1,12 @@
 -- What every verb stands on: the clock, the rows of the jobs it touches, and the one write at its end.
 --
--- A job is one field, its number, in one of the hashes `j:BLOCK` of 1000 numbers each; its id leads to the number through
--- the hash `ids`. A row is a packed head that changes, a map of what few jobs have (`cold`, unpacked only when looked at)
--- and a tail of three MessagePack values (args, options, headers) that no script ever unpacks on the way of a plain job.
--- Rows are read once, changed in memory and written together by `commit`, so that a verb that fails has written none.
+-- A job is one field, its number, in up to three hashes of a block of 1000 numbers: `j:BLOCK` holds what was asked for and
+-- (but for a replay with new arguments) never changes: the MessagePack of when it was stored and of an array {id, task,
+-- version, codec, queue, priority, max_crashes, tags, key, args, options, headers}, which scripts hand on as it is.
+-- `s:BLOCK` holds where the job stands, packed, short for a job that nothing special has happened to; a job that is queued
+-- for the first time has none. `c:BLOCK` holds a map of what few jobs have. The hash `ids` leads from an id to its number.
+-- Plain jobs are claimed and settled as texts that whole batches share (see `claim` and `settle`); all others as rows, which
+-- are read once, changed in memory and written together by `commit`, so that a verb that fails has written none.
 
 local call = redis.call
 local prefix = KEYS[1] .. ':'
@@ -17,7 +20,13 @@ for code, name in ipairs(NAMES) do CODES[name] = code end
 
 local BLOCK = 1000
 local NEVER = -4503599627370496 -- stands for "no such time": the year 1827, exact in a double
-local HEAD = '<BBBBBbI4I4I4I4I4I4I4dddddddI2c0I2c0I2c0I2c0I2c0I4c0'
+-- state, cancel, stuck, suspect, parent, cold, lease, attempt, claimed, finished
+local SHORT = '<BBBBBBI4I4dd'
+-- and failures, crashes, snoozes, releases, seq, due, start_by, first failed
+local LONG = SHORT .. 'I4I4I4I4dddd'
+local SHORT_SIZE = struct.size(SHORT)
+local ASKED = 10 -- bytes before the array's elements in `j`
+local VIRGIN = struct.pack(SHORT, QUEUED, 0, 0, 0, 0, 0, 0, 0, NEVER, NEVER)
 
 local clock
 local function the_time(named)
@@ -39,67 +48,75 @@ end
 
 local function some(time) if time ~= NEVER then return time end end
 
-local function decode(n, text)
-  local state, cancel, stuck, suspect, parent, priority, version, attempt, failures, crashes, snoozes, releases, max_crashes,
-    seq, enqueued, due, start_by, claimed, finished, first_failed, id, queue, task, codec, lease, cold, at =
-    struct.unpack(HEAD, text)
+local function decode(n, asked, stands)
+  stands = stands or VIRGIN
+  local _, enqueued = cmsgpack.unpack_limit(asked, 1, 0)
+  local _, id, task, version, codec, queue, priority, max_crashes, tags, key = cmsgpack.unpack_limit(asked, 9, ASKED)
+  local failures, crashes, snoozes, releases, seq, due, start_by, first_failed = 0, 0, 0, 0, n, NEVER, NEVER, NEVER
+  local state, cancel, stuck, suspect, parent, cold, lease, attempt, claimed, finished = struct.unpack(SHORT, stands)
+  if #stands > SHORT_SIZE then
+    failures, crashes, snoozes, releases, seq, due, start_by, first_failed =
+      struct.unpack('<I4I4I4I4dddd', stands, SHORT_SIZE + 1)
+  end
   return {
-    n = n, state = state, cancel = cancel, stuck = stuck, suspect = suspect, parent = parent, priority = priority,
-    version = version, attempt = attempt, failures = failures, crashes = crashes, snoozes = snoozes, releases = releases,
-    max_crashes = max_crashes, seq = seq, enqueued = enqueued, due = some(due), start_by = some(start_by),
-    claimed = some(claimed), finished = some(finished), first_failed = some(first_failed), id = id, queue = queue,
-    task = task, codec = codec, lease = lease, cold = cold, tail = string.sub(text, at),
+    n = n, asked = asked, id = id, task = task, version = version, codec = codec, queue = queue, priority = priority,
+    max_crashes = max_crashes, tags = tags, key = key, enqueued = enqueued, state = state, cancel = cancel, stuck = stuck,
+    suspect = suspect, parent = parent, cold = cold, lease = lease, attempt = attempt, claimed = some(claimed),
+    finished = some(finished), failures = failures, crashes = crashes, snoozes = snoozes, releases = releases, seq = seq,
+    due = some(due), start_by = some(start_by), first_failed = some(first_failed),
   }
 end
 
-local function encode(r)
-  local more = r.more
-  if more then r.cold = next(more) and cmsgpack.pack(more) or '' end
-  return struct.pack(HEAD, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.priority, r.version, r.attempt, r.failures,
-    r.crashes, r.snoozes, r.releases, r.max_crashes, r.seq, r.enqueued, r.due or NEVER, r.start_by or NEVER,
-    r.claimed or NEVER, r.finished or NEVER, r.first_failed or NEVER, #r.id, r.id, #r.queue, r.queue, #r.task, r.task,
-    #r.codec, r.codec, #r.lease, r.lease, #r.cold, r.cold) .. r.tail
+local function is_plain(r)
+  return r.seq == r.n and not r.due and not r.start_by and not r.first_failed
+    and r.failures + r.crashes + r.snoozes + r.releases == 0
 end
 
--- What few jobs have: tags, key, result, reason, dead, tries, ntries, notes, progress, edges, waits.
-local NOTHING = setmetatable({}, {__newindex = function() error('a row without a cold part was written to') end})
-local function seen(r)
-  if r.more then return r.more end
-  if r.cold == '' then return NOTHING end
-  r.more = cmsgpack.unpack(r.cold)
-  return r.more
-end
-local function warm(r)
-  if not r.more then r.more = r.cold == '' and {} or cmsgpack.unpack(r.cold) end
-  return r.more
+local function encode(r)
+  local claimed, finished = r.claimed or NEVER, r.finished or NEVER
+  if is_plain(r) then
+    return struct.pack(SHORT, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, r.lease, r.attempt, claimed, finished)
+  end
+  return struct.pack(LONG, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, r.lease, r.attempt, claimed, finished,
+    r.failures, r.crashes, r.snoozes, r.releases, r.seq, r.due or NEVER, r.start_by or NEVER, r.first_failed or NEVER)
 end
 
 local rows = {} -- number -> row, or false where nothing is stored
-local dirty, fresh = {}, {}
+local dirty = {}
 
 local function block_of(n) return (n - n % BLOCK) / BLOCK end
-local function block_key(block) return prefix .. 'j:' .. digits(block) end
+local function block_key(kind, block) return prefix .. kind .. ':' .. digits(block) end
 
-local function fetch(numbers)
+-- The numbers that are wanted, by block, in the order of their coming.
+local function by_block(numbers, wanted)
   local blocks, order = {}, {}
   for _, n in ipairs(numbers) do
-    if rows[n] == nil then
-      rows[n] = false
+    if not wanted or wanted(n) then
       local block = block_of(n)
-      local wanted = blocks[block]
-      if not wanted then
-        wanted = {}
-        blocks[block] = wanted
+      local list = blocks[block]
+      if not list then
+        list = {}
+        blocks[block] = list
         order[#order + 1] = block
       end
-      wanted[#wanted + 1] = n
+      list[#list + 1] = n
     end
   end
+  return blocks, order
+end
+
+local function fetch(numbers)
+  local blocks, order = by_block(numbers, function(n)
+    if rows[n] ~= nil then return false end
+    rows[n] = false
+    return true
+  end)
   for _, block in ipairs(order) do
-    local wanted = blocks[block]
-    local texts = call('HMGET', block_key(block), unpack(wanted))
-    for i, n in ipairs(wanted) do
-      if texts[i] then rows[n] = decode(n, texts[i]) end
+    local list = blocks[block]
+    local asked = call('HMGET', block_key('j', block), unpack(list))
+    local stands = call('HMGET', block_key('s', block), unpack(list))
+    for i, n in ipairs(list) do
+      if asked[i] then rows[n] = decode(n, asked[i], stands[i]) end
     end
   end
 end
@@ -108,6 +125,17 @@ local function row(n)
   if rows[n] == nil then fetch({n}) end
   return rows[n]
 end
+
+-- What few jobs have: result, reason, dead, tries, ntries, notes, progress, edges, waits.
+local NOTHING = setmetatable({}, {__newindex = function() error('a row without a cold part was written to') end})
+local function warm(r)
+  if not r.more then
+    local text = r.cold == 1 and call('HGET', block_key('c', block_of(r.n)), r.n)
+    r.more = text and cmsgpack.unpack(text) or {}
+  end
+  return r.more
+end
+local function seen(r) return (r.more or r.cold == 1) and warm(r) or NOTHING end
 
 local function touch(r)
   if not r.dirty then
@@ -162,6 +190,57 @@ local woken, ended_jobs = {}, {}
 local function line_of(r) return digits(r.priority) .. '\n' .. (r.suspect == 1 and 's' or 'n') .. '\n' .. r.task end
 local function line_key(queue, line) return prefix .. 'l:' .. queue .. '\n' .. line end
 
+-- Fields and texts on their way to the hashes of blocks.
+local function fields_for(sets, kind, block)
+  local blocks = sets[kind]
+  if not blocks then
+    blocks = {}
+    sets[kind] = blocks
+  end
+  local fields = blocks[block]
+  if not fields then
+    fields = {}
+    blocks[block] = fields
+  end
+  return fields
+end
+
+local function put(sets, kind, n, text)
+  local fields = fields_for(sets, kind, block_of(n))
+  fields[#fields + 1] = n
+  fields[#fields + 1] = text
+end
+
+local function write(sets)
+  for kind, blocks in pairs(sets) do
+    for block, fields in pairs(blocks) do
+      local name = block_key(kind, block)
+      in_parts(fields, 2000, function(...) call('HSET', name, ...) end)
+    end
+  end
+end
+
+-- Runs of numbers that stand in one block: `use` is called with the block, the first and the last place of each.
+local function runs(numbers, use)
+  local first, count = 1, #numbers
+  while first <= count do
+    local block = block_of(numbers[first])
+    local last = first
+    while last < count and last - first < 999 and block_of(numbers[last + 1]) == block do last = last + 1 end
+    use(block, first, last)
+    first = last + 1
+  end
+end
+
+local function hold(lease, n, here)
+  local mine = held[lease]
+  if not mine then
+    mine = {}
+    held[lease] = mine
+  end
+  mine[n] = here
+end
+
 local function enter(r)
   local state = r.state
   if state == QUEUED then
@@ -175,12 +254,7 @@ local function enter(r)
     end
     push[#push + 1] = r.seq == r.n and r.n or digits(r.seq) .. ':' .. digits(r.n)
   elseif state == RUNNING then
-    local mine = held[r.lease]
-    if not mine then
-      mine = {}
-      held[r.lease] = mine
-    end
-    mine[r.n] = true
+    hold(r.lease, r.n, true)
   elseif state == SCHEDULED or state == RETRYING then
     call('ZADD', prefix .. 'due', r.due, padded(r.n))
   elseif state == COMPLETED then
@@ -195,12 +269,7 @@ end
 local function leave(r)
   local state = r.state
   if state == RUNNING then
-    local mine = held[r.lease]
-    if not mine then
-      mine = {}
-      held[r.lease] = mine
-    end
-    mine[r.n] = false
+    hold(r.lease, r.n, false)
     if r.cancel == 1 then call('SREM', prefix .. 'x:' .. r.lease, r.n) end
   elseif state == SCHEDULED or state == RETRYING then
     call('ZREM', prefix .. 'due', padded(r.n))
@@ -278,27 +347,31 @@ end
 
 local function commit()
   flush_indices()
-  local blocks, order = {}, {}
+  local sets = {}
   for _, r in ipairs(dirty) do
     r.dirty = false
     if rows[r.n] then
-      local block = block_of(r.n)
-      local fields = blocks[block]
-      if not fields then
-        fields = {}
-        blocks[block] = fields
-        order[#order + 1] = block
+      if r.more then
+        local cold = next(r.more) and 1 or 0
+        if cold == 1 then
+          put(sets, 'c', r.n, cmsgpack.pack(r.more))
+        elseif r.cold == 1 then
+          call('HDEL', block_key('c', block_of(r.n)), r.n)
+        end
+        r.cold = cold
       end
-      fields[#fields + 1] = r.n
-      fields[#fields + 1] = encode(r)
+      if r.asked_anew then put(sets, 'j', r.n, r.asked) end
+      put(sets, 's', r.n, encode(r))
     end
   end
-  for _, block in ipairs(order) do
-    in_parts(blocks[block], 2000, function(...) call('HSET', block_key(block), ...) end)
-  end
   dirty = {}
-  in_parts(fresh, 2000, function(...) call('HSET', prefix .. 'ids', ...) end)
-  fresh = {}
+  write(sets)
+end
+
+local ears_for_jobs
+local function job_ears()
+  if ears_for_jobs == nil then ears_for_jobs = call('EXISTS', prefix .. 'ears:job') == 1 end
+  return ears_for_jobs
 end
 
 -- Wakes go to who has said that it listens. A topic without a listener costs one look, and is forgotten at the first call
@@ -317,7 +390,7 @@ local function wake()
       if ears[i] then say('ears', topic) end
     end
   end
-  if #ended_jobs > 0 and call('EXISTS', prefix .. 'ears:job') == 1 then
+  if #ended_jobs > 0 and job_ears() then
     for first = 1, #ended_jobs, 1000 do
       local last = math.min(first + 999, #ended_jobs)
       local ears = call('HMGET', prefix .. 'ears:job', unpack(ended_jobs, first, last))
