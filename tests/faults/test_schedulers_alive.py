@@ -4,13 +4,17 @@ import os
 import random
 import signal
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
-from chaos.account import Account
 from chaos.fleet import PATH, Crew, strike
+from conformance.engines import ENGINES
 from faults.waiting import until
+from servers import postgres, valkey
 from treadle import Retention, Treadle
 from treadle.worker.options import WorkerOptions
 
@@ -23,6 +27,12 @@ def crew(name: str, folder: Path, url: str) -> Crew:
     made = Crew(name, options, folder, {"TREADLE_URL": url, "CHAOS_FOLDER": str(folder), "PYTHONPATH": PATH})
     made.start()
     return made
+
+
+def workers(app: Treadle, of: Crew) -> list[psutil.Process]:
+    """The worker processes of a crew that hold a lease."""
+    leased = {each.pid for each in app.client.workers()}
+    return [each for each in of.descendants() if each.pid in leased]
 
 
 def fired(app: Treadle) -> int:
@@ -39,24 +49,47 @@ def slots(folder: Path) -> dict[int, set[str]]:
     return found
 
 
-@pytest.fixture
-def site_app(tmp_path: Path) -> Treadle:
-    app = Treadle(f"sqlite:///{tmp_path}/timed.db")
-    app.store.migrate()
-    yield app
-    app.close()
+@contextmanager
+def on_sqlite(folder: Path) -> Iterator[str]:
+    yield f"sqlite:///{folder}/timed.db"
+
+
+@contextmanager
+def on_redis(folder: Path) -> Iterator[str]:
+    place = folder / "valkey"
+    place.mkdir()
+    with valkey.serve(place) as server:
+        yield server.url
+
+
+@contextmanager
+def on_postgres(folder: Path) -> Iterator[str]:
+    server = postgres.shared()
+    yield server.url(server.migrated())
+
+
+STORES = {"sqlite": on_sqlite, "postgres": on_postgres, "redis": on_redis}
+
+
+@pytest.fixture(params=[name for name in STORES if name in ENGINES])
+def site_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Treadle]:
+    with STORES[request.param](tmp_path) as url:
+        app = Treadle(url)
+        app.store.migrate()
+        yield app
+        app.close()
 
 
 def test_each_slot_is_enqueued_once_by_workers_that_are_killed_and_frozen(site_app: Treadle, tmp_path: Path) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
     print(f"seed {seed}")
-    chance, account = random.Random(seed), Account(site_app.url)
+    chance = random.Random(seed)
     crews = [crew(f"crew{number}", tmp_path, site_app.url) for number in range(3)]
     try:
-        until(lambda: all(each.workers(account) for each in crews), "every crew has a worker that holds a lease")
+        until(lambda: all(workers(site_app, each) for each in crews), "every crew has a worker that holds a lease")
         begun = killed = frozen = 0
         while begun < SLOTS:
-            victim = chance.choice([worker for each in crews for worker in each.workers(account)] or [None])
+            victim = chance.choice([worker for each in crews for worker in workers(site_app, each)] or [None])
             number = chance.choice([signal.SIGKILL, signal.SIGSTOP])
             if victim is not None and strike(victim, number):
                 killed += number == signal.SIGKILL
