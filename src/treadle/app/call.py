@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar, Unpack
 
 import msgspec
 
+from treadle.app.after_commit import after_commit
 from treadle.app.codec import Prepared
 from treadle.app.connection import Connection
 from treadle.app.handle import JobHandle, JobHandles
@@ -14,7 +15,7 @@ from treadle.app.options import UNSAID, Options, OptionWords, read_options
 from treadle.app.settings import TaskSettings, write_overrides
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
-from treadle.engine.session import Durability
+from treadle.engine.session import Durability, Session
 from treadle.model.errors import BadInput, UnknownParent
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
 from treadle.model.record import Space
@@ -34,27 +35,42 @@ class Outbox:
 
     def send(self, calls: Sequence["Call[Any]"]) -> None:
         """Store every call, or none. Raises `UnknownParent`, and `BadInput` for a circle of edges."""
-        jobs, durability = _batch(calls)
-        if jobs:
-            self._read(jobs, *self.connection.run(self._plan(jobs), durability))
+        self._store(self.connection.session, *_batch(calls))
 
     async def asend(self, calls: Sequence["Call[Any]"]) -> None:
         """The awaitable twin of `send`."""
-        jobs, durability = _batch(calls)
-        if jobs:
-            self._read(jobs, *await self.connection.arun(self._plan(jobs), durability))
+        await self._astore(self.connection.session, *_batch(calls))
 
     def send_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> None:
         """Store every call inside the transaction that is open on `connection`. Raises `NotTransactional`, and as `send`."""
         jobs, durability = _batch(calls)
-        if jobs:
-            self._read(jobs, *self.connection.store.borrow(connection).run(self._plan(jobs), durability))
+        session = self.connection.lent(connection)
+        if session is None:
+            self._after(connection, jobs, durability)
+        else:
+            self._store(session, jobs, durability)
 
     async def asend_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> None:
         """The awaitable twin of `send_in`."""
         jobs, durability = _batch(calls)
+        session = self.connection.lent(connection)
+        if session is None:
+            self._after(connection, jobs, durability)
+        else:
+            await self._astore(session, jobs, durability)
+
+    def _store(self, session: Session, jobs: list[NewJob], durability: Durability) -> None:
         if jobs:
-            self._read(jobs, *await self.connection.store.borrow(connection).arun(self._plan(jobs), durability))
+            self._read(jobs, *session.run(self._plan(jobs), durability))
+
+    async def _astore(self, session: Session, jobs: list[NewJob], durability: Durability) -> None:
+        if jobs:
+            self._read(jobs, *await session.arun(self._plan(jobs), durability))
+
+    def _after(self, connection: Any, jobs: list[NewJob], durability: Durability) -> None:
+        """Store the jobs when the user's transaction has committed."""
+        own = self.connection.session
+        after_commit(connection, partial(self._store, own, jobs, durability), partial(self._astore, own, jobs, durability))
 
     def _plan(self, jobs: list[NewJob]) -> Plan[tuple[list[Enqueued], bool]]:
         """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
