@@ -11,6 +11,7 @@
 local call = redis.call
 local prefix = KEYS[1] .. ':'
 local verbs = {}
+local remember, repeated -- a claim's, see `claim`
 
 local SCHEDULED, BLOCKED, QUEUED, RUNNING, RETRYING = 1, 2, 3, 4, 5
 local COMPLETED, DEAD, CANCELLED, EXPIRED = 6, 7, 8, 9
