@@ -73,9 +73,9 @@ bench: setup ## Measure, beside a bare loop; takes ENGINE= N= SEED= OUT=
 	$(PY) -m benchmarks.run $(figures)
 
 .PHONY: bench-rivals
-bench-rivals: setup ## Measure beside other job queues, each in an environment of its own; takes ENGINE= N= ROUNDS= OUT= PAGE=1
+bench-rivals: setup ## Measure beside other job queues, each in an environment of its own; takes ENGINE= N= ROUNDS= BACKLOG= OUT= PAGE=1
 	$(PY) -m benchmarks.rivals.run $(if $(ENGINE),--engine $(ENGINE)) $(if $(N),--n $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-	$(if $(OUT),--out $(OUT)) $(if $(PAGE),--page)
+	$(if $(BACKLOG),--backlog $(BACKLOG)) $(if $(OUT),--out $(OUT)) $(if $(PAGE),--page)
 
 .PHONY: browser
 browser: ## Install Debian's Chromium, which the browser tests drive

@@ -38,6 +38,8 @@ def _cell(metric: Metric, row: Row) -> str:
 
 def _values(found: Found, group: str) -> str:
     metrics = [metric for metric in GROUPS[group] if any(metric.rounds(row) for row in found["peers"])]
+    if not metrics:
+        return ""
     head = ["", *(f"{metric.title}, {metric.unit}" for metric in metrics)]
     return _table(head, [[row["name"], *(_cell(metric, row) for metric in metrics)] for row in found["peers"]])
 
@@ -61,15 +63,20 @@ def _ratios(found: Found) -> str:
 
 
 def _losses(found: Found) -> str:
+    """Each metric in which a rival was better, with all that were."""
     own = next((row for row in found["peers"] if row["name"] == OWN), None)
-    lost = [
-        f"* {metric.title}: {plain(theirs)} {metric.unit} with {rival['name']}, {plain(mine)} with treadle"
-        for metric in METRICS.values()
-        for rival in found["peers"]
-        if own and rival is not own and (ratio := metric.ratio(own, rival)) is not None and ratio < 1
-        if (theirs := metric.value(rival)) is not None and (mine := metric.value(own)) is not None
-    ]
-    return "\n".join(lost) if lost else "* nothing that was measured here"
+    lost = []
+    for metric in METRICS.values():
+        mine = metric.value(own) if own else None
+        better = [
+            f"{rival['name']} {plain(theirs)}"
+            for rival in found["peers"]
+            if own and rival is not own and (ratio := metric.ratio(own, rival)) is not None and ratio < 1
+            if (theirs := metric.value(rival)) is not None
+        ]
+        if better and mine is not None:
+            lost.append(f"* {metric.title}, {metric.unit}: {', '.join(better)}; treadle {plain(mine)}")
+    return "\n".join(lost) if lost else "* in nothing that was measured here"
 
 
 def _setups(found: Found) -> str:

@@ -100,7 +100,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         name="treadle",
         engine="postgres",
-        settings="defaults: one process under a supervisor, 100 async slots, fenced, history and results kept",
+        settings="defaults: one process under a supervisor, 100 async slots, uvloop, fenced, history and results kept",
         imports="treadle.app.app, treadle.engine.postgres.store",
         pace=60_000,
         **_OWN,
@@ -115,7 +115,7 @@ PEERS: tuple[Peer, ...] = (
         settings="core in Rust, 100 workers, queue storage, COPY for many, default intervals, uvloop",
         killed="nothing is lost: rescued when the heartbeat has stopped",
         slots=100,
-        pace=10_000,
+        pace=5_000,
         left=_rows("SELECT count(*) FROM awa.jobs WHERE state IN ('available', 'running', 'retryable', 'scheduled')"),
     ),
     Peer(
@@ -174,7 +174,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         name="treadle",
         engine="redis",
-        settings="defaults: one process under a supervisor, 100 async slots, fenced, history and results kept",
+        settings="defaults: one process under a supervisor, 100 async slots, uvloop, fenced, history and results kept",
         imports="treadle.app.app, treadle.engine.redis.store",
         pace=60_000,
         **_OWN,
