@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 FOLDER = Path(__file__).parent / "lua"
-READS = frozenset({"find", "count", "read", "leases"})
+READS = frozenset({"find", "count", "read", "leases", "held"})
 GROWS = frozenset({"enqueue"})
 """What is refused when the server's memory is full. All other verbs go on, so that workers can settle what they hold."""
 

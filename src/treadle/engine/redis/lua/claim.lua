@@ -92,11 +92,6 @@ end
 local now, lease
 local sets, first_time, as_claimed -- what is written, and what all first attempts share
 
-local function handed(r)
-  return '\155' .. cmsgpack.pack(r.n, r.attempt, r.failures, r.crashes, r.snoozes, r.claimed, r.first_failed, r.start_by,
-    r.suspect == 1) .. r.asked
-end
-
 local function hand_row(r)
   leave(r)
   r.state, r.lease, r.attempt, r.claimed = RUNNING, lease, r.attempt + 1, now
