@@ -58,8 +58,9 @@ def lend(connection: Any, database: str) -> LentPsycopg | LentAsyncPsycopg | Non
             "The connection is in autocommit and has no transaction open. Use `with connection.transaction():`, so that your "
             "rows and the job are committed together."
         )
-    lent: Any = connection
-    return LentPsycopg(lent) if isinstance(lent, psycopg.Connection) else LentAsyncPsycopg(lent)
+    kind: Any = LentPsycopg if isinstance(connection, psycopg.Connection) else LentAsyncPsycopg
+    lent: LentPsycopg | LentAsyncPsycopg = kind(connection)
+    return lent
 
 
 def _told(value: object) -> str | None:
