@@ -13,12 +13,11 @@ from treadle.app.connection import Connection
 from treadle.app.handle import JobHandle, JobHandles
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
 from treadle.app.settings import TaskSettings, write_overrides
-from treadle.engine.contract import Engine
-from treadle.engine.plan import Plan, Steps
+from treadle.engine.plan import Plan, together
 from treadle.engine.session import Durability, Session
 from treadle.model.errors import BadInput, UnknownParent
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
-from treadle.model.record import Space
+from treadle.model.record import Record, Space
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -72,11 +71,17 @@ class Outbox:
         own = self.connection.session
         after_commit(connection, partial(self._store, own, jobs, durability), partial(self._astore, own, jobs, durability))
 
-    def _plan(self, jobs: list[NewJob]) -> Plan[tuple[list[Enqueued], bool]]:
-        """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
-        return Plan("enqueue", partial(_enqueue, self.connection.engine, jobs, self._looked_for_workers))
+    def _plan(self, jobs: list[NewJob]) -> Plan[tuple[Any, ...]]:
+        """Enqueue; the first time, see in the same step whether any worker has ever served this store.
 
-    def _read(self, jobs: list[NewJob], answers: list[Enqueued], served: bool) -> None:
+        The store's own plans, put together as they are, take one exchange: a plan around them would take one for each answer.
+        """
+        engine = self.connection.engine
+        if self._looked_for_workers:
+            return together(engine.enqueue(jobs))
+        return together(engine.enqueue(jobs), engine.read(Space.SERVED))
+
+    def _read(self, jobs: list[NewJob], answers: list[Enqueued], served: Sequence[Record] = ()) -> None:
         if not self._looked_for_workers:
             self._looked_for_workers = True
             if not served:
@@ -91,14 +96,6 @@ class Outbox:
                     f"{job.task} waits for a job that is neither stored nor in the same call",
                     "Enqueue the parents first, or all together with enqueue_many. Nothing was stored.",
                 )
-
-
-def _enqueue(engine: Engine, jobs: list[NewJob], looked: bool) -> Steps[tuple[list[Enqueued], bool]]:
-    answers = yield from engine.enqueue(jobs).begin()
-    if looked:
-        return answers, True
-    records = yield from engine.read(Space.SERVED).begin()
-    return answers, bool(records)
 
 
 class Callee(Protocol[R_co]):
