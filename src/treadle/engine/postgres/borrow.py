@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from treadle.engine.plan import Plan, adrive, drive
-from treadle.engine.postgres import lent_psycopg
+from treadle.engine.postgres import lent_asyncpg, lent_loan, lent_psycopg
 from treadle.engine.postgres.steps import Ask, Asks, Do, Later, Marks, Recall, Rows, Statement
 from treadle.engine.session import Durability, Session, Wake
 from treadle.model.errors import NotTransactional
@@ -29,7 +29,7 @@ class Lent(Protocol):
         ...
 
 
-LENDERS: tuple[Callable[[Any, str], Lent | None], ...] = (lent_psycopg.lend,)
+LENDERS: tuple[Callable[[Any, str], Lent | None], ...] = (lent_psycopg.lend, lent_loan.lend, lent_asyncpg.lend)
 """Each is shown a connection and the database's name, and lends the connection if it is of its kind.
 
 Raises `NotTransactional` if it is, but cannot be borrowed as it stands.
@@ -43,8 +43,9 @@ def borrowed(connection: Any, location: str, database: str) -> Session:
         if lent is not None:
             return BorrowedSession(lent)
     raise NotTransactional(
-        f"{type(connection).__qualname__}: {location} takes part in the transaction of a psycopg.Connection or a "
-        "psycopg.AsyncConnection. Hand in the connection itself, not a cursor or a wrapper."
+        f"{type(connection).__qualname__}: {location} takes part in the transaction of psycopg's and asyncpg's connections, "
+        "SQLAlchemy's Session and Connection (also asynchronous) and Django's connection. Hand in one of these itself, not a "
+        "cursor or a wrapper."
     )
 
 
