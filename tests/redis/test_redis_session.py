@@ -65,8 +65,10 @@ def test_one_session_serves_loops_and_threads_side_by_side(store: RedisStore, de
         for _ in range(5):
             session.run(store.engine.enqueue([desk.new()]))
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: (in_a_loop, in_a_thread)[i % 2](i), range(8)))
+    with ThreadPoolExecutor(8) as pool:
+        both = [pool.submit(kind, i) for i in range(4) for kind in (in_a_loop, in_a_thread)]
+        for each in both:
+            each.result()
     session.close()
     assert len(desk.find()) == 40
 

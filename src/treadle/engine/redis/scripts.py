@@ -17,7 +17,7 @@ GROWS = frozenset({"enqueue"})
 
 _INCLUDE = re.compile(r"^-- include: ([a-z ]+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$\n?", re.MULTILINE)
-_PARTS = ("rows", "holders", "records", "family", "attempts", "removal", "looking")
+_PARTS = ("rows", "wakes", "holders", "records", "family", "attempts", "removal", "looking")
 
 
 class Script(NamedTuple):
@@ -30,7 +30,7 @@ class Script(NamedTuple):
 @cache
 def script(verbs: frozenset[str]) -> Script:
     """The script that can carry out these verbs. Raises `LookupError` for a verb without a file: a mistake in the engine."""
-    wanted: set[str] = set()
+    wanted = {"wakes"}
     for verb in verbs:
         found = _INCLUDE.search(_read(verb))
         if found is None:
