@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -147,7 +148,13 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _leave(*_: object) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
 def main() -> int:
+    # Leaving by an exception, so that servers and workers are ended and folders removed.
+    signal.signal(signal.SIGTERM, _leave)
     chosen = _arguments()
     backlog = chosen.backlog if chosen.backlog is not None else 10 * chosen.n
     only = {name for name in chosen.only.split(",") if name}
