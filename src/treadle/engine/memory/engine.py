@@ -10,6 +10,7 @@ from treadle.engine.plan import Steps, plan
 from treadle.engine.session import Wake
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
 from treadle.model.job import (
+    Claimed,
     Claims,
     Enqueued,
     Job,
@@ -100,3 +101,7 @@ class MemoryEngine:
     @plan
     def leases(self, *, now: Now = None) -> Steps[list[Lease]]:
         return (yield from _do(looking.leases, now))
+
+    @plan
+    def held(self, lease: LeaseId) -> Steps[list[Claimed]]:
+        return (yield from _do(lambda turn: looking.held(turn, lease)))

@@ -1,4 +1,4 @@
-"""The operating verbs: alter, find, count, leases."""
+"""The operating verbs: alter, find, count, leases, held."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -6,12 +6,12 @@ from typing import Any
 
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
-from treadle.engine.rows import to_attempts, to_job, to_kin, to_notes, to_text, to_worker
+from treadle.engine.rows import to_attempts, to_claimed, to_job, to_kin, to_notes, to_text, to_worker
 from treadle.engine.source import Source
 from treadle.engine.sqlite.altering import Alteration
 from treadle.engine.sqlite.steps import Ask, Clock, Instant
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Order, Page
-from treadle.model.job import Job, Lease
+from treadle.model.job import Claimed, Job, Lease, LeaseId
 from treadle.model.state import FINAL, LIVE, State
 
 _LAST = (1 << 63) - 1
@@ -149,6 +149,12 @@ class Operating:
             worker = to_worker(name, host, pid, queues, tasks, slots)
             answer.append(Lease(lease, worker, started_at, expires_in, running.get(k, 0)))
         return answer
+
+    @plan
+    def held(self, lease: LeaseId) -> Steps[list[Claimed]]:
+        """What runs under a lease, oldest first, as `claim` handed it out."""
+        rows = yield Ask(self.sql("leases", "held"), {"lease": lease})
+        return to_claimed(rows[0][0])
 
 
 def _merged(rows: Iterable[tuple[Any, ...]]) -> list[Count]:
