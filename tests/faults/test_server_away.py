@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from conformance.desk import Desk
+from faults.calls import declared, stored
 from faults.site import Site
-from faults.test_server_replies import declared, stored
 from faults.waiting import until
 from servers.ground import Ground
 from treadle import StoreError, Treadle

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from conformance.desk import Desk
+from faults.calls import all_claimed, claimed, declared, lease_of
 from faults.site import Site
-from faults.test_server_replies import all_claimed, claimed, declared, lease_of
 from faults.waiting import until
 from servers.ground import GROUNDS, Ground, Server
 from treadle import Treadle
