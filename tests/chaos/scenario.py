@@ -169,7 +169,7 @@ def play(scenario: Scenario, engine: str, seed: str) -> tuple[Report, Path]:
         report.broken["incomplete"].append(f"there was no time for {missing}")
     if any(codes):
         report.broken["unclean_exit"].append(f"producers and supervisors ended with {codes}")
-    report.figures |= took | {"refused_in_logs": refused(stage), "folder": str(stage.folder)}
+    report.figures |= took | {"refused_in_logs": refused(stage), "stranded": nemesis.stranded, "folder": str(stage.folder)}
     return report, stage.folder
 
 
