@@ -162,8 +162,9 @@ class PostgresStore:
         while True:
             link = Link(self._connect(deadline), prepares=False)
             try:
-                version = self._introduce(link, deadline)
-                break
+                if pending(migrations(SCHEMA), self._introduce(link, deadline), self.location):
+                    raise unmigrated(self.location, self.namespace)
+                return link
             except Overdue:
                 link.close()
                 raise overdue(self.location, self.timeout) from None
@@ -175,10 +176,6 @@ class PostgresStore:
             except BaseException:
                 link.close()
                 raise
-        if pending(migrations(SCHEMA), version, self.location):
-            link.close()
-            raise unmigrated(self.location, self.namespace)
-        return link
 
     def _introduce(self, link: Link, deadline: float) -> int:
         """Let a new connection hold to our settings; returns the version of the schema that it sees."""
