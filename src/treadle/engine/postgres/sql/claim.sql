@@ -47,4 +47,4 @@ WITH held AS MATERIALIZED (
 )
 SELECT t.n, j.id, t.task, j.version, j.codec, t.queue, t.priority, t.attempt, t.failures, t.crashes, t.snoozes, j.enqueued_at,
     h.now, t.first_failed_at, t.start_by, t.suspect, j.args, j.options, j.headers, t.seq, h.waits
-FROM held AS h LEFT JOIN (taken AS t JOIN {ns}.jobs AS j ON j.n = t.n) ON true
+FROM held AS h LEFT JOIN (taken AS t JOIN {ns}.jobs AS j ON j.n BETWEEN t.n AND t.n) ON true

@@ -10,7 +10,7 @@ WITH met AS (
     WHERE EXISTS (SELECT 1 FROM {ns}.edges WHERE open) AND x.parent = ANY(:ns::text::int8[]) AND x.open
         AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n = x.parent AND (f.state = 'completed') IS TRUE OFFSET 0)
     RETURNING x.child
-), counted AS (
+), counted AS MATERIALIZED (
     SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
     FROM (SELECT child AS n, count(*)::int4 AS met FROM met GROUP BY child ORDER BY child) AS o
 )
@@ -20,7 +20,7 @@ SET waiting = l.waiting - c.met,
     blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
     state = CASE WHEN l.waiting <> c.met THEN l.state
         WHEN l.due_at > coalesce(:now::int8, {clock}) THEN 'scheduled' ELSE 'queued' END
-FROM counted AS c WHERE l.n = c.n AND l.state = 'blocked'
+FROM counted AS c WHERE l.n BETWEEN c.n AND c.n AND l.state = 'blocked'
 RETURNING l.queue, l.state
 
 -- part: any-open
@@ -35,20 +35,21 @@ SELECT parent, child, on_dead FROM {ns}.edges WHERE parent = ANY(:ns::text::int8
 -- Close single edges. Relies on the primary key of edges.
 UPDATE {ns}.edges AS x SET open = false
 FROM unnest(:child::text::int8[], :parent::text::int8[]) AS e(child, parent)
-WHERE x.child = e.child AND x.parent = e.parent AND x.open
+WHERE x.child BETWEEN e.child AND e.child AND x.parent BETWEEN e.parent AND e.parent AND x.open
 
 -- part: count-down
 -- Take :met parents off the count of each; those with none left go to the queue, oldest first, or wait for their time.
 -- Result: [queue, state] of each. Relies on the primary key of live.
+WITH c AS MATERIALIZED (
+    SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
+    FROM (SELECT * FROM unnest(:n::text::int8[], :met::text::int4[]) AS u(n, met) ORDER BY n) AS o
+)
 UPDATE {ns}.live AS l
 SET waiting = l.waiting - c.met,
     seq = CASE WHEN l.waiting = c.met THEN c.seq ELSE l.seq END,
     blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
     state = CASE WHEN l.waiting <> c.met THEN l.state WHEN l.due_at > :now::int8 THEN 'scheduled' ELSE 'queued' END
-FROM (
-    SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
-    FROM (SELECT * FROM unnest(:n::text::int8[], :met::text::int4[]) AS u(n, met) ORDER BY n) AS o
-) AS c WHERE l.n = c.n AND l.state = 'blocked'
+FROM c WHERE l.n BETWEEN c.n AND c.n AND l.state = 'blocked'
 RETURNING l.queue, l.state
 
 -- part: ids
