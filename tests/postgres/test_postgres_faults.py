@@ -44,9 +44,10 @@ def small_disk(own: Ground) -> Iterator[Path]:
     try:
         own.server.ask(f"CREATE TABLESPACE small LOCATION '{folder}'")
         own.server.ask("CREATE DATABASE cramped TABLESPACE small")
-        own.database = "cramped"
+        usual, own.database = own.database, "cramped"
         own.migrate()
         yield folder
+        own.database = usual
         own.server.ask("DROP DATABASE cramped WITH (FORCE)")
         own.server.ask("DROP TABLESPACE small")
     finally:
