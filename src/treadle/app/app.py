@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, Unpack
 
-from treadle.app.call import Call, Outbox, check_calls, handles
+from treadle.app.call import Call, check_calls, handles
 from treadle.app.client import Client
 from treadle.app.connection import Connection
 from treadle.app.declare import Declares, Tasks, make_task
 from treadle.app.handle import JobHandle, JobHandles
+from treadle.app.limit import Limit
 from treadle.app.options import OptionWords, check_retry, read_options
+from treadle.app.outbox import Outbox
 from treadle.app.registry import Registry
 from treadle.app.schedule import Schedule
 from treadle.app.schedules import Schedules
@@ -61,7 +63,9 @@ class Treadle(Declares):
             allow_volatile=_yes("TREADLE_ALLOW_VOLATILE") if allow_volatile is None else allow_volatile,
         )
         """The way to the store, for workers and tests; everyday code has no need of it."""
-        self.client: Client = Client(self.connection, self.registry)
+        self.limits: dict[str, Limit] = {}
+        """The limits that code declares, by name."""
+        self.client: Client = Client(self.connection, self.registry, self.limits)
         """What an operator may ask and change."""
         self.schedules: Schedules = Schedules(self.connection, self.registry, self.client)
         """What is enqueued by the clock, and what an operator may ask and change about it."""
@@ -86,10 +90,12 @@ class Treadle(Declares):
         return self.connection.session
 
     def attach(self, tasks: Tasks) -> None:
-        """Take over the tasks of a library, and their schedules.
+        """Take over the tasks of a library, their limits and their schedules.
 
         Raises `DefinitionError` if a name is taken or they belong to another app.
         """
+        for limit in tasks.limits:
+            self._keep(limit)
         for task in tasks:
             self._add(task)
         for schedule in tasks.schedules:
@@ -119,26 +125,22 @@ class Treadle(Declares):
     def enqueue_many(self, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """Store many calls, of any tasks, in one step: all of them or none. Raises what `Task.enqueue` raises."""
         listed = check_calls(calls)
-        self._outbox.send(listed)
-        return handles(listed)
+        return handles(listed, self._outbox.send(listed))
 
     async def aenqueue_many(self, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """The awaitable twin of `enqueue_many`."""
         listed = check_calls(calls)
-        await self._outbox.asend(listed)
-        return handles(listed)
+        return handles(listed, await self._outbox.asend(listed))
 
     def enqueue_many_in(self, connection: Any, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """Store many calls inside the transaction that is open on `connection`, as `Task.enqueue_in` does one."""
         listed = check_calls(calls)
-        self._outbox.send_in(connection, listed)
-        return handles(listed)
+        return handles(listed, self._outbox.send_in(connection, listed))
 
     async def aenqueue_many_in(self, connection: Any, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """The awaitable twin of `enqueue_many_in`."""
         listed = check_calls(calls)
-        await self._outbox.asend_in(connection, listed)
-        return handles(listed)
+        return handles(listed, await self._outbox.asend_in(connection, listed))
 
     def close(self) -> None:
         """Close the store. The app stays usable and opens it again when needed."""
@@ -147,6 +149,10 @@ class Treadle(Declares):
     def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
         return self._add(make_task(fn, words))
 
+    def _keep(self, limit: Limit) -> None:
+        if self.limits.setdefault(limit.name, limit) != limit:
+            raise DefinitionError(f"two limits are called {limit.name} and differ. Declare it once, and hand it to both.")
+
     def _put(self, schedule: Schedule) -> None:
         if self.registry.get(schedule.task.name) is not schedule.task:
             raise DefinitionError(f"{schedule.task.name} is not a task of this app, so it cannot be scheduled here. Attach it.")
@@ -154,6 +160,8 @@ class Treadle(Declares):
 
     def _add(self, task: AnyTask) -> AnyTask:
         self.registry.add(task)
+        for limit in task.settings.flow.limits:
+            self._keep(limit)
         task.bind(self._outbox, self._defaults)
         return task
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from treadle.app import operating
 from treadle.app.connection import Connection
+from treadle.app.limit import Limit
+from treadle.app.limits import Limits
 from treadle.app.options import check_queue
 from treadle.app.registry import Registry
 from treadle.app.view import Count, Job, QueueView, Standstill, WorkerView, view_count, view_worker
@@ -44,9 +46,16 @@ class Client:
     notes take at most 2,000 characters. Raises `InvalidOption`.
     """
 
-    def __init__(self, connection: Connection, registry: Registry, actor: str | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        registry: Registry,
+        declared: Mapping[str, Limit] | None = None,
+        actor: str | None = None,
+    ) -> None:
         self._connection = connection
         self._registry = registry
+        self._declared: Mapping[str, Limit] = {} if declared is None else declared
         check_remark("actor", actor, ACTOR_CAP)
         self._actor = actor
 
@@ -62,7 +71,12 @@ class Client:
 
     def acting_as(self, actor: str) -> "Client":
         """The same client with another name in the audit."""
-        return Client(self._connection, self._registry, actor)
+        return Client(self._connection, self._registry, self._declared, actor)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the store: what they let through, and changing that."""
+        return Limits(self._connection, self._declared, lambda: self.actor)
 
     def get(self, job: JobId) -> Job:
         """One job with its attempts, parents and children. Raises `UnknownJob`."""

@@ -6,11 +6,12 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack
 
 import msgspec
 
-from treadle.app.call import Call, Outbox
+from treadle.app.call import Call
 from treadle.app.codec import Arguments, Prepared, Returned
 from treadle.app.handle import JobHandle
 from treadle.app.ids import new_id
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
+from treadle.app.outbox import Outbox
 from treadle.app.settings import Defaults, TaskSettings, override, settle_settings
 from treadle.app.signature import Signature, examine
 from treadle.model.errors import BadInput, DefinitionError, InvalidArguments

@@ -74,10 +74,12 @@ class FakeContext(Context):
         crashes: int = 0,
         tags: Sequence[str] = (),
         key: str | None = None,
+        limits: Sequence[tuple[str, str]] = (),
         job_id: str | None = None,
     ) -> None:
         self.recorder: Recorder = Recorder()
-        headers = msgspec.json.encode({"tags": tuple(tags)} | ({"key": key} if key else {})).decode()
+        said = {"tags": tuple(tags), "key": key, "limits": tuple(limits)}
+        headers = msgspec.json.encode({name: value for name, value in said.items() if value}).decode()
         moment = time.time_ns() // 1000
         claimed = Claimed(
             ref=0,

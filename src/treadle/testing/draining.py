@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from treadle.app.app import Treadle
 from treadle.app.connection import refuse_in_loop
 from treadle.app.ids import new_id
+from treadle.app.limitbook import declare_limits
 from treadle.app.options import EPOCH, micros
 from treadle.engine.plan import Plan
 from treadle.engine.session import Session
@@ -92,6 +93,7 @@ class _Drainer:
         """Take a lease."""
         worker = WorkerInfo("drain", "test", os.getpid(), (), self._app.registry.names(), 1)
         engine = self._connection.engine
+        await self._connection.arun(declare_limits(engine, self._app.limits.values()))
         await self._connection.arun(engine.renew(self._lease, 0, _LEASE, worker=worker, now=self._now))
 
     async def close(self) -> None:
@@ -119,7 +121,7 @@ class _Drainer:
         engine = self._connection.engine
         wants = [Want(queue, _BATCH, _BATCH) for queue in queues]
         names = self._app.registry.names()
-        claims = await self._connection.arun(engine.claim(self._lease, wants, names, suspects=1, now=self._now))
+        claims = await self._connection.arun(engine.claim(self._lease, wants, names, suspects=1, gated=_BATCH, now=self._now))
         for claimed in claims.jobs:
             await self._run_one(claimed)
         return bool(claims.jobs)

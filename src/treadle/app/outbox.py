@@ -1,0 +1,146 @@
+"""Where an app's calls go on their way to the store."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from treadle.app.connection import Connection
+from treadle.engine.plan import Plan, Steps
+from treadle.engine.session import Durability
+from treadle.model.errors import BadInput, DuplicateJob, IdempotencyConflict, UnknownParent
+from treadle.model.job import Enqueued, JobId, NewJob, Stored
+from treadle.model.record import Space
+
+if TYPE_CHECKING:
+    from treadle.app.call import Call
+
+logger: logging.Logger = logging.getLogger("treadle")
+
+
+class Batch(NamedTuple):
+    """The jobs of one call to the store, and the strictest durability among them. `strict` are those that want no double."""
+
+    jobs: list[NewJob]
+    durability: Durability
+    strict: frozenset[JobId]
+
+
+class Outbox:
+    """Stores calls. Each answer says under which id, and whether a job stood there already."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._looked_for_workers = False
+
+    def send(self, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
+        """Store every call, or none.
+
+        Raises `UnknownParent`, `DuplicateJob`, `IdempotencyConflict`, and `BadInput` for a circle of edges.
+        """
+        batch = _batch(calls)
+        if not batch.jobs:
+            return []
+        return self._read(*self.connection.run(self._plan(batch), batch.durability))
+
+    async def asend(self, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
+        """The awaitable twin of `send`."""
+        batch = _batch(calls)
+        if not batch.jobs:
+            return []
+        return self._read(*await self.connection.arun(self._plan(batch), batch.durability))
+
+    def send_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
+        """Store every call inside the transaction that is open on `connection`. Raises `NotTransactional`, and as `send`."""
+        batch = _batch(calls)
+        if not batch.jobs:
+            return []
+        return self._read(*self.connection.store.borrow(connection).run(self._plan(batch), batch.durability))
+
+    async def asend_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
+        """The awaitable twin of `send_in`."""
+        batch = _batch(calls)
+        if not batch.jobs:
+            return []
+        return self._read(*await self.connection.store.borrow(connection).arun(self._plan(batch), batch.durability))
+
+    def _plan(self, batch: Batch) -> Plan[tuple[list[Enqueued], bool]]:
+        """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
+        engine = self.connection.engine
+        looked = self._looked_for_workers
+
+        def begin() -> Steps[tuple[list[Enqueued], bool]]:
+            answers = yield from engine.enqueue(batch.jobs).begin()
+            _refuse(batch, answers)
+            if looked:
+                return answers, True
+            records = yield from engine.read(Space.SERVED).begin()
+            return answers, bool(records)
+
+        return Plan("enqueue", begin)
+
+    def _read(self, answers: list[Enqueued], served: bool) -> list[Enqueued]:
+        if not self._looked_for_workers:
+            self._looked_for_workers = True
+            if not served:
+                logger.warning(
+                    "no worker has ever served %s: the job waits there until one does. Start one with `treadle worker MODULE`.",
+                    self.connection.store.location,
+                )
+        return answers
+
+
+def _refuse(batch: Batch, answers: list[Enqueued]) -> None:
+    """Raise for what may not be stored: a plan that raises leaves nothing behind."""
+    for job, each in zip(batch.jobs, answers, strict=True):
+        match each.verdict:
+            case Stored.UNKNOWN_PARENT:
+                raise UnknownParent(
+                    ", ".join(edge.parent for edge in job.edges),
+                    f"{job.task} waits for a job that is neither stored nor in the same call",
+                    "Enqueue the parents first, or all together with enqueue_many. Nothing was stored.",
+                )
+            case Stored.CONFLICT:
+                raise IdempotencyConflict(
+                    f"{job.task}: idempotency key",
+                    f"job {each.id} was enqueued under it with other arguments",
+                    "A key stands for one request: use another for another. Nothing was stored.",
+                )
+            case Stored.DUPLICATE if job.id in batch.strict:
+                raise DuplicateJob(
+                    job.task,
+                    f"job {each.id} counts as the same and has not made way",
+                    'Wait for it, or use on_conflict="return" to be given its handle. Nothing was stored.',
+                    each.id,
+                )
+            case _:
+                pass
+
+
+def _batch(calls: Sequence["Call[Any]"]) -> Batch:
+    jobs = [each.to_job() for each in calls]
+    if any(job.edges for job in jobs):
+        _refuse_circles(jobs)
+    relaxed = all(each.durability is Durability.RELAXED for each in calls)
+    strict = frozenset(each.id for each in calls if each.strict)
+    return Batch(jobs, Durability.RELAXED if relaxed and jobs else Durability.DEFAULT, strict)
+
+
+def _refuse_circles(jobs: list[NewJob]) -> None:
+    """Raise `BadInput` if jobs of one batch wait for each other; edges to stored jobs cannot close a circle."""
+    ids = {job.id for job in jobs}
+    waits = {job.id: {edge.parent for edge in job.edges} & ids for job in jobs}
+    children: dict[JobId, list[JobId]] = {}
+    for child, parents in waits.items():
+        for parent in parents:
+            children.setdefault(parent, []).append(child)
+    free = [job for job, parents in waits.items() if not parents]
+    for job in free:
+        for child in children.get(job, ()):
+            waits[child].discard(job)
+            if not waits[child]:
+                free.append(child)
+    if len(free) < len(waits):
+        stuck = next(job for job in jobs if waits[job.id])
+        raise BadInput(
+            f"{stuck.task} {stuck.id}", "it waits for itself, directly or through others", "Remove one edge of the circle."
+        )
