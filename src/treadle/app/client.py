@@ -50,8 +50,8 @@ class Client:
         self,
         connection: Connection,
         registry: Registry,
-        declared: Mapping[str, Limit] | None = None,
         actor: str | None = None,
+        declared: Mapping[str, Limit] | None = None,
     ) -> None:
         self._connection = connection
         self._registry = registry
@@ -71,7 +71,7 @@ class Client:
 
     def acting_as(self, actor: str) -> "Client":
         """The same client with another name in the audit."""
-        return Client(self._connection, self._registry, self._declared, actor)
+        return Client(self._connection, self._registry, actor, self._declared)
 
     @property
     def limits(self) -> Limits:

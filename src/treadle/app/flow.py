@@ -86,7 +86,12 @@ class Flow:
 
     def over(self, said: Mapping[str, Any]) -> "Flow":
         """This, with what was said for one call. Raises `InvalidOption`."""
-        return replace(self, **said) if said else self
+        if not said:
+            return self
+        costs = self.costs
+        if "limits" in said and costs is not None:
+            costs = {limit.name: costs[limit.name] for limit in said["limits"] if limit.name in costs}
+        return replace(self, **{"costs": costs, **said})
 
     def lay(self, job: NewJob) -> tuple[tuple[str, str], ...]:
         """Write onto a new job what the engine is to know; returns its limits and keys. Raises `InvalidOption`."""

@@ -1,10 +1,14 @@
 """Where an app's calls go on their way to the store."""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle.app.connection import Connection
+from treadle.app.pressure import Pressure, Shed, shed
+from treadle.app.queue import Queue
 from treadle.engine.plan import Plan, Steps
 from treadle.engine.session import Durability
 from treadle.model.errors import BadInput, DuplicateJob, IdempotencyConflict, UnknownParent
@@ -26,44 +30,87 @@ class Batch(NamedTuple):
 
 
 class Outbox:
-    """Stores calls. Each answer says under which id, and whether a job stood there already."""
+    """Stores calls. Each answer says under which id, and whether a job stood there already.
 
-    def __init__(self, connection: Connection) -> None:
+    Caps of queues are looked at first, in the same transaction where the caller has one open: what they refuse is refused
+    before anything is written.
+    """
+
+    def __init__(self, connection: Connection, queues: Mapping[str, Queue] | None = None) -> None:
         self.connection = connection
+        self.pressure: Pressure = Pressure(connection, {} if queues is None else queues)
+        """What is known of queues that have caps."""
         self._looked_for_workers = False
 
     def send(self, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """Store every call, or none.
 
-        Raises `UnknownParent`, `DuplicateJob`, `IdempotencyConflict`, and `BadInput` for a circle of edges.
+        Raises `UnknownParent`, `DuplicateJob`, `IdempotencyConflict`, `QueueFull`, and `BadInput` for a circle of edges.
         """
         batch = _batch(calls)
         if not batch.jobs:
             return []
-        return self._read(*self.connection.run(self._plan(batch), batch.durability))
+        began = monotonic()
+        while True:
+            look = self.pressure.look(batch.jobs)
+            if look is not None:
+                since = monotonic()
+                self.pressure.learn(self.connection.run(look), since)
+            wait, sheds = self.pressure.judge(batch.jobs, monotonic() - began)
+            if not wait:
+                break
+            time.sleep(wait)
+        return self._read(batch, *self.connection.run(self._plan(batch, sheds), batch.durability))
 
     async def asend(self, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """The awaitable twin of `send`."""
         batch = _batch(calls)
         if not batch.jobs:
             return []
-        return self._read(*await self.connection.arun(self._plan(batch), batch.durability))
+        began = monotonic()
+        while True:
+            look = self.pressure.look(batch.jobs)
+            if look is not None:
+                since = monotonic()
+                self.pressure.learn(await self.connection.arun(look), since)
+            wait, sheds = self.pressure.judge(batch.jobs, monotonic() - began)
+            if not wait:
+                break
+            import asyncio  # here, because it costs a program that has no loop more than its first enqueue
+
+            await asyncio.sleep(wait)
+        return self._read(batch, *await self.connection.arun(self._plan(batch, sheds), batch.durability))
 
     def send_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
-        """Store every call inside the transaction that is open on `connection`. Raises `NotTransactional`, and as `send`."""
+        """Store every call inside the transaction that is open on `connection`. Raises `NotTransactional`, and as `send`.
+
+        Nothing waits for room in a queue here: what a transaction holds would be held all the while.
+        """
         batch = _batch(calls)
         if not batch.jobs:
             return []
-        return self._read(*self.connection.store.borrow(connection).run(self._plan(batch), batch.durability))
+        session = self.connection.store.borrow(connection)
+        look = self.pressure.look(batch.jobs)
+        if look is not None:
+            since = monotonic()
+            self.pressure.learn(session.run(look), since)
+        _, sheds = self.pressure.judge(batch.jobs, None)
+        return self._read(batch, *session.run(self._plan(batch, sheds), batch.durability))
 
     async def asend_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """The awaitable twin of `send_in`."""
         batch = _batch(calls)
         if not batch.jobs:
             return []
-        return self._read(*await self.connection.store.borrow(connection).arun(self._plan(batch), batch.durability))
+        session = self.connection.store.borrow(connection)
+        look = self.pressure.look(batch.jobs)
+        if look is not None:
+            since = monotonic()
+            self.pressure.learn(await session.arun(look), since)
+        _, sheds = self.pressure.judge(batch.jobs, None)
+        return self._read(batch, *await session.arun(self._plan(batch, sheds), batch.durability))
 
-    def _plan(self, batch: Batch) -> Plan[tuple[list[Enqueued], bool]]:
+    def _plan(self, batch: Batch, sheds: list[Shed]) -> Plan[tuple[list[Enqueued], bool]]:
         """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
         engine = self.connection.engine
         looked = self._looked_for_workers
@@ -71,6 +118,8 @@ class Outbox:
         def begin() -> Steps[tuple[list[Enqueued], bool]]:
             answers = yield from engine.enqueue(batch.jobs).begin()
             _refuse(batch, answers)
+            if sheds:
+                yield from shed(engine, sheds, batch.jobs, answers).begin()
             if looked:
                 return answers, True
             records = yield from engine.read(Space.SERVED).begin()
@@ -78,7 +127,8 @@ class Outbox:
 
         return Plan("enqueue", begin)
 
-    def _read(self, answers: list[Enqueued], served: bool) -> list[Enqueued]:
+    def _read(self, batch: Batch, answers: list[Enqueued], served: bool) -> list[Enqueued]:
+        self.pressure.added(batch.jobs)
         if not self._looked_for_workers:
             self._looked_for_workers = True
             if not served:

@@ -18,6 +18,12 @@ class Space(StrEnum):
     """Key: a limit. Value: its `Rule`; what else stands beside it in the JSON object is not looked at."""
     FAIR = "fair"
     """Key: a queue. Value: the weights of its tenants, a JSON object of numbers above 0; who is not named has weight 1."""
+    CAP = "cap"
+    """Key: a queue. Value: how many jobs may wait in it, or how long, and what becomes of those beyond."""
+    WINDOW = "window"
+    """Key: a queue. Value: the hours in which its jobs are handed out."""
+    WEIGHT = "weight"
+    """Key: a queue. Value: its share of a worker, instead of what the worker was started with."""
 
 
 def paused_task(task: str) -> str:

@@ -20,7 +20,7 @@ from treadle.model.job import JobId, LeaseId, Witness, WorkerInfo
 from treadle.model.outcome import NoteKind, Released, Settlement
 from treadle.model.record import Space, Write
 from treadle.worker.breakers import Breakers
-from treadle.worker.chores import Chores
+from treadle.worker.chores import Chore, Chores
 from treadle.worker.deadlines import Deadlines
 from treadle.worker.exchange import Exchange
 from treadle.worker.execution import crashed, stopped
@@ -89,7 +89,7 @@ class Worker:
         if self._app.schedules:
             chores.rows.append(Scheduler(self._app, self._session, self._lease).chore)
         self._exchange.parked = chores.wake_at
-        beside = [*chores.rows, *([self._breakers] if self._breakers else [])]
+        beside: list[Chore | Breakers] = [*chores.rows, *([self._breakers] if self._breakers else [])]
         services.extend(self._loop.create_task(each.run(), name=f"treadle {each.name}") for each in beside)
         for service in services:
             service.add_done_callback(self._service_ended)
