@@ -42,8 +42,8 @@ class Callee(Protocol[R_co]):
         """True when the body takes a `Context` in front."""
         ...
 
-    def prepare(self, payload: str) -> Prepared:
-        """The arguments of a stored call, as the body takes them."""
+    def prepare(self, payload: str, version: int | None = None) -> Prepared:
+        """The arguments of a stored call, as the body takes them, upgraded where they are of an older version."""
         ...
 
     def encode_result(self, value: object) -> str | None:

@@ -34,6 +34,7 @@ from treadle.worker.inflight import Inflight
 from treadle.worker.logs import job_fields
 from treadle.worker.notes import Notes
 from treadle.worker.options import WorkerOptions
+from treadle.worker.rules import Rules
 from treadle.worker.run import Run, Stop
 from treadle.worker.scheduler import Scheduler
 from treadle.worker.settler import Settler
@@ -88,6 +89,7 @@ class Worker:
         )
         if self._app.schedules:
             chores.rows.append(Scheduler(self._app, self._session, self._lease).chore)
+        chores.rows.append(Rules(self._app, self._session, self._fetcher.reweigh).chore)
         self._exchange.parked = chores.wake_at
         beside: list[Chore | Breakers] = [*chores.rows, *([self._breakers] if self._breakers else [])]
         services.extend(self._loop.create_task(each.run(), name=f"treadle {each.name}") for each in beside)
