@@ -104,7 +104,9 @@ def test_whatever_is_seen_the_bounds_hold_and_growth_waits():
         least = draw.randint(1, 5)
         bounds, aim, memory, short = Bounds(least, least + draw.randint(0, 10)), least, Memory(), 0.0
         for now in range(300):
-            seen = sight(draw.choice([0, 0, 5, 900]), draw.choice([0, 5]), draw.random() * 4, draw.randint(0, 30), draw.randint(0, 9))
+            seen = sight(
+                draw.choice([0, 0, 5, 900]), draw.choice([0, 5]), draw.random() * 4, draw.randint(0, 30), draw.randint(0, 9)
+            )
             before = aim
             aim, memory = decide(bounds, aim, memory, seen, float(now))
             assert bounds.least <= aim <= bounds.most

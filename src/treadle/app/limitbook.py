@@ -16,8 +16,8 @@ from treadle.model.flow import Rule
 from treadle.model.job import Micros
 from treadle.model.record import Record, Space, Write
 
-EVER: Micros = 253_402_300_799_000_000
-"""Until an operator says otherwise."""
+EVER: Micros = 2**53 - 1
+"""Until an operator says otherwise: the last moment that a rule can name."""
 
 
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
