@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from treadle.app.handle import JobHandle, JobHandles
     from treadle.app.ids import new_id
     from treadle.app.retry_after import retry_after
+    from treadle.app.schedules import Schedules
     from treadle.app.signature import Redacted, Secret
+    from treadle.app.slot import Slot
     from treadle.app.task import Task
+    from treadle.app.timetable import ScheduleView
     from treadle.app.view import Attempt, Count, DeadLetter, Job, Progress, QueueView, Relative, Standstill, WorkerView
     from treadle.app.where import Filter
     from treadle.engine.session import Durability
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from treadle.model.priority import CRITICAL, HIGH, LOW, NORMAL
     from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
     from treadle.model.state import State
+    from treadle.policy.catching_up import CatchUp, Overlap
     from treadle.policy.retry import NO_RETRY, Retries
 
 __all__ = [
@@ -76,6 +80,7 @@ __all__ = [
     "Call",
     "CancelJob",
     "CannotOpen",
+    "CatchUp",
     "Client",
     "Context",
     "Count",
@@ -106,6 +111,7 @@ __all__ = [
     "NotTransactional",
     "OnDead",
     "Order",
+    "Overlap",
     "Page",
     "PayloadTooLarge",
     "Progress",
@@ -116,8 +122,11 @@ __all__ = [
     "Retention",
     "Retries",
     "Retry",
+    "ScheduleView",
+    "Schedules",
     "SchemaMismatch",
     "Secret",
+    "Slot",
     "Snooze",
     "Standstill",
     "State",
@@ -149,8 +158,11 @@ _HOMES = {
     "treadle.app.handle": ("JobHandle", "JobHandles"),
     "treadle.app.ids": ("new_id",),
     "treadle.app.retry_after": ("retry_after",),
+    "treadle.app.schedules": ("Schedules",),
     "treadle.app.signature": ("Redacted", "Secret"),
+    "treadle.app.slot": ("Slot",),
     "treadle.app.task": ("Task",),
+    "treadle.app.timetable": ("ScheduleView",),
     "treadle.app.view": (
         "Attempt",
         "Count",
@@ -203,6 +215,7 @@ _HOMES = {
     "treadle.model.priority": ("CRITICAL", "HIGH", "LOW", "NORMAL"),
     "treadle.model.raised": ("CancelJob", "GiveUp", "Retry", "Snooze"),
     "treadle.model.state": ("State",),
+    "treadle.policy.catching_up": ("CatchUp", "Overlap"),
     "treadle.policy.retry": ("NO_RETRY", "Retries"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

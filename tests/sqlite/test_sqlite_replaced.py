@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def new(name: str) -> list[NewJob]:
 
 def stored(path: Path) -> list[str]:
     """What a stranger finds under the path, in a file that is whole."""
-    with sqlite3.connect(path) as stranger:
+    with closing(sqlite3.connect(path)) as stranger:
         assert stranger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return sorted(name for (name,) in stranger.execute("SELECT id FROM treadle_jobs"))
 

@@ -76,7 +76,7 @@ def test_every_hour_is_what_it_means_and_not_how_it_is_written() -> None:
         ("* * * * * * *", "five fields, not 7"),
         (
             "*/90 * * * *",
-            "a minute step of 90 is larger than the 60 values it steps through. For longer intervals write every=",
+            "a step of 90 is larger than the 60 values of the minute that it steps through. For longer intervals write every=",
         ),
         ("0 */25 * * *", "a step of 25 is larger than the 24 values of the hour"),
         ("0 10-12/4 * * *", "larger than the 3 values"),
@@ -151,7 +151,7 @@ def field(low: int, high: int) -> st.SearchStrategy[str]:
 
 
 EXPRESSIONS = st.tuples(field(0, 59), field(0, 23), field(1, 28), field(1, 12), field(0, 6)).map(" ".join)
-MOMENTS = st.datetimes(datetime.min.replace(2000), datetime.max.replace(2037)).map(lambda naive: naive.replace(tzinfo=UTC))
+MOMENTS = st.integers(946_684_800, 2_145_916_800).map(lambda at: datetime.fromtimestamp(at, UTC))
 
 
 def slots(cron: Cron, zone: str, after: datetime, count: int) -> list[datetime]:
@@ -164,9 +164,8 @@ def slots(cron: Cron, zone: str, after: datetime, count: int) -> list[datetime]:
 @example("0 0 1 1 *", datetime(2000, 1, 1, tzinfo=UTC))
 @example("* * 1 1 *", datetime(2000, 1, 1, 12, tzinfo=UTC))
 def test_another_reading_of_cron_agrees_where_no_clock_changes(text: str, after: datetime) -> None:
-    whole = after.replace(microsecond=0)
-    theirs = list(islice(CronSim(text, whole), 5))
-    assert slots(read_cron(text), "UTC", whole, len(theirs)) == theirs
+    theirs = list(islice(CronSim(text, after), 5))
+    assert slots(read_cron(text), "UTC", after, len(theirs)) == theirs
 
 
 @given(EXPRESSIONS, MOMENTS)

@@ -18,6 +18,7 @@ from treadle.app.task import AnyTask
 from treadle.engine.session import Session, Store
 from treadle.model.errors import DefinitionError, InvalidArguments, InvalidOption
 from treadle.model.filter import Retention
+from treadle.model.kind import is_a
 from treadle.policy.retry import Retries
 
 R = TypeVar("R")
@@ -161,7 +162,7 @@ class Treadle(Declares):
 
 
 def _retention(given: Retention) -> Retention:
-    if isinstance(given, Retention):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if is_a(given, Retention):
         return given
     raise InvalidOption(given, "this is not a Retention", "Write Retention(completed=3600): seconds for each kind of end.")
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, Unpack
 
 import msgspec
@@ -11,6 +12,7 @@ from treadle.app.connection import Connection
 from treadle.app.handle import JobHandle, JobHandles
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
 from treadle.app.settings import TaskSettings, write_overrides
+from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.engine.session import Durability
 from treadle.model.errors import BadInput, UnknownParent
@@ -56,17 +58,7 @@ class Outbox:
 
     def _plan(self, jobs: list[NewJob]) -> Plan[tuple[list[Enqueued], bool]]:
         """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
-        engine = self.connection.engine
-        looked = self._looked_for_workers
-
-        def begin() -> Steps[tuple[list[Enqueued], bool]]:
-            answers = yield from engine.enqueue(jobs).begin()
-            if looked:
-                return answers, True
-            records = yield from engine.read(Space.SERVED).begin()
-            return answers, bool(records)
-
-        return Plan("enqueue", begin)
+        return Plan("enqueue", partial(_enqueue, self.connection.engine, jobs, self._looked_for_workers))
 
     def _read(self, jobs: list[NewJob], answers: list[Enqueued], served: bool) -> None:
         if not self._looked_for_workers:
@@ -76,13 +68,21 @@ class Outbox:
                     "no worker has ever served %s: the job waits there until one does. Start one with `treadle worker MODULE`.",
                     self.connection.store.location,
                 )
-        if any(each.verdict is Stored.UNKNOWN_PARENT for each in answers):
-            refused = next(job for job, each in zip(jobs, answers, strict=True) if each.verdict is Stored.UNKNOWN_PARENT)
-            raise UnknownParent(
-                ", ".join(edge.parent for edge in refused.edges),
-                f"{refused.task} waits for a job that is neither stored nor in the same call",
-                "Enqueue the parents first, or all together with enqueue_many. Nothing was stored.",
-            )
+        for job, answer in zip(jobs, answers, strict=True):
+            if answer.verdict is Stored.UNKNOWN_PARENT:
+                raise UnknownParent(
+                    ", ".join(edge.parent for edge in job.edges),
+                    f"{job.task} waits for a job that is neither stored nor in the same call",
+                    "Enqueue the parents first, or all together with enqueue_many. Nothing was stored.",
+                )
+
+
+def _enqueue(engine: Engine, jobs: list[NewJob], looked: bool) -> Steps[tuple[list[Enqueued], bool]]:
+    answers = yield from engine.enqueue(jobs).begin()
+    if looked:
+        return answers, True
+    records = yield from engine.read(Space.SERVED).begin()
+    return answers, bool(records)
 
 
 class Callee(Protocol[R_co]):
@@ -247,11 +247,18 @@ def _headers(settings: TaskSettings, tags: tuple[str, ...], key: str | None) -> 
 
 def _batch(calls: Sequence[Call[Any]]) -> tuple[list[NewJob], Durability]:
     """The jobs of one call to the store, and the strictest durability among them."""
-    jobs = [each.to_job() for each in calls]
-    if any(job.edges for job in jobs):
+    jobs: list[NewJob] = []
+    durability, edged = Durability.RELAXED, False
+    for each in calls:
+        job = each.to_job()
+        jobs.append(job)
+        if job.edges:
+            edged = True
+        if each.durability is Durability.DEFAULT:
+            durability = Durability.DEFAULT
+    if edged:
         _refuse_circles(jobs)
-    relaxed = all(each.durability is Durability.RELAXED for each in calls)
-    return jobs, Durability.RELAXED if relaxed and jobs else Durability.DEFAULT
+    return jobs, durability
 
 
 def _refuse_circles(jobs: list[NewJob]) -> None:

@@ -249,7 +249,7 @@ def _encode_foreign(value: Any) -> Any:
 
 def _decode_foreign(kind: type, value: Any) -> Any:
     if hasattr(kind, "__pydantic_validator__"):
-        return kind.model_validate(value)  # type: ignore[attr-defined]
+        return cast("Any", kind).model_validate(value)
     return value
 
 

@@ -11,6 +11,7 @@ from treadle.engine.plan import Plan
 from treadle.engine.session import Session
 from treadle.model.errors import InvalidArguments, LeaseLost
 from treadle.model.job import Claimed, JobId
+from treadle.model.kind import is_a
 from treadle.model.outcome import NoteKind, Verdict
 from treadle.model.raised import CancelJob
 
@@ -120,7 +121,7 @@ class Context:
 
         Raises `InvalidArguments` for a fraction outside 0..1 or data that is not JSON.
         """
-        if not isinstance(fraction, (int, float)) or not 0.0 <= fraction <= 1.0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_a(fraction, (int, float)) or not 0.0 <= fraction <= 1.0:
             raise InvalidArguments(
                 fraction, "progress is a fraction from 0 to 1", "Divide what is done by what there is to do."
             )

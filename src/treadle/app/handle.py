@@ -31,8 +31,8 @@ class JobHandle(Generic[R_co]):
 
     __slots__ = ("_connection", "_decode", "id")
 
-    def __init__(self, id: JobId, connection: Connection, decode: Callable[[str | None], R_co]) -> None:  # noqa: A002
-        self.id: JobId = id
+    def __init__(self, job: JobId, connection: Connection, decode: Callable[[str | None], R_co]) -> None:
+        self.id: JobId = job
         self._connection = connection
         self._decode = decode
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypedDict
 from treadle.engine.session import Durability
 from treadle.model.errors import InvalidOption, InvalidTime
 from treadle.model.job import Edge, JobId, Micros, OnDead
+from treadle.model.kind import is_a, is_list, is_whole
 from treadle.policy.duration import Duration, seconds
 from treadle.policy.retry import Retries
 
@@ -92,21 +93,21 @@ def read_options(words: OptionWords) -> Options:
 
 def check_queue(value: str) -> str:
     """A queue's name. Raises `InvalidOption`."""
-    if isinstance(value, str) and _QUEUE.fullmatch(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if is_a(value, str) and _QUEUE.fullmatch(value):
         return value
     raise InvalidOption(repr(value), "this is not a queue name", "Use up to 100 letters, digits, dots, dashes and underscores.")
 
 
 def check_priority(value: int) -> int:
     """A priority from -100 to 100. Raises `InvalidOption`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not -100 <= value <= 100:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_whole(value, -100, 100):
         raise InvalidOption(value, "a priority is a whole number from -100 to 100", "Larger is sooner; HIGH is 50, LOW is -50.")
     return value
 
 
 def check_tags(value: Iterable[str]) -> tuple[str, ...]:
     """Tags, each of at most 200 bytes, at most 20 of them, without repetition. Raises `InvalidOption`."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_list(value):
         raise InvalidOption(repr(value), "tags must be a list", f'Write tags=["{value}"].')
     found = tuple(dict.fromkeys(_label("tag", each) for each in value))
     if len(found) > 20:
@@ -124,14 +125,14 @@ def check_durability(value: Durability | str) -> Durability:
 
 def check_retry(value: Retries) -> Retries:
     """A retry rule. Raises `InvalidOption`."""
-    if isinstance(value, Retries):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if is_a(value, Retries):
         return value
     raise InvalidOption(value, "this is not a retry rule", 'Write Retries(max_failures=3), Retries(["1m", "5m"]) or NO_RETRY.')
 
 
 def micros(value: datetime) -> Micros:
     """A moment as the store holds it. Raises `InvalidTime` for one without a time zone or before 1970."""
-    if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_a(value, datetime):
         raise InvalidTime(value, "this is not a datetime", "Give an aware datetime, such as datetime.now(UTC).")
     if value.utcoffset() is None:
         raise InvalidTime(value.isoformat(), "it has no time zone", "Add one: value.replace(tzinfo=UTC), or datetime.now(UTC).")
@@ -174,7 +175,7 @@ def _retry(value: Retries) -> Retries:
 
 
 def _after(value: After) -> tuple[Edge, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_list(value):
         raise InvalidOption(repr(value), "after must be a list of jobs", "Write after=[job] or after=[(job, OnDead.RUN)].")
     edges = [_edge(each) for each in value]
     if len({each.parent for each in edges}) < len(edges):

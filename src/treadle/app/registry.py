@@ -5,6 +5,7 @@ from typing import Any
 
 from treadle.app.task import AnyTask
 from treadle.model.errors import DefinitionError, UnknownTask
+from treadle.model.kind import is_a
 
 
 class Registry:
@@ -37,7 +38,7 @@ class Registry:
 
     def expect(self, name: str) -> AnyTask:
         """The task of this name. Raises `UnknownTask`, which lists names that look alike."""
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_a(name, str):
             raise UnknownTask(name, "a task is named by a text", "Write its name, such as module.function.")
         task = self._tasks.get(name)
         if task is None:

@@ -10,6 +10,7 @@ from treadle.app.options import Options, check_durability, check_priority, check
 from treadle.app.signature import Signature
 from treadle.engine.session import Durability
 from treadle.model.errors import BadInput, DefinitionError
+from treadle.model.kind import is_whole
 from treadle.policy.duration import Duration, seconds
 from treadle.policy.retry import NO_RETRY, Retries
 
@@ -142,7 +143,7 @@ def _timeout(signature: Signature, given: Mapping[str, Any], executor: Executor)
 
 def _whole(low: int, high: int) -> Any:
     def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if not is_whole(value, low, high):
             raise BadInput(value, f"a whole number from {low:,} to {high:,} is needed here", "Correct the number.")
         return value
 

@@ -9,6 +9,7 @@ from treadle.app.options import micros
 from treadle.model import filter as asked
 from treadle.model.errors import InvalidOption
 from treadle.model.job import JobId, LeaseId
+from treadle.model.kind import is_a, is_list
 from treadle.model.state import State
 
 _TIMES = frozenset({"enqueued_before", "enqueued_after", "finished_before"})
@@ -53,7 +54,7 @@ EVERYTHING = Filter()
 
 def whole(where: Filter) -> asked.Filter:
     """The filter that a look needs. Raises `InvalidOption` for what is none."""
-    if isinstance(where, Filter):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if is_a(where, Filter):
         return where.asked()
     raise InvalidOption(where, "this is not a Filter", "Write for example Filter(ids=[...]), or ask for one job with get().")
 
@@ -65,7 +66,7 @@ def among(where: Where, usual: Filter) -> asked.Filter:
         return replace(where, states=states, status=where.status or usual.status).asked()
     if isinstance(where, str):
         return asked.Filter(ids=(where,))
-    if not isinstance(where, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_list(where):
         raise InvalidOption(where, "this does not say which jobs are meant", "Give a job's id, several ids or a Filter.")
     return asked.Filter(ids=tuple(where))
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "jobs": ("jobs", "List, show, cancel and retry jobs."),
     "dead": ("dead", "List, show, replay, resolve and purge dead letters."),
     "queues": ("queues", "List, pause and resume queues."),
+    "schedules": ("schedules", "List, preview, pause, resume, run and back-fill schedules."),
     "workers": ("workers", "List the workers that hold a lease."),
     "migrate": ("migrate", "Bring the store's schema up to date."),
     "doctor": ("doctor", "Examine the store and say what to do about what is wrong."),

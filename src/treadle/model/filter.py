@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from treadle.model.errors import InvalidOption
 from treadle.model.job import JobId, LeaseId, Micros
+from treadle.model.kind import is_whole
 from treadle.model.state import State
 
 _STATES = tuple(State)
@@ -104,9 +105,8 @@ class Page:
     details: bool = False
 
     def __post_init__(self) -> None:
-        limit: object = self.limit
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit < 2**31:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(limit, "limit is how many jobs are wanted, a whole number", "Write for example limit=100.")
+        if not is_whole(self.limit, 0, 2**31 - 1):
+            raise InvalidOption(self.limit, "limit is how many jobs are wanted, a whole number", "Write for example limit=100.")
         check_text("after", self.after)
         if self.order not in tuple(Order):
             raise InvalidOption(self.order, "there is no such order", "Use Order.NEWEST or Order.OLDEST.")

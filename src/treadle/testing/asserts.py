@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import msgspec
 
@@ -68,7 +68,7 @@ def _jobs(app: Treadle, task: AnyTask | str) -> tuple[str, list[stored.Job]]:
 
 
 def _matching(jobs: list[stored.Job], args: Mapping[str, Any] | None, options: Mapping[str, Any]) -> list[stored.Job]:
-    words: OptionWords = {**options}  # type: ignore[typeddict-item]
+    words = cast("OptionWords", options)
     unknown = options.keys() - Expected.__annotations__.keys()
     if unknown:
         raise InvalidOption(

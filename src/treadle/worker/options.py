@@ -1,7 +1,7 @@
 """How one worker is to run: every knob of `treadle worker`, checked once, and carried to the child processes as JSON."""
 
-import math
 import os
+import sys
 from dataclasses import dataclass, field, fields
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from treadle.app.app import Treadle
 from treadle.app.options import check_queue
 from treadle.model.errors import InvalidOption
+from treadle.model.kind import is_number, is_whole
 
 
 def cores() -> int:
@@ -128,13 +129,12 @@ def unserved(app: Treadle, options: WorkerOptions) -> tuple[str, ...]:
 
 
 def _whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if not is_whole(value, least, sys.maxsize):
         raise InvalidOption(f"{name}={value!r}", f"must be a whole number, at least {least}", f"Set {name} to {least} or more.")
 
 
 def _seconds(name: str, value: object, shortest: float) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not shortest <= float(value) <= _LONGEST:  # type: ignore[arg-type]
+    if not is_number(value) or not shortest <= value <= _LONGEST:
         rule = f"must be a number of seconds between {shortest:g} and {_LONGEST:.0f}"
         raise InvalidOption(f"{name}={value!r}", rule, f"Set {name} to a value in that range.")
 
@@ -147,7 +147,7 @@ def _queues(queues: tuple[tuple[str, int], ...]) -> None:
         check_queue(name)
         if name in seen:
             raise InvalidOption(f"queue {name!r}", "is named twice", "Name each queue once, with its whole weight.")
-        if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 1_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_whole(weight, 1, 1_000_000):
             rule = "its weight must be a whole number from 1 to 1000000"
             raise InvalidOption(f"queue {name}:{weight}", rule, "Write `--queue name:weight`, as in `--queue critical:60`.")
         seen.add(name)
