@@ -65,8 +65,8 @@ docs: setup ## Redraw what the documentation generates from code, and run its ex
 	$(BIN)/pytest tests/readme $(ARGS)
 
 .PHONY: chaos
-chaos: setup ## Kill, freeze and wake real workers under load; takes ENGINE= N= SEED= OUT=
-	$(PY) -m tests.chaos.run $(figures)
+chaos: setup ## Kill, freeze and wake real workers, and the store's server, under load; takes ENGINE= N= SEED= OUT=
+	PYTHONPATH=tests $(PY) -m chaos.run $(figures)
 
 .PHONY: bench
 bench: setup ## Measure, beside a bare loop; takes ENGINE= N= SEED= OUT=

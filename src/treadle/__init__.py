@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from treadle.app.limit import Limit
     from treadle.app.limits import LimitView
     from treadle.app.retry_after import retry_after
+    from treadle.app.schedules import Schedules
     from treadle.app.signature import Redacted, Secret
+    from treadle.app.slot import Slot
     from treadle.app.task import Task
+    from treadle.app.timetable import ScheduleView
     from treadle.app.unique import Unique, debounce, throttle
     from treadle.app.view import Attempt, Count, DeadLetter, Job, Progress, QueueView, Relative, Standstill, WorkerView
     from treadle.app.where import Filter
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
     from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
     from treadle.model.state import State
     from treadle.policy.breaker import Breaker
+    from treadle.policy.catching_up import CatchUp, Overlap
     from treadle.policy.pressure import Cap
     from treadle.policy.retry import NO_RETRY, Retries
 
@@ -88,6 +92,7 @@ __all__ = [
     "CancelJob",
     "CannotOpen",
     "Cap",
+    "CatchUp",
     "Client",
     "Context",
     "Count",
@@ -123,6 +128,7 @@ __all__ = [
     "OnDead",
     "Order",
     "Ordered",
+    "Overlap",
     "Page",
     "PayloadTooLarge",
     "Progress",
@@ -134,8 +140,11 @@ __all__ = [
     "Retention",
     "Retries",
     "Retry",
+    "ScheduleView",
+    "Schedules",
     "SchemaMismatch",
     "Secret",
+    "Slot",
     "Snooze",
     "Standstill",
     "State",
@@ -181,8 +190,11 @@ _HOMES = {
     "treadle.app.handle": ("JobHandle", "JobHandles"),
     "treadle.app.ids": ("new_id",),
     "treadle.app.retry_after": ("retry_after",),
+    "treadle.app.schedules": ("Schedules",),
     "treadle.app.signature": ("Redacted", "Secret"),
+    "treadle.app.slot": ("Slot",),
     "treadle.app.task": ("Task",),
+    "treadle.app.timetable": ("ScheduleView",),
     "treadle.app.view": (
         "Attempt",
         "Count",
@@ -239,6 +251,7 @@ _HOMES = {
     "treadle.model.priority": ("CRITICAL", "HIGH", "LOW", "NORMAL"),
     "treadle.model.raised": ("CancelJob", "GiveUp", "Retry", "Snooze"),
     "treadle.model.state": ("State",),
+    "treadle.policy.catching_up": ("CatchUp", "Overlap"),
     "treadle.policy.retry": ("NO_RETRY", "Retries"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -99,3 +99,12 @@ def test_types_that_cannot_travel_are_found_before_a_worker_starts(project):
     project("shop_types.py", ONE + "class Opaque: ...\n@app.task\ndef f(x: Opaque) -> None: ...\n")
     with pytest.raises(DefinitionError, match="Opaque"):
         load("shop_types")
+
+
+def test_a_schedule_whose_arguments_do_not_fit_is_refused_before_it_is_served(project):
+    project(
+        "shop_timed.py",
+        ONE + "@app.schedule('@daily', name='nightly', args={'day': 'one'})\n@app.task\ndef f(day: int) -> None: ...\n",
+    )
+    with pytest.raises(BadInput, match=r"f\(day='one'\): expected `int`"):
+        load("shop_timed")

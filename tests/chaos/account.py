@@ -19,14 +19,19 @@ PATIENCE = 0.4
 
 
 class Account:
-    """The store of a run, seen from outside its workers."""
+    """The store of a run, seen from outside its workers. While it is `away`, workers and counts are those known last."""
 
     def __init__(self, url: str) -> None:
+        self.away = False
+        self._workers: set[int] = set()
+        self._counts: dict[str, int] = {}
         self._app = Treadle(url)
         self._probe = Treadle(f"{url}?timeout={PATIENCE}")
 
     def writable(self) -> bool:
         """Whether a transaction can be written now. Asks to extend a lease that does not exist, which changes nothing."""
+        if self.away:
+            return True
         try:
             self._probe.connection.run(self._probe.connection.engine.renew("0" * 32, 1, 1.0))
         except StoreBusy:
@@ -35,14 +40,18 @@ class Account:
 
     def workers(self) -> set[int]:
         """The pids of the worker processes that hold a lease, dead ones among them until they are rescued."""
-        connection = self._app.connection
-        return {lease.worker.pid for lease in connection.run(connection.engine.leases())}
+        if not self.away:
+            connection = self._app.connection
+            self._workers = {lease.worker.pid for lease in connection.run(connection.engine.leases())}
+        return self._workers
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
-        connection = self._app.connection
-        counted = connection.run(connection.engine.count(Filter(), (Axis.STATE,)))
-        return {str(each.key[0]): each.count for each in counted}
+        if not self.away:
+            connection = self._app.connection
+            counted = connection.run(connection.engine.count(Filter(), (Axis.STATE,)))
+            self._counts = {str(each.key[0]): each.count for each in counted}
+        return self._counts
 
     def live(self) -> int:
         """How many jobs have not ended."""
@@ -81,6 +90,7 @@ def entry(job: Job) -> dict[str, Any]:
         "job": job.id,
         "state": str(job.state),
         "attempt": job.attempt,
+        "claimed": job.claimed_at / 1e6 if job.claimed_at is not None else None,
         "result_attempt": json.loads(job.result)["attempt"] if job.result is not None else None,
         "cause": job.dead.cause if job.dead is not None else None,
         "crashes": job.crashes,

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 from .history import Body, Entry, Fault, History, Try
@@ -22,6 +23,9 @@ BUDGET = 3
 AFTER_LEASE = 5.0
 AFTER_REAPING = 1.0
 """The promise: claimable again within the lease and 5 s, or within 1 s of the crash when its supervisor lives."""
+
+AFTERMATH = 2.0
+"""Seconds after an outage in which a lease may still run out because of it: who could not renew tries again with pauses."""
 
 CLOCKS = 0.05
 """Seconds by which two lines of one machine may stand in the wrong order: they are stamped before they are written."""
@@ -56,13 +60,24 @@ class Case:
         return any(end.attempt == attempt for end in self.ends[job])
 
     def witnesses(self, crash: Try) -> list[Fault]:
-        """The faults that hit the worker of an attempt while it held the job."""
+        """The faults that hit the worker of an attempt while it held the job; an outage of the store hits every worker."""
         return [
             fault
             for fault in self.history.faults
-            if crash.worker in fault.workers
-            and crash.started - CLOCKS <= fault.t <= crash.ended + CLOCKS
-            and (fault.act == "kill" or crash.outcome == "rescued")
+            if fault in self.outages(crash.started, crash.ended)
+            or (
+                crash.worker in fault.workers
+                and crash.started - CLOCKS <= fault.t <= crash.ended + CLOCKS
+                and (fault.act == "kill" or crash.outcome == "rescued")
+            )
+        ]
+
+    def outages(self, since: float, until: float) -> list[Fault]:
+        """The outages of the store, with their aftermath, that fall into a span of time."""
+        return [
+            fault
+            for fault in self.history.faults
+            if fault.act == "outage" and fault.t <= until + CLOCKS and (fault.until or fault.t) + AFTERMATH >= since
         ]
 
 
@@ -121,6 +136,17 @@ def started_twice(case: Case) -> Findings:
                 yield f"{job}: started again after attempt {attempt}, of which nothing is recorded"
 
 
+def double_lease(case: Case) -> Findings:
+    """An attempt that was claimed before the one before it had ended: two leases on one job, by the store's own clock."""
+    for entry in case.history.ledger:
+        spans = [(each.started, each.ended) for each in sorted(entry.tries)]
+        if entry.state == "completed" and entry.claimed is not None:
+            spans.append((entry.claimed, entry.claimed))
+        for (_, ended), (started, _) in pairwise(spans):
+            if started < ended:
+                yield f"{entry.job}: claimed {ended - started:.3f} s before the attempt before had ended"
+
+
 def untouched(case: Case) -> Findings:
     """Where nothing was done to the fleet, nothing may have happened to a job that its own body did not ask for."""
     if case.history.faults:
@@ -170,6 +196,7 @@ PROMISES: tuple[Callable[[Case], Findings], ...] = (
     invented,
     stale,
     started_twice,
+    double_lease,
     untouched,
     one_end,
     unwitnessed,
@@ -191,19 +218,30 @@ def check(history: History, *, allowance: float | None = 0.0) -> Report:
 
 
 def recoveries(case: Case) -> dict[str, list[float]]:
-    """Seconds from each fault until all that it hit was claimable again, by whether somebody watched over the victim."""
-    slowest: dict[Fault, float] = {}
+    """Seconds from each fault until all that it hit was claimable again, by whether somebody watched over the victim.
+
+    Nothing is taken back in a store that is away: where it was, the seconds count from its return.
+    """
+    slowest: dict[Fault, tuple[str, float]] = {}
     for entry in case.history.ledger:
         for crash in entry.tries:
             if crash.outcome not in CRASHES:
                 continue
             for fault in case.witnesses(crash)[-1:]:
-                took = crash.ended + crash.delay - fault.t
-                slowest[fault] = max(slowest.get(fault, 0.0), took)
-    found: dict[str, list[float]] = {"supervised": [], "unsupervised": [], "frozen": []}
-    for fault, took in slowest.items():
-        found["frozen" if fault.act == "freeze" else "supervised" if fault.supervised else "unsupervised"].append(took)
+                away = case.outages(fault.t, crash.ended)
+                since = max(fault.t, *(min(each.until or each.t, crash.ended) for each in away)) if away else fault.t
+                took = crash.ended + crash.delay - since
+                kind = "outage" if away else kind_of(fault)
+                slowest[fault] = max(slowest.get(fault, (kind, 0.0)), (kind, took), key=itemgetter(1))
+    found: dict[str, list[float]] = {"supervised": [], "unsupervised": [], "frozen": [], "outage": []}
+    for kind, took in slowest.values():
+        found[kind].append(took)
     return found
+
+
+def kind_of(fault: Fault) -> str:
+    """Which bound on recovery holds for a fault while the store is there."""
+    return "frozen" if fault.act == "freeze" else "supervised" if fault.supervised else "unsupervised"
 
 
 def slow(recovered: dict[str, list[float]], lease: float, allowance: float) -> list[str]:
@@ -239,6 +277,7 @@ def figures(case: Case) -> dict[str, Any]:
         "acknowledged": len(history.acknowledged),
         "states": dict(sorted(history.counts.items())),
         "kills": dict(sorted(Counter(fault.what for fault in history.faults if fault.act == "kill").items())),
+        "outages": dict(sorted(Counter(fault.what for fault in history.faults if fault.act == "outage").items())),
         "freezes": sum(fault.act == "freeze" and (fault.until or 0.0) - fault.t > history.lease for fault in history.faults),
         "bodies_started": sum(len(starts) for starts in case.starts.values()),
         "bodies_ended": sum(len(ends) for ends in case.ends.values()),

@@ -21,9 +21,10 @@ class Body(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """One thing done to the fleet. `what` names the target, `workers` the worker pids it ended or froze.
+    """One thing done to the fleet or to its store. `what` names the target, `workers` the worker pids it ended or froze.
 
-    `supervised` says that whoever watches over the victim lived on. `until` is when a frozen victim was woken.
+    `supervised` says that whoever watches over the victim lived on. `until` is when a frozen victim was woken, or when an
+    outage of the store, which hits everybody, was over.
     """
 
     act: str
@@ -47,11 +48,15 @@ class Try(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One job as the store tells it in the end. `result_attempt` is the attempt that wrote the result, as the body said."""
+    """One job as the store tells it in the end. `result_attempt` is the attempt that wrote the result, as the body said.
+
+    `claimed` is when its last attempt was claimed.
+    """
 
     job: str
     state: str
     attempt: int
+    claimed: float | None
     result_attempt: int | None
     cause: str | None
     crashes: int
@@ -98,8 +103,8 @@ def _entry(line: Line) -> Entry:
 
 
 def _faults(lines: list[Line]) -> tuple[Fault, ...]:
-    """Faults in order; a freeze learns from its wake line how long it lasted."""
-    wakes = {line["freeze"]: line["t"] for line in lines if line["act"] == "wake"}
+    """Faults in order; a freeze and an outage learn from the line that ended them how long they lasted."""
+    ends = {(line["ends"], line["number"]): line["t"] for line in lines if "ends" in line}
     return tuple(
         Fault(
             line["act"],
@@ -107,8 +112,8 @@ def _faults(lines: list[Line]) -> tuple[Fault, ...]:
             line["t"],
             tuple(line["workers"]),
             line["supervised"],
-            wakes.get(line.get("freeze")) if line["act"] == "freeze" else None,
+            ends.get((line["act"], line.get("number"))),
         )
         for line in lines
-        if line["act"] in ("kill", "freeze")
+        if line["act"] in ("kill", "freeze", "outage")
     )

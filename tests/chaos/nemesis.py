@@ -14,9 +14,13 @@ from . import journal
 from .account import Account
 from .fleet import Crew, Part, strike
 from .journal import Journal, Tail
+from .weather import Weather
 
 GAP = 1.6
 """Seconds between two strikes, on average. A new worker needs about one to be at work again."""
+
+NETWORK_LATELY = 30.0
+"""Seconds after an outage in which a supervisor may have ended because there was no store to open."""
 
 CALM = 2.0
 """Seconds in which a supervisor that has just lost a worker is let alone: it is promised to have acted within 1 s."""
@@ -76,8 +80,12 @@ class Nemesis:
     freezes: int
     lease: float
     folder: Path
+    weather: Weather | None = None
+    deaths: int = 0
+    troubles: int = 0
     killed: int = 0
     frozen: int = 0
+    stranded: int = 0
     _calm: dict[str, float] = field(default_factory=dict)
     _returns: dict[str, float] = field(default_factory=dict)
     _asleep: Frozen | None = None
@@ -97,12 +105,27 @@ class Nemesis:
 
     @property
     def done(self) -> bool:
-        return self.killed >= self.kills and self.frozen >= self.freezes and self._asleep is None and not self._returns
+        return not any(self.left.values()) and self._asleep is None and not self._returns and self._fair
+
+    @property
+    def _fair(self) -> bool:
+        return self.weather is None or self.weather.fair
+
+    @property
+    def left(self) -> dict[str, int]:
+        """How many strikes of each kind are still to come."""
+        left = {"kill": self.kills - self.killed, "freeze": self.freezes - self.frozen}
+        if self.weather is not None:
+            left |= {"death": self.deaths - self.weather.deaths, "trouble": self.troubles - self.weather.troubles}
+        return left
 
     def tick(self) -> None:
         """Wake, restart and strike whatever is due."""
         now = time.monotonic()
         self.watch.look()
+        if self.weather is not None:
+            self.weather.tick()
+            self._raise_the_stranded(now, self.weather)
         if self._asleep is not None and now >= self._asleep.wake_at:
             self._wake(self._asleep)
         for crew in self.crews:
@@ -112,8 +135,17 @@ class Nemesis:
         if now >= self._next and self._strike():
             self._next = now + self.draw.expovariate(1 / GAP)
 
+    def _raise_the_stranded(self, now: float, weather: Weather) -> None:
+        """A supervisor that starts while there is no store says so and ends; whatever started it starts it again."""
+        for crew in self.crews:
+            if not crew.alive and crew.name not in self._returns and weather.lately(NETWORK_LATELY):
+                self.stranded += 1
+                self._returns[crew.name] = now + 1.0
+
     def heal(self) -> None:
         """Wake the frozen and bring back what was killed, at once."""
+        if self.weather is not None:
+            self.weather.clear()
         if self._asleep is not None:
             self._wake(self._asleep)
         for crew in self.crews:
@@ -122,17 +154,29 @@ class Nemesis:
         self._returns.clear()
 
     def _strike(self) -> bool:
-        left_kills, left_freezes = self.kills - self.killed, self.freezes - self.frozen
-        if self._asleep is None and self.draw.random() * (left_kills + left_freezes) < left_freezes:
-            done = self._freeze()
-            self.frozen += done
-            return done
-        if left_kills <= 0:
+        left = {kind: count for kind, count in self.left.items() if count > 0}
+        if self._asleep is not None:
+            left.pop("freeze", None)
+        if not self._fair:
+            left.pop("death", None)
+            left.pop("trouble", None)
+        if not left:
             return False
-        what = self.draw.choices(list(STRIKES), list(STRIKES.values()))[0]
-        done = self._strikes[what]()
-        # A producer's death is part of the weather: what is counted are the blows against workers.
-        self.killed += done and what != "producer"
+        match self.draw.choices(list(left), list(left.values()))[0]:
+            case "freeze":
+                done = self._freeze()
+                self.frozen += done
+            case "death":
+                assert self.weather is not None
+                done = self.weather.kill()
+            case "trouble":
+                assert self.weather is not None
+                done = self.weather.trouble()
+            case _:
+                what = self.draw.choices(list(STRIKES), list(STRIKES.values()))[0]
+                done = self._strikes[what]()
+                # A producer's death is part of the weather: what is counted are the blows against workers.
+                self.killed += done and what != "producer"
         return done
 
     # -- choosing
@@ -235,7 +279,7 @@ class Nemesis:
         if self.draw.random() < 0.5:
             pids += crew.children(worker)
         self._serial += 1
-        self._journal.write(act="freeze", what="worker", freeze=self._serial, workers=[worker.pid], supervised=True)
+        self._journal.write(act="freeze", what="worker", number=self._serial, workers=[worker.pid], supervised=True)
         for each in pids:
             strike(each, signal.SIGSTOP)
         if not self.account.writable():
@@ -248,7 +292,7 @@ class Nemesis:
         return True
 
     def _wake(self, frozen: Frozen) -> None:
-        self._journal.write(act="wake", what="worker", freeze=frozen.number, workers=[], supervised=True)
+        self._journal.write(act="wake", what="worker", ends="freeze", number=frozen.number, workers=[], supervised=True)
         for each in frozen.pids:
             strike(each, signal.SIGCONT)
         self._calm[frozen.crew.name] = time.monotonic() + CALM

@@ -1,6 +1,6 @@
 """A producer: enqueues at a steady rate and writes down each id, first as offered, then as acknowledged.
 
-    python -m tests.chaos.producer NAME SEED RATE LEASE COUNT MENU
+    python -m chaos.producer NAME SEED RATE LEASE COUNT MENU
 
 It stops after COUNT jobs or when the folder of the run holds a file `enough`, and rests while it holds a file `hold`.
 """
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from treadle import StoreBusy
+from treadle import StoreError
 
 from . import journal
 from .journal import Journal
@@ -68,18 +68,25 @@ def send(draw: random.Random, made: Sequence[Any]) -> None:
         asyncio.run(made[0].aenqueue())
 
 
-def store(draw: random.Random, name: str, made: Sequence[Any]) -> bool:
-    """Offer, send, and write down what was acknowledged; False when the store was too busy to take it."""
+def store(draw: random.Random, name: str, made: Sequence[Any]) -> None:
+    """Offer, send, and write down what was acknowledged; what is not when the run is over stays without an answer.
+
+    Without an answer nothing is known: it may be stored or not. So the same calls, which keep their ids, are sent again.
+    """
     for call in made:
         OFFERED.write(job=call.id, producer=name)
-    try:
-        send(draw, made)
-    except StoreBusy:
-        # Nothing was stored, and nothing was promised.
-        return False
+    while True:
+        try:
+            send(draw, made)
+        except StoreError as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
+            if ENOUGH.exists():
+                return
+            threading.Event().wait(0.1)
+        else:
+            break
     for call in made:
         ACKNOWLEDGED.write(job=call.id, producer=name)
-    return True
 
 
 def main(name: str, seed: str, rate: str, lease: str, count: str, menu: str) -> None:
@@ -93,8 +100,7 @@ def main(name: str, seed: str, rate: str, lease: str, count: str, menu: str) -> 
             pause.wait(0.1)
             continue
         made = calls(draw, MENUS[menu], float(lease), min(left, draw.choices((1, BATCH), (8, 2))[0]))
-        if not store(draw, name, made):
-            continue
+        store(draw, name, made)
         left -= len(made)
         pause.wait(draw.expovariate(float(rate) / len(made)))
 

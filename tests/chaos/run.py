@@ -1,9 +1,10 @@
 """Kill, freeze and wake real workers under load, and hold what is left against treadle's promises.
 
-    python -m tests.chaos.run --engine sqlite --n 200 --seed 7 --out chaos.json
+    PYTHONPATH=tests python -m chaos.run --engine sqlite --n 200 --seed 7 --out chaos.json
 
-First a control without faults, then N random SIGKILLs with N/10 freezes, then a poisoned job among a thousand good ones, then
-three workers that are broken on purpose and must be found out. Everything runs on this machine, in a temporary folder.
+First a control without faults, then N random SIGKILLs with N/10 freezes (and, where the store lies on a server, N/10 deaths of
+that server and N/4 troubles of the network), then a poisoned job among a thousand good ones, then workers and servers that
+are broken on purpose and must be found out. Everything runs on this machine, in a temporary folder.
 """
 
 import json
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from servers.ground import GROUNDS
 
 from .checker import Report
 from .scenario import Scenario, as_json, play
@@ -36,6 +39,9 @@ MUTANTS: dict[Scenario, set[str]] = {
     Scenario(name="settle_first", mutant="settle_first", kills=6, rate=30.0, drain=20.0): {"lost"},
     Scenario(name="claim_unlocked", mutant="claim_unlocked", jobs=50, rate=30.0, drain=5.0): {"started_twice"},
 }
+CARELESS: dict[Scenario, set[str]] = {
+    Scenario(name="careless", careless=True, deaths=3, rate=60.0, lease=6.0, drain=20.0): {"lost"},
+}
 
 Judge = Callable[[Report], list[str]]
 
@@ -52,7 +58,8 @@ def poisoned(report: Report) -> list[str]:
 
 def perform(scenario: Scenario, engine: str, seed: str) -> dict[str, Any]:
     """Play a scenario that must keep every promise, and say how it went."""
-    print(f"{scenario.name}: seed {seed}, {scenario.kills} kills, {scenario.freezes} freezes", flush=True)
+    blows = {"kills": scenario.kills, "freezes": scenario.freezes, "deaths": scenario.deaths, "troubles": scenario.troubles}
+    print(f"{scenario.name}: seed {seed}, {', '.join(f'{count} {what}' for what, count in blows.items() if count)}", flush=True)
     report, folder = play(scenario, engine, seed)
     if scenario.menu == "poisoned":
         report.broken["poison_spread"] = poisoned(report)
@@ -90,13 +97,20 @@ def tell(report: Report) -> None:
     print("  every promise kept" if report.ok else f"  the files of the run stay in {report.figures['folder']}", flush=True)
 
 
-def scenarios(n: int, only: tuple[str, ...], allowance: float | None) -> tuple[list[Scenario], dict[Scenario, set[str]]]:
+def scenarios(
+    engine: str, n: int, only: tuple[str, ...], allowance: float | None
+) -> tuple[list[Scenario], dict[Scenario, set[str]]]:
     """What to play: the scenarios that must hold, and the mutants that must be found out."""
     chaos = replace(CHAOS, kills=n, freezes=max(1, n // 10), allowance=allowance)
+    mutants = MUTANTS
+    if engine in GROUNDS:
+        # The lease is thrice what a call may take, as it is by default; some troubles last longer than it.
+        chaos = replace(chaos, deaths=max(1, n // 10), troubles=max(2, n // 4), lease=6.0)
+        mutants = MUTANTS | CARELESS
     kept = [
         each for each in (replace(CONTROL, allowance=None), chaos, replace(POISON, allowance=allowance)) if chosen(each, only)
     ]
-    return kept, {each: expected for each, expected in MUTANTS.items() if chosen(each, only)}
+    return kept, {each: expected for each, expected in mutants.items() if chosen(each, only)}
 
 
 def chosen(scenario: Scenario, only: tuple[str, ...]) -> bool:
@@ -104,7 +118,9 @@ def chosen(scenario: Scenario, only: tuple[str, ...]) -> bool:
 
 
 @click.command()
-@click.option("--engine", type=click.Choice(["sqlite"]), default="sqlite", show_default=True, help="The store to run on.")
+@click.option(
+    "--engine", type=click.Choice(["sqlite", *GROUNDS]), default="sqlite", show_default=True, help="The store to run on."
+)
 @click.option(
     "--n", type=click.IntRange(1), default=200, show_default=True, help="SIGKILLs against workers; a tenth as many freezes."
 )
@@ -120,7 +136,7 @@ def main(
     seed = seed or secrets.token_hex(4)
     print(f"chaos on {engine}, seed {seed}", flush=True)
     began = time.monotonic()
-    kept, mutants = scenarios(n, only, None if untimed else allowance)
+    kept, mutants = scenarios(engine, n, only, None if untimed else allowance)
     results = {each.name: perform(each, engine, seed) for each in kept}
     results |= {each.name: expose(each, expected, engine, seed) for each, expected in mutants.items()}
     ok = all(each["ok"] for each in results.values())

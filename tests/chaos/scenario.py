@@ -7,11 +7,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from servers.ground import GROUNDS, Ground
 from treadle.worker.options import WorkerOptions
 
 from .account import Account
@@ -19,6 +20,10 @@ from .checker import Report, check
 from .fleet import HERE, PATH, Crew, Part, until
 from .history import load
 from .nemesis import GAP, Nemesis
+from .weather import Weather
+
+TIMEOUT = 2.0
+"""Seconds that a call to a store on a server may take: a third of the lease in these runs, as in the defaults of treadle."""
 
 BACKLOG = 250
 """Jobs in hand at which the producers rest until half of them are done."""
@@ -26,7 +31,9 @@ BACKLOG = 250
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """What one run is made of. `jobs` is how many each producer enqueues at most, `rate` how many a second.
+    """What one run is made of. `deaths` are those of the store's server, which forgets what it has just acknowledged when it is
+    `careless`; `troubles` are the network's on the way to it. `jobs` is how many each producer enqueues at most, `rate` how
+    many a second.
 
     `crews` are the numbers of worker processes under each supervisor. `mutant` names a module that breaks treadle on
     purpose in every process of the fleet. `allowance` is seconds added to the bounds on recovery, None leaves them alone.
@@ -35,6 +42,9 @@ class Scenario:
     name: str
     kills: int = 0
     freezes: int = 0
+    deaths: int = 0
+    troubles: int = 0
+    careless: bool = False
     jobs: int = 1_000_000
     rate: float = 40.0
     producers: int = 2
@@ -48,9 +58,14 @@ class Scenario:
     drain: float = 120.0
 
     @property
+    def harmful(self) -> bool:
+        """Whether anything is struck at all."""
+        return bool(self.kills or self.freezes or self.deaths or self.troubles)
+
+    @property
     def longest(self) -> float:
         """Seconds after which the harm stops by itself, done or not."""
-        return 30.0 + 4 * GAP * self.kills + 6 * self.lease * self.freezes
+        return 30.0 + 4 * GAP * (self.kills + self.deaths + self.troubles) + 6 * self.lease * (self.freezes + self.deaths / 2)
 
 
 @dataclass
@@ -61,12 +76,15 @@ class Stage:
     engine: str
     seed: str
     folder: Path
+    ground: Ground | None = None
     crews: list[Crew] = field(default_factory=list)
     producers: list[Part] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         scenario = self.scenario
-        self.url = f"{self.engine}:///{self.folder}/chaos.db"
+        self.direct = self.url = f"{self.engine}:///{self.folder}/chaos.db"
+        if self.ground is not None:
+            self.direct, self.url = self.ground.direct, self.ground.url(timeout=TIMEOUT)
         environment = {"TREADLE_URL": self.url, "CHAOS_FOLDER": str(self.folder), "PYTHONPATH": PATH}
         if scenario.mutant is not None:
             mutants = Path(__file__).parent / "mutants"
@@ -113,41 +131,44 @@ class Stage:
 def staged(scenario: Scenario, engine: str, seed: str) -> Iterator[Stage]:
     """The stage of a run in a temporary folder. Kept, and its place told, when the run breaks off."""
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{scenario.name}-"))
-    stage = Stage(scenario, engine, seed, folder)
-    try:
-        yield stage
-    except BaseException:
-        print(f"  the files of the run stay in {folder}", flush=True)
-        raise
-    finally:
-        stage.close()
+    with GROUNDS[engine](folder, careless=scenario.careless) if engine in GROUNDS else nullcontext() as ground:
+        if ground is not None:
+            ground.migrate()
+        stage = Stage(scenario, engine, seed, folder, ground)
+        try:
+            yield stage
+        except BaseException:
+            print(f"  the files of the run stay in {folder}", flush=True)
+            raise
+        finally:
+            stage.close()
 
 
 def play(scenario: Scenario, engine: str, seed: str) -> tuple[Report, Path]:
     """Run a scenario to its end; returns the verdict and the folder in which its files lie."""
     with staged(scenario, engine, seed) as stage:
-        account = Account(stage.url)
+        account = Account(stage.direct)
         try:
             began = time.monotonic()
             open_(stage, account)
             nemesis = harm(stage, account)
             (stage.folder / "enough").touch()
-            for producer in stage.producers:
-                producer.wait(30)
+            codes = [producer.wait(30) for producer in stage.producers]
             drained = time.monotonic()
             unfinished = drain(stage, account)
             took = {"harm_s": round(drained - began, 1), "drain_s": round(time.monotonic() - drained, 1)}
-            codes = stop(stage)
+            codes += stop(stage)
             account.write(stage.folder)
         finally:
             account.close()
     report = check(load(stage.folder, lease=scenario.lease), allowance=scenario.allowance)
     if unfinished:
         report.broken["unfinished"].append(f"{unfinished} jobs had not ended {scenario.drain:g} s after the harm")
-    if nemesis.killed < scenario.kills or nemesis.frozen < scenario.freezes:
-        report.broken["incomplete"].append(f"only {nemesis.killed} kills and {nemesis.frozen} freezes within the time")
+    missing = {kind: count for kind, count in nemesis.left.items() if count > 0}
+    if missing:
+        report.broken["incomplete"].append(f"there was no time for {missing}")
     if any(codes):
-        report.broken["unclean_exit"].append(f"the supervisors ended with {codes}")
+        report.broken["unclean_exit"].append(f"producers and supervisors ended with {codes}")
     report.figures |= took | {"refused_in_logs": refused(stage), "folder": str(stage.folder)}
     return report, stage.folder
 
@@ -166,8 +187,19 @@ def harm(stage: Stage, account: Account) -> Nemesis:
     """Strike as often as the scenario says while the producers work, at the longest until they have nothing more to enqueue."""
     scenario = stage.scenario
     draw = random.Random(stage.seed)
+    weather = stage.ground and Weather(stage.ground, account, draw, scenario.lease, stage.folder)
     nemesis = Nemesis(
-        stage.crews, stage.producers, account, draw, scenario.kills, scenario.freezes, scenario.lease, stage.folder
+        stage.crews,
+        stage.producers,
+        account,
+        draw,
+        scenario.kills,
+        scenario.freezes,
+        scenario.lease,
+        stage.folder,
+        weather,
+        scenario.deaths,
+        scenario.troubles,
     )
     end = time.monotonic() + scenario.longest
     look_at = 0.0
@@ -178,7 +210,7 @@ def harm(stage: Stage, account: Account) -> Nemesis:
         if time.monotonic() >= look_at:
             rest(stage.folder / "hold", account.live())
             look_at = time.monotonic() + 0.5
-        harmed = nemesis.done and bool(scenario.kills or scenario.freezes)
+        harmed = nemesis.done and scenario.harmful
         return harmed or not any(each.alive for each in stage.producers) or time.monotonic() > end
 
     until(over, scenario.longest + 60, "the harm is done")

@@ -1,4 +1,4 @@
-"""A supervisor and its workers, for one run: `python -m tests.chaos.serve OPTIONS`, the options as JSON."""
+"""A supervisor and its workers, for one run: `python -m chaos.serve OPTIONS`, the options as JSON."""
 
 import sys
 

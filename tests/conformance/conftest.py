@@ -1,19 +1,18 @@
 """Every conformance test runs on every engine, in every way a plan can be run."""
 
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 import pytest
 
 from conformance.desk import Bench, Desk
 from conformance.engines import ENGINES
-from conformance.ways import WAYS, blocking
+from conformance.ways import PAIRS, WAYS, blocking
 
 SAME_PLANS = {("sqlite3", "arun")}
 """Left out: another driver under the plans of `sqlite`, whose awaitable way differs in nothing but the thread."""
 
-EXAMINED = [pair for pair in product(ENGINES, WAYS) if pair not in SAME_PLANS]
+EXAMINED = [pair for pair in PAIRS if pair not in SAME_PLANS]
 
 
 @pytest.fixture(params=ENGINES)

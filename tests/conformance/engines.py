@@ -2,17 +2,23 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import apsw
+import msgspec
 
 from conformance.desk import AuditEntry, Bench
+from servers import valkey
 from treadle.engine.memory.session import MemoryStore
+from treadle.engine.redis.address import Address
+from treadle.engine.redis.store import RedisStore
 from treadle.engine.sqlite.store import Settings, SqliteStore
 
 
@@ -71,8 +77,34 @@ def sqlite(driver: str, folder: Path) -> Iterator[Bench]:
     store.close()
 
 
+_namespaces = (f"test_{n}" for n in count(1))
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[Bench]:
+    server = valkey.shared()
+    store = RedisStore(Address(host="127.0.0.1", port=server.port, timeout=30.0), namespace=next(_namespaces))
+
+    def transaction() -> AbstractContextManager[Any]:
+        raise AssertionError("this engine borrows from nobody")
+
+    def audit() -> list[AuditEntry]:
+        dialled = store.reach()
+        with closing(dialled.sock):
+            lines: Any = dialled.ask(time.monotonic() + 30.0, "LRANGE", store.tag + b":audit", 0, -1)
+        rows = [msgspec.msgpack.decode(line) for line in lines]
+        return [AuditEntry(actor, change, frozenset(jobs)) for _, actor, change, jobs, _ in rows]
+
+    yield Bench(store, transaction, audit)
+    store.close()
+
+
 ENGINES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "memory": memory,
     "sqlite": partial(sqlite, "apsw"),
     "sqlite3": partial(sqlite, "sqlite3"),
+    "redis": redis,
 }
+
+TRANSACTIONAL = [name for name in ENGINES if name != "redis"]
+"""The engines that can take part in a transaction of the user's."""

@@ -1,10 +1,14 @@
 """A borrowed session: the user's transaction decides, and what is expected never poisons it."""
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from conformance.desk import Bench, Desk
+from conformance.engines import ENGINES, TRANSACTIONAL
+from conformance.test_wakes import SCENES, Scene, named
 from treadle.engine.plan import together
 from treadle.model.errors import NotTransactional
 from treadle.model.filter import Cancel, Filter, Page, Retention
@@ -12,6 +16,12 @@ from treadle.model.job import Edge, Stored, Want
 from treadle.model.outcome import Completed, Settlement, Verdict
 from treadle.model.record import Guard, Space, Write
 from treadle.model.state import State
+
+
+@pytest.fixture(params=TRANSACTIONAL)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    with ENGINES[request.param](tmp_path) as bench:
+        yield bench
 
 
 class Undone(Exception):
@@ -131,3 +141,17 @@ def test_what_is_no_connection_of_this_store_is_refused(bench: Bench) -> None:
         bench.store.borrow(object())
     with pytest.raises(NotTransactional):
         bench.store.borrow(None)
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=named)
+def test_a_borrowed_session_wakes_nobody(plain_desk: Desk, scene: Scene) -> None:
+    topic, plan = scene(plain_desk)
+    waiter = plain_desk.bench.store.waiter([topic, "queue:sentinel"])
+    try:
+        waiter.idle(True)
+        with plain_desk.bench.transaction() as connection:
+            plain_desk.bench.store.borrow(connection).run(plan)
+
+        assert not waiter.wait(0.0)
+    finally:
+        waiter.close()

@@ -163,20 +163,6 @@ def test_a_waiter_hears_of_it(plain_desk: Desk, scene: Scene) -> None:
         waiter.close()
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=named)
-def test_a_borrowed_session_wakes_nobody(plain_desk: Desk, scene: Scene) -> None:
-    topic, plan = scene(plain_desk)
-    waiter = plain_desk.bench.store.waiter([topic, "queue:sentinel"])
-    try:
-        waiter.idle(True)
-        with plain_desk.bench.transaction() as connection:
-            plain_desk.bench.store.borrow(connection).run(plan)
-
-        assert not waiter.wait(0.0)
-    finally:
-        waiter.close()
-
-
 def test_a_waiter_that_sleeps_is_woken_from_another_thread(bench: Bench, plain_desk: Desk) -> None:
     """The wait begins before the wake, in a loop whose session does its work in another thread."""
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from conformance.desk import Bench
+from conformance.engines import ENGINES, TRANSACTIONAL
 from treadle.engine.plan import Plan
 
 Run = Callable[[Plan[Any]], Any]
@@ -40,3 +41,6 @@ WAYS: dict[str, Callable[[Bench], AbstractContextManager[Run]]] = {
     "arun": awaited,
     "borrowed": borrowed,
 }
+
+PAIRS = [(engine, way) for engine in ENGINES for way in WAYS if way != "borrowed" or engine in TRANSACTIONAL]
+"""Every engine in every way that it knows."""

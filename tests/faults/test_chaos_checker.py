@@ -19,9 +19,9 @@ def crash(attempt: int, worker: int, ended: float, outcome: str = "rescued") -> 
 
 
 # One job that ran well, one rescued from a worker killed at 5 and completed by another, one dead after three kills.
-WELL = Entry("a", "completed", 1, 1, None, 0, ())
-AGAIN = Entry("b", "completed", 2, 2, None, 1, (crash(1, 11, 5.5),))
-LOST = Entry("c", "dead", 3, None, "worker_lost", 3, (crash(1, 11, 5.5), crash(2, 12, 7.5), crash(3, 13, 9.5)))
+WELL = Entry("a", "completed", 1, 0.9, 1, None, 0, ())
+AGAIN = Entry("b", "completed", 2, 5.9, 2, None, 1, (crash(1, 11, 5.5),))
+LOST = Entry("c", "dead", 3, 8.0, None, "worker_lost", 3, (crash(1, 11, 5.5), crash(2, 12, 7.5), crash(3, 13, 9.5)))
 SOUND = History(
     offered=frozenset("abcd"),
     acknowledged=("a", "b", "c"),
@@ -77,6 +77,8 @@ def test_a_sound_history_breaks_nothing() -> None:
         (with_entry(AGAIN._replace(attempt=1, result_attempt=1)), "stale"),
         (replace(SOUND, bodies=(*SOUND.bodies, body("start", "a", 1, 1.2, 12))), "started_twice"),
         (replace(SOUND, bodies=(*SOUND.bodies, body("start", "a", 2, 2.0, 12))), "started_twice"),
+        (with_entry(AGAIN._replace(claimed=5.4)), "double_lease"),
+        (with_entry(LOST._replace(tries=(*LOST.tries[:2], crash(3, 13, 8.9)))), "double_lease"),
         (with_entry(AGAIN._replace(tries=())), "one_end"),
         (replace(SOUND, ledger=(*SOUND.ledger, WELL)), "one_end"),
         (replace(SOUND, faults=SOUND.faults[1:]), "unwitnessed"),
@@ -94,7 +96,8 @@ def test_the_bound_on_recovery_depends_on_who_watched() -> None:
     late = with_entry(AGAIN._replace(tries=(crash(1, 11, 6.1),)))
     alone = replace(late, faults=tuple(each._replace(supervised=False) for each in late.faults))
     assert "slow_recovery" not in broken(alone)
-    later = with_entry(AGAIN._replace(tries=(Try(1, "rescued", 11, 4.5, 5.0 + LEASE + 5.0, 0.1, None),)))
+    slowly = Try(1, "rescued", 11, 4.5, 5.0 + LEASE + 5.0, 0.1, None)
+    later = with_entry(AGAIN._replace(tries=(slowly,), claimed=slowly.ended + 0.5))
     alone = replace(later, faults=tuple(each._replace(supervised=False) for each in later.faults))
     assert "slow_recovery" in broken(alone)
     assert check(alone, allowance=1.0).ok
@@ -107,3 +110,14 @@ def test_a_result_that_came_too_late_is_counted_and_breaks_nothing() -> None:
     assert report.ok, report.broken
     assert report.figures["late_results_refused"] == 1
     assert report.figures["overlaps"] == 1
+
+
+def test_an_outage_of_the_store_explains_a_lost_lease_of_anybody() -> None:
+    outage = Fault("outage", "server killed", 4.9, (), True, 5.2)
+    unseen = replace(SOUND, faults=(outage, *SOUND.faults[1:]))
+    report = check(unseen)
+    assert report.ok, report.broken
+    assert report.figures["outages"] == {"server killed": 1}
+    assert report.figures["recovery_outage"] == {"count": 1, "p50": 0.4, "p100": 0.4}
+    before = replace(SOUND, faults=(outage._replace(t=0.1, until=0.2), *SOUND.faults[1:]))
+    assert "unwitnessed" in broken(before)

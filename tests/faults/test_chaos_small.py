@@ -4,17 +4,20 @@ The whole of it is `make chaos`.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from chaos.fleet import ROOT
+from chaos.fleet import PATH, ROOT
 
 
 def test_six_kills_and_a_freeze_break_no_promise(tmp_path: Path) -> None:
     out = tmp_path / "chaos.json"
-    command = [sys.executable, "-m", "tests.chaos.run", "--n", "6", "--only", "chaos", "--untimed", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    command = [sys.executable, "-m", "chaos.run", "--n", "6", "--only", "chaos", "--untimed", "--out", str(out)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": PATH}, capture_output=True, text=True, timeout=240, check=False
+    )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     chaos = json.loads(out.read_text())["scenarios"]["chaos"]
@@ -24,8 +27,10 @@ def test_six_kills_and_a_freeze_break_no_promise(tmp_path: Path) -> None:
 
 
 def test_a_claim_without_a_lock_is_found_out() -> None:
-    command = [sys.executable, "-m", "tests.chaos.run", "--only", "claim_unlocked"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    command = [sys.executable, "-m", "chaos.run", "--only", "claim_unlocked"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": PATH}, capture_output=True, text=True, timeout=240, check=False
+    )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "  caught: " in done.stdout

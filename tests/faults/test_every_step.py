@@ -10,7 +10,7 @@ import pytest
 from conformance.desk import DEATH, Desk
 from conformance.engines import ENGINES
 from conformance.test_wakes import SCENES, Scene, named
-from conformance.ways import WAYS, blocking
+from conformance.ways import PAIRS, WAYS, blocking
 from treadle.engine.plan import Plan, Steps, together
 from treadle.model.filter import Annotate, Axis, Cancel, Erase, Filter, Page, Replay, Resolve, Retention
 from treadle.model.job import Edge, OnDead, Want, Witness
@@ -226,8 +226,7 @@ PLANS: list[Callable[[Desk], Plan[Any]]] = [
 
 
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "way"), PAIRS)
 def test_a_plan_that_fails_at_any_step_has_done_nothing_and_works_again(
     engine: str, way: str, make: Callable[[Desk], Plan[Any]], tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ class Proxy:
         self._delay = (0.0, 0.0)
         self._rate = 0.0
         self._cut: Matches | None = None
+        self._cuts = 0
         self._refusing = False
         self._pairs: set[_Pair] = set()
         self._loop = asyncio.new_event_loop()
@@ -67,9 +68,12 @@ class Proxy:
         """Break every connection with a reset; returns how many there were. New ones are served."""
         return self._on_loop(self._reset())
 
-    def lose_reply(self, matches: Matches = lambda _: True) -> None:
-        """Deliver the next request that matches, and reset its connection when the answer comes, instead of passing that on."""
-        self._cut = matches
+    def lose_reply(self, matches: Matches = lambda _: True, times: int = 1) -> None:
+        """Deliver the next request that matches, and reset its connection when the answer comes, instead of passing that on.
+
+        So many `times`, each on another connection.
+        """
+        self._cut, self._cuts = matches, times
 
     @property
     def connections(self) -> int:
@@ -110,6 +114,8 @@ class Proxy:
             for each in pending:
                 each.cancel()
             await asyncio.gather(*done, *pending, return_exceptions=True)
+        except asyncio.CancelledError:
+            return  # the proxy is closed; asyncio's streams would report a handler that was cancelled
         finally:
             self._pairs.discard(pair)
             for each in (writer, back):
@@ -122,8 +128,11 @@ class Proxy:
             await self._flowing.wait()  # frozen while it waited: what came in the meantime stays here
             if not data:
                 return
-            if request and self._cut is not None and self._cut(data):
-                self._cut, pair.doomed = None, True
+            if request and not pair.doomed and self._cut is not None and self._cut(data):
+                pair.doomed = True
+                self._cuts -= 1
+                if not self._cuts:
+                    self._cut = None
             elif not request and pair.doomed:
                 self.lost_replies += 1
                 pair.reset()

@@ -80,6 +80,26 @@ async def awaited_with_context_configured(ctx: Context, number: int) -> str:
     return ctx.task
 
 
+@app.schedule("30 2 * * *", tz="Europe/Paris", catch_up="once", overlap="skip")
+def nightly(ctx: Context, day: int = 1) -> Receipt:
+    return Receipt(ctx.slot.at.day if ctx.slot else day)
+
+
+@app.schedule(every="5m")
+async def refresh() -> int:
+    return 1
+
+
+@app.schedule("@daily", name="twice", args={"number": 1})
+@app.schedule("@hourly", args={"number": 2})
+@app.task(queue="slow")
+async def scheduled_task(ctx: Context, number: int) -> str:
+    return ctx.task
+
+
+app.schedule("@daily", zone="UTC")  # type: ignore[call-arg]
+
+
 @library.task
 def send(to: Redacted[str]) -> None: ...
 
@@ -105,6 +125,17 @@ def calling_a_task_is_calling_its_function(ctx: Context) -> None:
     send("ada")
     plain("1")  # type: ignore[arg-type]
     with_context(1)  # type: ignore[call-arg, arg-type]
+
+
+def a_schedule_leaves_a_task_what_it_is(ctx: Context) -> None:
+    assert_type(nightly(ctx, 3), Receipt)
+    assert_type(nightly.enqueue(3), JobHandle[Receipt])
+    _ = assert_type(refresh(), Coroutine[Any, Any, int])
+    assert_type(refresh.enqueue(), JobHandle[int])
+    assert_type(scheduled_task.enqueue(1), JobHandle[str])
+    scheduled_task.enqueue("1")  # type: ignore[arg-type]
+    upcoming = app.schedules.preview("nightly")
+    assert_type(upcoming[0].remark, str)
 
 
 def enqueueing_hides_the_context() -> None:

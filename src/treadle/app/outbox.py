@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle.app.connection import Connection
 from treadle.app.pressure import Pressure, Shed, shed
 from treadle.app.queue import Queue
+from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.engine.session import Durability
 from treadle.model.errors import BadInput, DuplicateJob, IdempotencyConflict, UnknownParent
@@ -26,7 +28,7 @@ class Batch(NamedTuple):
 
     jobs: list[NewJob]
     durability: Durability
-    strict: frozenset[JobId]
+    strict: Collection[JobId]
 
 
 class Outbox:
@@ -112,20 +114,7 @@ class Outbox:
 
     def _plan(self, batch: Batch, sheds: list[Shed]) -> Plan[tuple[list[Enqueued], bool]]:
         """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
-        engine = self.connection.engine
-        looked = self._looked_for_workers
-
-        def begin() -> Steps[tuple[list[Enqueued], bool]]:
-            answers = yield from engine.enqueue(batch.jobs).begin()
-            _refuse(batch, answers)
-            if sheds:
-                yield from shed(engine, sheds, batch.jobs, answers).begin()
-            if looked:
-                return answers, True
-            records = yield from engine.read(Space.SERVED).begin()
-            return answers, bool(records)
-
-        return Plan("enqueue", begin)
+        return Plan("enqueue", partial(_enqueue, self.connection.engine, batch, sheds, self._looked_for_workers))
 
     def _read(self, batch: Batch, answers: list[Enqueued], served: bool) -> list[Enqueued]:
         self.pressure.added(batch.jobs)
@@ -139,8 +128,21 @@ class Outbox:
         return answers
 
 
+def _enqueue(engine: Engine, batch: Batch, sheds: list[Shed], looked: bool) -> Steps[tuple[list[Enqueued], bool]]:
+    answers = yield from engine.enqueue(batch.jobs).begin()
+    _refuse(batch, answers)
+    if sheds:
+        yield from shed(engine, sheds, batch.jobs, answers).begin()
+    if looked:
+        return answers, True
+    records = yield from engine.read(Space.SERVED).begin()
+    return answers, bool(records)
+
+
 def _refuse(batch: Batch, answers: list[Enqueued]) -> None:
     """Raise for what may not be stored: a plan that raises leaves nothing behind."""
+    if all(each.verdict is Stored.STORED for each in answers):
+        return
     for job, each in zip(batch.jobs, answers, strict=True):
         match each.verdict:
             case Stored.UNKNOWN_PARENT:
@@ -167,12 +169,21 @@ def _refuse(batch: Batch, answers: list[Enqueued]) -> None:
 
 
 def _batch(calls: Sequence["Call[Any]"]) -> Batch:
-    jobs = [each.to_job() for each in calls]
-    if any(job.edges for job in jobs):
+    jobs: list[NewJob] = []
+    strict: list[JobId] = []
+    durability, edged = Durability.RELAXED, False
+    for each in calls:
+        job = each.to_job()
+        jobs.append(job)
+        if job.edges:
+            edged = True
+        if job.unique is not None and each.strict:
+            strict.append(job.id)
+        if each.durability is Durability.DEFAULT:
+            durability = Durability.DEFAULT
+    if edged:
         _refuse_circles(jobs)
-    relaxed = all(each.durability is Durability.RELAXED for each in calls)
-    strict = frozenset(each.id for each in calls if each.strict)
-    return Batch(jobs, Durability.RELAXED if relaxed and jobs else Durability.DEFAULT, strict)
+    return Batch(jobs, durability, strict)
 
 
 def _refuse_circles(jobs: list[NewJob]) -> None:

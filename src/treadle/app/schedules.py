@@ -17,7 +17,7 @@ from treadle.app.storetime import ask_time, here, own_time
 from treadle.app.timetable import Filled, Past, ScheduleView, Upcoming
 from treadle.engine.plan import Plan, Steps
 from treadle.model.errors import DefinitionError, InvalidOption
-from treadle.model.filter import check_text
+from treadle.model.filter import check_remark
 from treadle.model.job import JobId, Micros
 
 
@@ -80,12 +80,12 @@ class Schedules:
 
     def pause(self, name: str, reason: str = "") -> None:
         """Fire no slot of a schedule until it is resumed. Jobs that are enqueued already go on. Raises `UnknownSchedule`."""
-        check_text("reason", reason)
+        check_remark("reason", reason)
         self._run(lambda now: timetable.pause(self._connection.engine, self._declared, name, self._client.actor, reason, now))
 
     async def apause(self, name: str, reason: str = "") -> None:
         """The awaitable twin of `pause`."""
-        check_text("reason", reason)
+        check_remark("reason", reason)
         actor = self._client.actor
         await self._arun(lambda now: timetable.pause(self._connection.engine, self._declared, name, actor, reason, now))
 

@@ -21,6 +21,7 @@ from treadle.model.filter import Filter, Page
 from treadle.model.job import JobId, Micros, Stored
 from treadle.model.record import Space, Write
 from treadle.policy.catching_up import ON_TIME
+from treadle.policy.slots import Rule
 
 T = TypeVar("T")
 
@@ -110,9 +111,14 @@ def foresee(engine: Engine, declared: Mapping[str, Schedule], name: str, count: 
         book, _ = yield from _open(engine, declared, name, now)
         rule = declared[name].rule if name in declared else stored_rule(book.declared)
         zone = declared[name].zone if name in declared else book.declared.zone
-        return [Upcoming(moment(slot), local_time(slot, zone), rule.remark(slot)) for slot in islice(rule.after(now), count)]
+        return upcoming(rule, zone, now, count)
 
     return Plan("read", begin)
+
+
+def upcoming(rule: Rule, zone: str, now: Micros, count: int) -> list[Upcoming]:
+    """The next slots of a rule."""
+    return [Upcoming(moment(slot), local_time(slot, zone), rule.remark(slot)) for slot in islice(rule.after(now), count)]
 
 
 def remember(engine: Engine, declared: Mapping[str, Schedule], name: str, limit: int) -> Plan[list[Past]]:

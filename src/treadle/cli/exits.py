@@ -2,7 +2,16 @@
 
 from enum import IntEnum
 
-from treadle.model.errors import BadInput, DefinitionError, NoResult, ResultTimeout, StoreError, TreadleError, UnknownJob
+from treadle.model.errors import (
+    BadInput,
+    DefinitionError,
+    NoResult,
+    ResultTimeout,
+    StoreError,
+    TreadleError,
+    UnknownJob,
+    UnknownSchedule,
+)
 
 
 class Exit(IntEnum):
@@ -21,7 +30,7 @@ MEANINGS = {
     Exit.OK: "done",
     Exit.FAILED: "a job ended without a result, a check failed, or the store is unhealthy",
     Exit.USAGE: "bad input: nothing was changed",
-    Exit.NOT_FOUND: "no such job, queue or dead letter",
+    Exit.NOT_FOUND: "no such job, queue, schedule or dead letter",
     Exit.TIMEOUT: "the job had not ended in time; it goes on",
     Exit.STORE: "the store is missing, busy or cannot be used",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
@@ -30,7 +39,7 @@ MEANINGS = {
 
 def code_for(error: TreadleError) -> Exit:
     """The exit code that says what kind of error this is."""
-    if isinstance(error, UnknownJob):
+    if isinstance(error, (UnknownJob, UnknownSchedule)):
         return Exit.NOT_FOUND
     if isinstance(error, ResultTimeout):
         return Exit.TIMEOUT

@@ -18,6 +18,7 @@ _COMMANDS = {
     "jobs": ("jobs", "List, show, cancel and retry jobs."),
     "dead": ("dead", "List, show, replay, resolve and purge dead letters."),
     "queues": ("queues", "List, pause and resume queues."),
+    "schedules": ("schedules", "List, preview, pause, resume, run and back-fill schedules."),
     "workers": ("workers", "List the workers that hold a lease."),
     "limits": ("limits", "List limits, change them, open and close their breakers."),
     "tasks": ("tasks", "Pause and resume tasks."),

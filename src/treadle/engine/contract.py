@@ -76,9 +76,9 @@ class Engine(Protocol):
 
         Where a job has a tenant, its queue and priority are entered by start-time fair queueing: a job stands where its
         tenant's job before it stands plus 1000 / weight (rounded, at least 1), or level with the first that waits if that is
-        further back; behind what stands level with it. Jobs without a tenant are one tenant more. This is so from the first
-        job with a tenant until the queue (at this priority) is found empty; what waited before keeps its order, and stands as
-        if it had been given out to those without a tenant.
+        further back; of those that stand level, older ones go first. Jobs without a tenant are one tenant more. This is so from the first
+        job with a tenant until the queue (at this priority) is found empty; what waited before keeps its order, as if
+        it had all been given to those without a tenant; how the second and later jobs of others mix with it is left open.
         """
         ...
 
@@ -105,9 +105,9 @@ class Engine(Protocol):
         first in line of its ordering and every one of its holds has room, all of which it takes in the same step: the rate is
         charged its cost, and it has a slot until its attempt ends, however that ends. Else it is parked at the first that
         stops it, the ordering before the holds, these in their order; of one hold: a closed limit, a paused or throttled key,
-        its slots, its rate. The other keys that it holds are looked at by the next `promote`: what is parked there may go on
-        in its stead. At most 500 gated jobs are judged in one claim; beyond them a queue ends, and `more` says so. Tasks that
-        are paused are passed by.
+        its slots, its rate, others that are parked there and stand before it. The other keys that it holds are looked at by
+        the next `promote`: what is parked there may go on in its stead. At most 500 gated jobs are judged in one claim; beyond
+        them a queue ends, and `more` says so. Tasks that are paused are passed by.
         """
         ...
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from treadle.engine.session import Store
-from treadle.model.errors import InvalidOption, InvalidURL
+from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
-_SCHEMES = "sqlite:///FILE and memory://NAME"
+_SCHEMES = "sqlite:///FILE, redis://HOST and memory://NAME"
 
 
 def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = False) -> Store:
@@ -16,7 +16,10 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
 
     `sqlite:///jobs.db` is relative to the working directory, `sqlite:////var/lib/jobs.db` absolute; it takes the parameters
     `synchronous` (FULL, NORMAL, OFF), `driver` (apsw, sqlite3) and `timeout` (seconds). `memory://name` lives and dies
-    with the process and wants `allow_volatile=True`. Raises `InvalidURL`, `InvalidOption` and `VolatileStore`.
+    with the process and wants `allow_volatile=True`. `redis://user:password@host:port/db` (`valkey://` is the same,
+    `rediss://` and `valkeys://` with TLS, `unix:///path/to.sock?db=0` a local socket) takes `timeout` (seconds) and
+    `replicas` (how many must confirm a write); TLS takes `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` and `ssl_cert_reqs`
+    (required, none). Raises `InvalidURL`, `InvalidOption` and `VolatileStore`.
     """
     if not isinstance(namespace, str) or _NAMESPACE.fullmatch(namespace) is None:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(
@@ -33,6 +36,8 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
             return _open_sqlite(url, parts.netloc, unquote(parts.path), namespace, parameters)
         case "memory":
             return _open_memory(url, parts.netloc + parts.path, namespace, parameters, allow_volatile=allow_volatile)
+        case "redis" | "rediss" | "valkey" | "valkeys" | "unix":
+            return _open_redis(url, parts, namespace, parameters, allow_volatile=allow_volatile)
         case scheme:
             cure = f"Write sqlite:///{url} for this file." if url and not scheme else f"Use {_SCHEMES}."
             raise InvalidURL(url, f"the scheme {scheme!r} names no engine", cure)
@@ -111,3 +116,60 @@ def _open_memory(url: str, name: str, namespace: str, parameters: dict[str, str]
 
     _nothing_left(url, parameters, "no parameters")
     return MemoryStore(name.strip("/"), namespace=namespace, allow_volatile=allow_volatile)
+
+
+def _open_redis(url: str, parts: SplitResult, namespace: str, parameters: dict[str, str], *, allow_volatile: bool) -> Store:
+    try:
+        from treadle.engine.redis.address import Address, Tls
+        from treadle.engine.redis.store import RedisStore
+    except ImportError as error:
+        shown = f"{parts.scheme}://{parts.hostname or ''}"
+        raise CannotOpen(f"{shown}: the Redis engine needs {error.name}. Install it: pip install 'treadle[redis]'") from None
+
+    safe = _without_password(url, parts)
+    tls = None
+    if parts.scheme in ("rediss", "valkeys"):
+        verify = _choice(safe, parameters, "ssl_cert_reqs", ("required", "none")) == "required"
+        ca_certs, certfile, keyfile = (parameters.pop(f"ssl_{name}", None) for name in ("ca_certs", "certfile", "keyfile"))
+        tls = Tls(ca_certs, certfile, keyfile, verify)
+    local = parts.scheme == "unix"
+    if local and not parts.path.strip("/"):
+        raise InvalidURL(safe, "it names no socket", "Write for example unix:///run/valkey/valkey.sock.")
+    try:
+        port = parts.port
+    except ValueError:
+        raise InvalidURL(
+            safe, "its port is not a number from 1 to 65535", "Write for example redis://localhost:6379."
+        ) from None
+    database = parameters.pop("db", None) if local else parts.path.strip("/")
+    address = Address(
+        scheme=parts.scheme,
+        host=parts.hostname or "localhost",
+        port=port or 6379,
+        path=unquote(parts.path) if local else None,
+        database=_whole(safe, "the database", database or "0", 1_000_000),
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password is not None else None,
+        tls=tls,
+        timeout=_seconds(safe, parameters, "timeout", 5.0),
+    )
+    replicas = _whole(safe, "replicas", parameters.pop("replicas", "0"), 100)
+    _nothing_left(
+        safe,
+        parameters,
+        "timeout and replicas, db with unix://, and with TLS ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_cert_reqs",
+    )
+    return RedisStore(address, namespace=namespace, replicas=replicas, allow_volatile=allow_volatile)
+
+
+def _without_password(url: str, parts: SplitResult) -> str:
+    """The URL as it may be shown."""
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _whole(url: str, name: str, given: str, most: int) -> int:
+    if not given.isascii() or not given.isdigit() or int(given) > most:
+        raise InvalidURL(url, f"{name} {given!r} is not a whole number up to {most}", "Write for example 0.")
+    return int(given)

@@ -8,7 +8,7 @@ retry it after a serialisation failure, time it, or break it on purpose in a tes
 
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 R = TypeVar("R")
@@ -39,13 +39,14 @@ def plan(verb: Callable[Concatenate[E, P], Steps[R]]) -> Callable[Concatenate[E,
 def together(*plans: Plan[Any]) -> Plan[tuple[Any, ...]]:
     """One plan that does several in order, in one transaction and one exchange where the engine can."""
 
-    def begin() -> Steps[tuple[Any, ...]]:
-        answers: list[Any] = []
-        for each in plans:
-            answers.append((yield from each.begin()))
-        return tuple(answers)
+    return Plan("+".join([each.name for each in plans]), partial(_in_order, plans))
 
-    return Plan("+".join(each.name for each in plans), begin)
+
+def _in_order(plans: tuple[Plan[Any], ...]) -> Steps[tuple[Any, ...]]:
+    answers: list[Any] = []
+    for each in plans:
+        answers.append((yield from each.begin()))
+    return tuple(answers)
 
 
 def drive(plan: Plan[R], send: Callable[[Any], Any]) -> R:

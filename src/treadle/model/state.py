@@ -38,7 +38,7 @@ class BlockedOn(StrEnum):
     PARENTS = "parents"
     """A parent has not ended well yet."""
     KEY = "key"
-    """It is not its turn, all slots of a key of a limit are taken, or the key is paused."""
+    """It is not its turn, all slots of a key of a limit are taken or meant for others before it, or the key is paused."""
     LIMIT = "limit"
     """A limit's rate is used up, or the limit is closed."""
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,6 +13,8 @@ from treadle.app.call import Call, Callee
 from treadle.app.connection import refuse_in_loop
 from treadle.app.context import Context
 from treadle.app.ids import new_id
+from treadle.app.options import micros
+from treadle.app.slot import SlotKind, write_slot
 from treadle.engine.plan import Plan, Steps, drive
 from treadle.engine.session import Durability, Session
 from treadle.model.job import Claimed
@@ -76,11 +79,17 @@ class FakeContext(Context):
         key: str | None = None,
         limits: Sequence[tuple[str, str]] = (),
         job_id: str | None = None,
+        slot: datetime | None = None,
+        zone: str = "UTC",
     ) -> None:
         self.recorder: Recorder = Recorder()
-        said = {"tags": tuple(tags), "key": key, "limits": tuple(limits)}
-        headers = msgspec.json.encode({name: value for name, value in said.items() if value}).decode()
         moment = time.time_ns() // 1000
+        said: dict[str, Any] = {"tags": tuple(tags)} | ({"key": key} if key else {})
+        if limits:
+            said["limits"] = tuple(limits)
+        if slot is not None:
+            said["slot"] = write_slot(task, micros(slot), zone, SlotKind.SLOT)
+        headers = msgspec.json.encode(said).decode()
         claimed = Claimed(
             ref=0,
             id=job_id or new_id(),

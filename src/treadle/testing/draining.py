@@ -23,6 +23,7 @@ from treadle.policy.duration import Duration, seconds
 from treadle.testing.clock import ClockedStore
 from treadle.worker.execution import completing, run_async, run_in_thread
 from treadle.worker.run import Run
+from treadle.worker.scheduler import NEVER, Scheduler
 
 _LEASE = 10 * 365 * 86_400.0
 _BATCH = 100
@@ -60,7 +61,8 @@ def drain(app: Treadle, *, now: datetime | None = None, through: Duration = 0.0,
     """Run every job that is due, and those they enqueue, until none is left; then return what ran.
 
     Time is the store's own, or `now`. With `through`, jobs due within that time from now run as well, each at its moment;
-    a virtual clock is turned along. Timeouts are not enforced. Raises `Endless` after `at_most` attempts.
+    a virtual clock is turned along. Schedules fire as they do with a worker, from the first drain on. Timeouts are not
+    enforced. Raises `Endless` after `at_most` attempts.
     """
     refuse_in_loop("drain()", "adrain(app)")
     return asyncio.run(adrain(app, now=now, through=through, at_most=at_most))
@@ -87,6 +89,7 @@ class _Drainer:
         self._now = now
         self._at_most = at_most
         self._lease = new_id()
+        self._scheduler = Scheduler(app, app.session, self._lease)
         self._notes: list[Note] = []
 
     async def open(self) -> None:
@@ -104,16 +107,20 @@ class _Drainer:
         """Run what is due, then turn the clock to what is due next, until `through` seconds are over."""
         end: Micros | None = None
         while True:
+            slot = await self._scheduler.fire(self._moment())
+            if slot <= self._moment():
+                continue
             promoted = await self._connection.arun(self._connection.engine.promote(now=self._now))
             if await self._run_ready() or promoted.queued:
                 continue
-            if promoted.next_due is None or not through:
+            due = slot if promoted.next_due is None else min(slot, promoted.next_due)
+            if due == NEVER or not through:
                 return
             end = self._moment() + round(through * 1_000_000) if end is None else end
-            if promoted.next_due > end:
+            if due > end:
                 self._turn_to(end)
                 return
-            self._turn_to(promoted.next_due)
+            self._turn_to(due)
 
     async def _run_ready(self) -> bool:
         """Run one batch of every queue; False when there was none."""

@@ -1,5 +1,7 @@
 """What every worker does beside running jobs: promote what is due, rescue what was lost, prune what is old, tend the store.
 
+And one for the machine: memory that was freed goes back to it.
+
 A chore is a row: name, interval, and what to do. All are safe to run everywhere at once; there is no leader.
 """
 
@@ -10,16 +12,19 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from treadle.engine.session import Session, Store
 from treadle.model.filter import Retention
 from treadle.model.job import Micros
+from treadle.worker.trim import trimmer
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
 RESCUE_EVERY = 5.0
 PRUNE_EVERY = 60.0
 TEND_EVERY = 5.0
+TRIM_EVERY = 5.0
 BATCH = 1000
 
 
@@ -71,6 +76,9 @@ class Chores:
             Chore("prune", PRUNE_EVERY, self._prune),
             Chore("tend", TEND_EVERY, self._tend),
         ]
+        trim = trimmer()
+        if trim is not None:
+            self.rows.append(Chore("trim", TRIM_EVERY, partial(_apart, trim)))
 
     def wake_at(self, moment: Micros) -> None:
         """A claim has parked jobs that are to be looked at again at this moment, by the store's clock."""
@@ -98,3 +106,7 @@ class Chores:
         if told is not None and self._told is None:
             log.warning("%s: %s", self._store.location, told)
         self._told = told
+
+
+async def _apart(work: Callable[[], object]) -> None:
+    await asyncio.to_thread(work)

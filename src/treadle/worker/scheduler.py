@@ -21,6 +21,8 @@ log: logging.Logger = logging.getLogger("treadle.worker")
 LOOK_UP = 15.0
 """Seconds after which a scheduler looks again, whether a slot has come or not."""
 
+NEVER: Micros = 1 << 62
+
 SPREAD = 0.05
 """Seconds over which the workers' looks at one slot are spread, so that most of them find it done."""
 
@@ -35,29 +37,48 @@ class Scheduler:
         self._lease = lease
         self._schedules = tuple(app.schedules)
         self._aside: set[str] = set()
+        self._idle: dict[str, tuple[int, Micros]] = {}
         self._asked: tuple[float, Micros] | None = None
         self.chore: Chore = Chore("schedule", LOOK_UP, self.turn)
 
     async def turn(self) -> float:
         """Fire what has come; returns the seconds until the next slot, or until the next look."""
         now = await self._now()
+        soonest = await self.fire(now)
+        if soonest <= now:
+            return 0.0
+        return min(LOOK_UP, (soonest - now) / 1_000_000) + random.uniform(0.0, SPREAD)  # noqa: S311 - jitter
+
+    async def fire(self, now: Micros) -> Micros:
+        """Fire what has come by `now`; returns when the next slot comes, or `now` if there may be more to do at once."""
         records = await self._session.arun(look(self._engine, [each.name for each in self._schedules]))
-        again, soonest = False, now + round(LOOK_UP * 1_000_000)
+        soonest = NEVER
         for schedule in self._schedules:
             try:
-                moved = await self._move(schedule, records.get(schedule.name), now)
+                soonest = min(soonest, await self._serve(schedule, records.get(schedule.name), now))
             except Exception:
                 log.exception("schedule %s could not be served; trying again", schedule.name)
-                continue
-            again = again or moved.again
-            soonest = min(soonest, next(schedule.rule.after(now), soonest))
-        return 0.0 if again else (soonest - now) / 1_000_000 + random.uniform(0.0, SPREAD)  # noqa: S311 - jitter
+        return soonest
 
-    async def _move(self, schedule: Schedule, record: Record | None, now: Micros) -> Moved:
+    async def _serve(self, schedule: Schedule, record: Record | None, now: Micros) -> Micros:
+        """Fire what has come of one schedule; returns as `fire` does."""
+        version, slot = self._idle.get(schedule.name, (0, 0))
+        if record is not None and record.version == version and now < slot:
+            return slot  # nothing has changed since it was judged, which costs 0.15 ms
+        moved = await self._move(schedule, record, now)
+        if moved is None:
+            slot = next(schedule.rule.after(now), NEVER)
+            if record is not None:
+                self._idle[schedule.name] = (record.version, slot)
+            return slot
+        return now if moved.again or moved.fired else next(schedule.rule.after(now), NEVER)
+
+    async def _move(self, schedule: Schedule, record: Record | None, now: Micros) -> Moved | None:
+        """Do what there is to do about a schedule; None when there is nothing."""
         move = judge(schedule, record, now)
         if move is None:
             self._aside.discard(schedule.name)
-            return Moved()
+            return None
         moved = await self._session.arun(carry_out(self._engine, move, now, self._lease))
         if moved.fired:
             log.debug("schedule %s: enqueued %d slot(s)", schedule.name, len(moved.fired))

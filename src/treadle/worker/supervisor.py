@@ -45,7 +45,7 @@ RESCUE_TIME = 10.0
 
 
 class Supervisor:
-    """Keeps `options.processes` worker processes serving until told to stop, or as many up to `most_processes` as the load wants.
+    """Keeps `options.processes` worker processes serving until told to stop; up to `most_processes`, where the load wants it.
 
     `ready` is called each time all of them serve. With `patient`, a target that cannot be imported is waited for (until the
     next `reload`) instead of ending the supervisor. `command` starts a worker process.

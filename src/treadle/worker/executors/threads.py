@@ -20,7 +20,11 @@ from treadle.worker.pace import Pace
 from treadle.worker.run import Run
 
 RELIEF = 0.002
-"""Seconds after which jobs that still wait behind a brief one get every thread."""
+"""Seconds after which every thread is called if the job that was next is next still, behind one that is slow after all.
+
+Calling them whenever something still waited made threads quarrel over bodies that one was working off: 0.41 of the bare
+loop instead of 0.49, in eight interleaved pairs.
+"""
 
 
 class ThreadExecutor:
@@ -38,7 +42,7 @@ class ThreadExecutor:
         self._pace = Pace(slots)
         self._waiting: deque[Run] = deque()
         self._tokens: SimpleQueue[bool] = SimpleQueue()
-        self._relieving = False
+        self._next: Run | None = None
         self._news: deque[tuple[Run, Outcome | None, float]] = deque()
         self._told = False
         self._held = 0
@@ -57,9 +61,8 @@ class ThreadExecutor:
             self._grow()
         self._waiting.extend(runs)
         self._call(1 if self.brief else len(runs))
-        if self.brief and not self._relieving:
-            self._relieving = True
-            asyncio.get_running_loop().call_later(RELIEF, self._relieve)
+        if self.brief and self._next is None:
+            self._look_after()
 
     def stop(self, run: Run) -> None:
         """Nothing to do: the body's token is `run.stop` itself, and a run still waiting is skipped when its turn comes."""
@@ -88,11 +91,18 @@ class ThreadExecutor:
         for _ in range(min(threads, self.slots)):
             self._tokens.put(True)
 
-    def _relieve(self) -> None:
-        self._relieving = bool(self._waiting)
-        if self._relieving:
-            self._call(self.slots)
+    def _look_after(self) -> None:
+        """See to it that whoever is next does not wait long behind one that is slow after all."""
+        with suppress(IndexError):  # the thread may have taken the last one this moment
+            self._next = self._waiting[0]
             asyncio.get_running_loop().call_later(RELIEF, self._relieve)
+
+    def _relieve(self) -> None:
+        behind, self._next = self._next, None
+        with suppress(IndexError):
+            if self._waiting[0] is behind:
+                self._call(self.slots)
+        self._look_after()
 
     def _grow(self) -> None:
         number = len(self._threads)

@@ -1,0 +1,125 @@
+"""One request on its way: what is sent, what the replies mean, and whether and when to try again."""
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from treadle.engine.redis.address import Dialled
+from treadle.engine.redis.link import Lost
+from treadle.engine.redis.replies import ELSEWHERE, PASSING, Refusal, error_for, pack
+from treadle.engine.redis.scripts import READS, Script, script
+from treadle.engine.redis.steps import Call
+from treadle.engine.session import Durability
+from treadle.model.errors import CannotOpen, StoreBusy
+
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.5
+
+
+class Ground(Protocol):
+    """What a session needs of its store."""
+
+    timeout: float
+    tag: bytes
+    """The namespace as a hash tag: the key by which a cluster finds the slot."""
+
+    @property
+    def location(self) -> str:
+        """The server, for messages."""
+        ...
+
+    def dial(self, deadline: float) -> Dialled:
+        """One more connection, to a server that may hold jobs."""
+        ...
+
+    def moved(self, refusal: Refusal) -> None:
+        """The server says that another one has the slot, or that it is a replica."""
+        ...
+
+    def confirmation(self, durability: Durability) -> bytes:
+        """The command that waits until replicas have what was written, or nothing."""
+        ...
+
+    def confirmed(self, reply: Any) -> bool:
+        """Whether the reply to that command says that enough of them have it."""
+        ...
+
+
+class Errand:
+    """Calls that go out as one script, tried until they are answered or their time is over.
+
+    A try that was refused has changed nothing. One whose answer was lost may have been carried out: it is repeated all the
+    same, because verbs may be, except for `claim`, whose answer is the only way to know what was claimed.
+    """
+
+    def __init__(self, ground: Ground, calls: Sequence[Call], durability: Durability) -> None:
+        verbs = frozenset(call.verb for call in calls)
+        self._ground = ground
+        self._script: Script = script(verbs)
+        self._claims = "claim" in verbs
+        arguments = [part for call in calls for part in (call.verb, call.parameters, len(call.texts), *call.texts)]
+        self._command = pack(("EVALSHA", self._script.sha, 1, ground.tag, *arguments))
+        self._confirm = b"" if verbs <= READS else ground.confirmation(durability)
+        self._load = False
+        self._at_once = False
+        self._pause = _FIRST_PAUSE
+        self.deadline: float = time.monotonic() + ground.timeout
+        self.elsewhere: bool = False
+
+    def payload(self) -> tuple[bytes, int]:
+        """The bytes to send, and how many replies to expect."""
+        if not self._load and not self._confirm:
+            return self._command, 1
+        load = pack(("SCRIPT", "LOAD", self._script.text)) if self._load else b""
+        return load + self._command + self._confirm, 1 + bool(load) + bool(self._confirm)
+
+    def answered(self, replies: Sequence[Any]) -> list[Any] | None:
+        """The script's answers, or None when it is to be tried again. Raises what a refusal means."""
+        reply = replies[1 if self._load else 0]
+        self.elsewhere = False
+        if isinstance(reply, Refusal):
+            self._refused(reply)
+            return None
+        for each in reply:
+            if isinstance(each, Refusal):
+                raise error_for(each, self._ground.location)
+        if self._confirm and not self._ground.confirmed(replies[-1]):
+            raise StoreBusy(
+                f"{self._ground.location}: the server has it, but too few replicas have confirmed it in time "
+                f"({replies[-1]!r}). Calling again does no harm; see that the replicas run."
+            )
+        answers: list[Any] = reply
+        return answers
+
+    def _refused(self, refusal: Refusal) -> None:
+        code = refusal.code
+        if code == "NOSCRIPT" and not self._load:
+            self._load = self._at_once = True
+            return
+        if code in ELSEWHERE:
+            self.elsewhere = True
+            self._ground.moved(refusal)
+        if code not in PASSING | ELSEWHERE or time.monotonic() >= self.deadline:
+            raise error_for(refusal, self._ground.location)
+
+    def broke(self, lost: Lost) -> None:
+        """The connection broke. Raises `StoreBusy` when it is not to be tried again."""
+        if (lost.sent and self._claims) or time.monotonic() >= self.deadline:
+            what = "it is unknown whether it was carried out" if lost.sent else "nothing was changed"
+            raise StoreBusy(f"{self._ground.location}: {lost}; {what}. Call again.")
+        self._at_once = not lost.sent
+
+    def unreachable(self, error: CannotOpen, *, reached_before: bool) -> None:
+        """No connection could be made. Raises the error when it is the first one, or the last that there is time for."""
+        if not reached_before or time.monotonic() + _LONGEST_PAUSE >= self.deadline:
+            raise error
+
+    def pause(self) -> float:
+        """Seconds until the next try: longer each time, and never twice the same."""
+        if self._at_once:
+            self._at_once = False
+            return 0.0
+        self._pause = min(_LONGEST_PAUSE, self._pause * 2)
+        left = max(0.0, self.deadline - time.monotonic())
+        return min(left, self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

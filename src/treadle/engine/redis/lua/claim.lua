@@ -1,0 +1,178 @@
+-- claim: move queued jobs to running under a lease, by priority, then by the order of the queue.
+-- include: rows holders
+--
+-- Parameters: {now, lease, wants, tasks, suspects}; a want is {queue, take, up_to}.
+-- Result: one text: `L` when the lease is lost, else `C` and the MessagePack array of {number, attempt, failures, crashes,
+-- snoozes, claimed, first failed, start by, suspect, and the two values of `j`}.
+
+local function entry_parts(entry)
+  local n = tonumber(entry)
+  if n then return n, n end
+  local seq, number = string.match(entry, '^(%d+):(%d+)$')
+  return tonumber(seq), tonumber(number)
+end
+
+-- The lines of a queue that hold known tasks, the largest priority first: a list of lists.
+local function lines_of(name, known)
+  local groups, last = {}, nil
+  for _, line in ipairs(call('ZRANGE', prefix .. 'lines:' .. name, 0, -1)) do
+    local priority, kind, task = string.match(line, '^(%S+)\n(%S+)\n(.*)$')
+    if known[task] then
+      if priority ~= last then
+        groups[#groups + 1] = {}
+        last = priority
+      end
+      local group = groups[#groups]
+      group[#group + 1] = {line = line, name = name .. '\n' .. line, key = line_key(name, line), suspect = kind == 's'}
+    end
+  end
+  return groups
+end
+
+local function close_if_empty(name, line)
+  if call('EXISTS', line.key) == 0 then
+    call('ZREM', prefix .. 'lines:' .. name, line.line)
+    call('HDEL', prefix .. 'stale', line.name)
+  end
+end
+
+-- The next entry of a line without taking it; `chunk` at a time are looked at.
+local function head(line, chunk)
+  local at = line.at or 0
+  if not line.entries or at >= #line.entries then
+    if line.over then return nil end
+    line.entries = call('LRANGE', line.key, line.taken or 0, (line.taken or 0) + chunk - 1)
+    line.over = #line.entries < chunk
+    line.at, at = 0, 0
+    if #line.entries == 0 then return nil end
+  end
+  if not line.seq then line.seq, line.n = entry_parts(line.entries[at + 1]) end
+  return line.seq
+end
+
+-- The oldest `wanted` entries of several lines, merged.
+local function merged(group, wanted, suspects)
+  local chunk = math.max(16, math.ceil(wanted / #group))
+  local picked = {}
+  while #picked < wanted do
+    local best, least
+    for _, line in ipairs(group) do
+      if not line.suspect or suspects > 0 then
+        local seq = head(line, chunk)
+        if seq and (not least or seq < least) then best, least = line, seq end
+      end
+    end
+    if not best then break end
+    picked[#picked + 1] = {best, best.seq, best.n}
+    if best.suspect then suspects = suspects - 1 end
+    best.seq = nil
+    best.at = best.at + 1
+    best.taken = (best.taken or 0) + 1
+  end
+  for _, line in ipairs(group) do
+    if (line.taken or 0) > 0 then call('LPOP', line.key, line.taken) end
+    line.taken, line.entries, line.seq, line.over = 0, nil, nil, nil
+  end
+  return picked
+end
+
+-- Up to `wanted` entries out of the lines of one priority: {line, seq, number} of each.
+local function take_from(group, wanted, suspects)
+  if #group > 1 then return merged(group, wanted, suspects) end
+  local line, picked = group[1], {}
+  if line.suspect then wanted = math.min(wanted, suspects) end
+  if wanted <= 0 then return picked end
+  for i, entry in ipairs(call('LPOP', line.key, wanted) or {}) do
+    local seq, n = entry_parts(entry)
+    picked[i] = {line, seq, n}
+  end
+  return picked
+end
+
+local now, lease
+local sets, first_time, as_claimed -- what is written, and what all first attempts share
+
+local function hand_row(r)
+  leave(r)
+  r.state, r.lease, r.attempt, r.claimed = RUNNING, lease, r.attempt + 1, now
+  enter(r)
+  return '\155' .. cmsgpack.pack(r.n, r.attempt, r.failures, r.crashes, r.snoozes, r.claimed, r.first_failed, r.start_by,
+    r.suspect == 1) .. r.asked
+end
+
+-- Claim what may be claimed of these. A late job leaves its line here, and the queue when `promote` expires it.
+local function consider(picked, got)
+  local numbers, count, suspects = {}, 0, 0
+  for i, each in ipairs(picked) do numbers[i] = each[3] end
+  runs(numbers, function(block, first, last)
+    local asked = call('HMGET', block_key('j', block), unpack(numbers, first, last))
+    local stands = call('HMGET', block_key('s', block), unpack(numbers, first, last))
+    local fields = fields_for(sets, 's', block)
+    for i = first, last do
+      local n, text, stand = numbers[i], asked[i - first + 1], stands[i - first + 1]
+      local line, seq = picked[i][1], picked[i][2]
+      if rows[n] == nil and text and not stand and seq == n then
+        fields[#fields + 1] = n
+        fields[#fields + 1] = as_claimed
+        hold(lease, n, true)
+        got[#got + 1] = '\155' .. cmsgpack.pack(n) .. first_time .. text
+        count = count + 1
+      else
+        if rows[n] == nil then rows[n] = text and decode(n, text, stand) or false end
+        local r = rows[n]
+        if not r or r.state ~= QUEUED or r.seq ~= seq then
+          call('HINCRBY', prefix .. 'stale', line.name, -1)
+        elseif not r.start_by or r.start_by >= now then
+          if line.suspect then suspects = suspects + 1 end
+          got[#got + 1] = hand_row(r)
+          count = count + 1
+        end
+      end
+    end
+  end)
+  return count, suspects
+end
+
+-- The first jobs of a queue that may be claimed; how many there were, and how many suspects among them.
+local function pick(name, wanted, known, suspects, got)
+  local count, taken = 0, 0
+  if wanted <= 0 or call('HEXISTS', prefix .. 'r:paused', name) == 1 then return 0, 0 end
+  for _, group in ipairs(lines_of(name, known)) do
+    while count < wanted do
+      local picked = take_from(group, wanted - count, suspects - taken)
+      if #picked == 0 then break end
+      local more, doubtful = consider(picked, got)
+      count, taken = count + more, taken + doubtful
+    end
+    for _, line in ipairs(group) do close_if_empty(name, line) end
+    if count >= wanted then break end
+  end
+  return count, taken
+end
+
+function verbs.claim(arg)
+  local wants, known, suspects, left = arg[3], {}, arg[5], 0
+  now = the_time(arg[1])
+  lease = holding(arg[2], now)
+  if not lease then return 'L' end
+  flush_indices()
+  sets = {}
+  first_time = cmsgpack.pack(1, 0, 0, 0, now, nil, nil, false)
+  as_claimed = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, lease, 1, now, NEVER)
+  for _, task in ipairs(arg[4]) do known[task] = true end
+  local taken, counts, total = {}, {}, 0
+  for i, want in ipairs(wants) do
+    taken[i], counts[i] = {}, 0
+    left = left + want[2]
+  end
+  for share = 2, 3 do
+    for i, want in ipairs(wants) do
+      local count, doubtful = pick(want[1], math.min(want[share] - counts[i], left), known, suspects, taken[i])
+      counts[i], suspects, left, total = counts[i] + count, suspects - doubtful, left - count, total + count
+    end
+  end
+  write(sets)
+  local parts = {'C\221' .. struct.pack('>I4', total)}
+  for i, got in ipairs(taken) do parts[i + 1] = table.concat(got) end
+  return table.concat(parts)
+end

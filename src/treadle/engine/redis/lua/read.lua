@@ -1,0 +1,19 @@
+-- read: records of a space.
+-- include: rows
+--
+-- Parameters: {space, keys or false}. Result: a flat list of key and packed {version, value}.
+
+function verbs.read(arg)
+  local space = prefix .. 'r:' .. arg[1]
+  if not arg[2] then return call('HGETALL', space) end
+  local out, taken = {}, {}
+  for _, name in ipairs(arg[2]) do
+    local text = not taken[name] and call('HGET', space, name)
+    taken[name] = true
+    if text then
+      out[#out + 1] = name
+      out[#out + 1] = text
+    end
+  end
+  return out
+end

@@ -1,0 +1,102 @@
+-- settle: end attempts, then tell the children once for the whole batch.
+-- include: rows holders family attempts
+--
+-- Parameters: {now, lease, numbers, ids, attempts, outcomes, results, twice}. `outcomes` maps the place of a settlement that is
+-- not a plain completion to {kind, ...}: {delay, seconds, problem or false} for `retrying`; {delay, seconds} for `snoozed`;
+-- {cause, reason, fingerprint, problem or false} for `died`; {reason} for `cancelled`; {delay, seconds, exit} for `crashed`.
+-- `results` maps the place of a completion to its result. `twice`: some job stands in the batch more than once.
+-- Result: one character for each: D (done), A (already) or L (lost).
+
+local function how_of(kind, s, result)
+  local how = {kind = kind, result = result}
+  if kind == 'retrying' or kind == 'snoozed' or kind == 'crashed' then
+    how.delay, how.seconds = s[2], s[3]
+    if kind == 'crashed' then how.exit = s[4] else how.problem = s[4] or nil end
+  elseif kind == 'died' then
+    how.cause, how.reason, how.fingerprint, how.problem = s[2], s[3], s[4], s[5] or nil
+  elseif kind == 'cancelled' then
+    how.reason = s[2]
+  end
+  return how
+end
+
+-- What becomes of a completed job, from where it stands: jobs claimed together stand alike, so a batch computes it once.
+local function completions(lease, now)
+  local known = {}
+  return function(stand)
+    local its = known[stand]
+    if its == nil then
+      its = false
+      if #stand == SHORT_SIZE then
+        local state, cancel, stuck, suspect, parent, cold, holder_of, attempt, claimed = struct.unpack(SHORT, stand)
+        if state == RUNNING and holder_of == lease and cancel + stuck + suspect + parent + cold == 0 then
+          its = {
+            attempt = attempt,
+            bare = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 0, 0, attempt, claimed, now),
+            with_result = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 1, 0, attempt, claimed, now),
+          }
+        end
+      end
+      known[stand] = its
+    end
+    return its
+  end
+end
+
+-- Complete the plain ones; the places of all others.
+local function complete_plain(arg, lease, now, out)
+  local numbers, ids, attempts, outcomes, results = arg[3], arg[4], arg[5], arg[6], arg[7]
+  local completion, sets, others = completions(lease, now), {}, {}
+  local heard = job_ears()
+  runs(numbers, function(block, first, last)
+    local stands = call('HMGET', block_key('s', block), unpack(numbers, first, last))
+    local fields = fields_for(sets, 's', block)
+    for i = first, last do
+      local n, stand = numbers[i], stands[i - first + 1]
+      local its = stand and not outcomes[i] and rows[n] == nil and completion(stand)
+      if its and its.attempt == attempts[i] then
+        fields[#fields + 1] = n
+        fields[#fields + 1] = results[i] and its.with_result or its.bare
+        if results[i] then put(sets, 'c', n, cmsgpack.pack({result = results[i]})) end
+        hold(lease, n, false)
+        finished[#finished + 1] = n
+        if heard then ended_jobs[#ended_jobs + 1] = 'job:' .. ids[i] end
+        out[i] = 'D'
+      else
+        others[#others + 1] = i
+      end
+    end
+  end)
+  write(sets)
+  return others
+end
+
+function verbs.settle(arg)
+  local now, numbers, ids, attempts, outcomes, results = the_time(arg[1]), arg[3], arg[4], arg[5], arg[6], arg[7]
+  local lease = holding(arg[2], now)
+  local others, out = {}, {}
+  if lease and not arg[8] then
+    others = complete_plain(arg, lease, now, out)
+  else
+    for i = 1, #numbers do others[i] = i end
+  end
+  local wanted = {}
+  for at, i in ipairs(others) do wanted[at] = numbers[i] end
+  fetch(wanted)
+  for _, i in ipairs(others) do
+    local r = rows[numbers[i]]
+    if not r or r.id ~= ids[i] or r.attempt ~= attempts[i] then
+      out[i] = 'L'
+    elseif r.state == COMPLETED then
+      out[i] = 'A'
+    elseif not lease or r.lease ~= lease then
+      out[i] = 'L'
+    else
+      local kind = outcomes[i] and outcomes[i][1] or 'completed'
+      end_attempt(r, now, how_of(kind, outcomes[i], results[i]), kind)
+      out[i] = 'D'
+    end
+  end
+  settle_children(now)
+  return table.concat(out)
+end

@@ -1,0 +1,174 @@
+"""Runs plans on Redis: from any thread, or on any event loop, with a deadline on every call."""
+
+import asyncio
+import os
+import threading
+import time
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from treadle.engine.plan import Plan
+from treadle.engine.redis.address import Dialled
+from treadle.engine.redis.errand import Errand, Ground
+from treadle.engine.redis.link import Link, Lost, Stream
+from treadle.engine.redis.steps import converse
+from treadle.engine.session import Durability
+from treadle.model.errors import CannotOpen, StoreBusy
+
+R = TypeVar("R")
+
+_forgotten: list[object] = []
+
+
+class RedisSession:
+    """Plans on connections of our own: one for threads, which take turns, and one for each event loop, which share it."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._reached = False
+        self._link: Link | None = None
+        self._streams: dict[asyncio.AbstractEventLoop, Stream] = {}
+        self._dialling: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
+
+    def run(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
+        """Run a plan to its answer in the calling thread."""
+        if self._pid != os.getpid():
+            self._forget()
+        talk = converse(plan)
+        try:
+            calls = next(talk)
+            while True:
+                calls = talk.send(self._carry(Errand(self._ground, calls, durability)))
+        except StopIteration as stop:
+            answer: R = stop.value
+            return answer
+        finally:
+            talk.close()
+
+    async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
+        """Run a plan without blocking the event loop."""
+        if self._pid != os.getpid():
+            self._forget()
+        talk = converse(plan)
+        try:
+            calls = next(talk)
+            while True:
+                calls = talk.send(await self._acarry(Errand(self._ground, calls, durability)))
+        except StopIteration as stop:
+            answer: R = stop.value
+            return answer
+        finally:
+            talk.close()
+
+    def close(self) -> None:
+        """Give the connections back. The session may be used again, and opens anew."""
+        if self._pid != os.getpid():
+            self._forget()
+            return
+        with self._lock:
+            self._drop()
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.close()
+
+    def _forget(self) -> None:
+        """In a forked child: drop what belongs to the parent without touching it."""
+        for stream in self._streams.values():
+            stream.open = False
+        _forgotten.append((self._link, self._streams))
+        self._begin_anew()
+
+    def _carry(self, errand: Errand) -> list[Any]:
+        if not self._lock.acquire(timeout=self._ground.timeout):
+            raise StoreBusy(
+                f"{self._ground.location}: another thread kept this session for {self._ground.timeout:g} s. Call again."
+            )
+        try:
+            while (answers := self._once(errand)) is None:
+                time.sleep(errand.pause())
+        finally:
+            self._lock.release()
+        return answers
+
+    def _once(self, errand: Errand) -> list[Any] | None:
+        """One try; None asks for another."""
+        try:
+            if self._link is None:
+                self._link = Link(self._ground.dial(errand.deadline))
+                self._reached = True
+            replies = self._link.request(*errand.payload(), errand.deadline)
+        except Lost as lost:
+            self._drop()
+            errand.broke(lost)
+            return None
+        except CannotOpen as error:
+            errand.unreachable(error, reached_before=self._reached)
+            return None
+        except BaseException:
+            self._drop()  # the reply is still on its way: nobody else may take it for theirs
+            raise
+        try:
+            return errand.answered(replies)
+        finally:
+            if errand.elsewhere:
+                self._drop()
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    async def _acarry(self, errand: Errand) -> list[Any]:
+        answers = await self._aonce(errand)
+        while answers is None:
+            await asyncio.sleep(errand.pause())
+            answers = await self._aonce(errand)
+        return answers
+
+    async def _aonce(self, errand: Errand) -> list[Any] | None:
+        loop = asyncio.get_running_loop()
+        try:
+            stream = self._streams.get(loop)
+            if stream is None or not stream.open:
+                stream = await self._open_stream(loop, errand.deadline)
+            replies = await stream.request(*errand.payload(), errand.deadline)
+        except Lost as lost:
+            errand.broke(lost)
+            return None
+        except CannotOpen as error:
+            errand.unreachable(error, reached_before=self._reached)
+            return None
+        try:
+            return errand.answered(replies)
+        finally:
+            if errand.elsewhere:
+                stream.close()
+
+    async def _open_stream(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Stream:
+        """The loop's connection, dialled in a thread by the first of the tasks that want it."""
+        async with self._dialling.setdefault(loop, asyncio.Lock()):
+            stream = self._streams.get(loop)
+            if stream is not None and stream.open:
+                return stream
+            dialling = loop.run_in_executor(None, self._ground.dial, deadline)
+            try:
+                dialled = await asyncio.shield(dialling)
+            except asyncio.CancelledError:
+                dialling.add_done_callback(_hang_up)
+                raise
+            self._reached = True
+            for other in [each for each in self._streams if each.is_closed()]:
+                self._streams.pop(other).close()
+                self._dialling.pop(other, None)
+            stream = self._streams[loop] = Stream(dialled, loop)
+            return stream
+
+
+def _hang_up(dialling: "asyncio.Future[Dialled]") -> None:
+    with suppress(Exception, asyncio.CancelledError):
+        dialling.result().sock.close()

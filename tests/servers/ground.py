@@ -1,0 +1,171 @@
+"""A store on a server of its own that may be harmed: killed, promoted, filled, and reached through a fault proxy.
+
+The one place that says how each kind of server is harmed: whoever tests faults asks for a ground by the name of its engine.
+"""
+
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from treadle import Treadle
+
+from .postgres import Postgres
+from .proxy import Proxy
+from .valkey import Valkey
+
+LOST = 1.0
+"""Seconds that a careless server forgets at its death."""
+
+
+class Server(Protocol):
+    """What both kinds of server can be told."""
+
+    port: int
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def promote(self) -> None: ...
+
+
+class Ground:
+    """A server and the way to it. `url` goes through the proxy, `direct` past it."""
+
+    def __init__(self, server: Server, shape: str, replicate: Callable[[], "Server"]) -> None:
+        self.server = server
+        self.proxy = Proxy(("127.0.0.1", server.port))
+        self._shape = shape
+        self._replicate = replicate
+        self._others: list[Server] = []
+
+    @property
+    def direct(self) -> str:
+        """The URL of the server itself."""
+        return self._shape.format(port=self.server.port)
+
+    def url(self, **parameters: object) -> str:
+        """The URL by way of the proxy."""
+        written = "&".join(f"{name}={value}" for name, value in parameters.items())
+        return self._shape.format(port=self.proxy.port) + (f"?{written}" if written else "")
+
+    def migrate(self, namespace: str = "treadle") -> None:
+        """Bring a namespace up to date."""
+        app = Treadle(self.direct, namespace=namespace)
+        app.store.migrate()
+        app.close()
+
+    def look(self) -> None:
+        """Called every moment while the server runs, for those that must know what it was like a while ago."""
+
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        self.server.kill()
+
+    def start(self) -> None:
+        """Start it again, and wait until it answers."""
+        self.server.start()
+
+    def replica(self) -> Server:
+        """A second server that follows the first."""
+        made = self._replicate()
+        self._others.append(made)
+        return made
+
+    def fail_over(self, replica: Server) -> None:
+        """The first server is gone for good, the replica takes its place behind the same address."""
+        self.server.kill()
+        replica.promote()
+        self._others.append(self.server)
+        self.server = replica
+        self.proxy.target = ("127.0.0.1", replica.port)
+        self.proxy.reset()
+
+    def close(self) -> None:
+        """Stop the way to it; the servers are ended by whoever made them."""
+        self.proxy.close()
+
+
+class Forgetful(Ground):
+    """A Valkey that loses the last second of its append-only file at each death."""
+
+    def __init__(self, server: Valkey, shape: str, replicate: Callable[[], Server]) -> None:
+        super().__init__(server, shape, replicate)
+        self._valkey = server
+        self._sizes: deque[tuple[float, int]] = deque()
+
+    def look(self) -> None:
+        now = time.monotonic()
+        self._sizes.append((now, self._valkey.log.stat().st_size))
+        while len(self._sizes) > 1 and self._sizes[1][0] <= now - LOST:
+            self._sizes.popleft()
+
+    def kill(self) -> None:
+        super().kill()
+        if self._sizes:
+            with self._valkey.log.open("ab") as file:
+                file.truncate(self._sizes[0][1])
+        self._sizes.clear()
+
+
+CARELESS: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "wal_writer_delay": "5s"}
+"""Commits are acknowledged while they stand in memory alone, and a crash takes them away: up to thrice the delay."""
+
+
+@contextmanager
+def on_postgres(folder: Path, *, careless: bool = False, **options: str) -> Iterator[Ground]:
+    """PostgreSQL as it comes, with fsync."""
+    servers = [Postgres((CARELESS if careless else {}) | options)]
+
+    def replicate() -> Server:
+        made = Postgres(options)
+        servers.append(made)
+        made.follow(servers[0])
+        made.start()
+        return made
+
+    servers[0].create()
+    servers[0].start()
+    ground = Ground(servers[0], "postgresql://treadle@127.0.0.1:{port}/postgres", replicate)
+    try:
+        yield ground
+    finally:
+        ground.close()
+        for server in servers:
+            server.remove()
+
+
+@contextmanager
+def on_redis(folder: Path, *, careless: bool = False, **options: str) -> Iterator[Ground]:
+    """Valkey with an append-only file that is synced at each write."""
+    servers: list[Valkey] = []
+
+    def make() -> Valkey:
+        place = Path(tempfile.mkdtemp(prefix="valkey-", dir=folder))
+        made = Valkey(place, {"appendfsync": "always", "repl-diskless-sync-delay": "0", **options})
+        servers.append(made)
+        made.start()
+        return made
+
+    def replicate() -> Server:
+        made = make()
+        made.follow(servers[0])
+        return made
+
+    ground = (Forgetful if careless else Ground)(make(), "redis://127.0.0.1:{port}/0", replicate)
+    try:
+        yield ground
+    finally:
+        ground.close()
+        for server in servers:
+            server.stop()
+            shutil.rmtree(server.folder)
+
+
+GROUNDS: dict[str, Callable[..., AbstractContextManager[Ground]]] = {"postgres": on_postgres, "redis": on_redis}
+"""The engines whose stores lie on a server."""
