@@ -24,7 +24,7 @@ def _nothing(name):
 
 
 def load(app, queues=None, gated=()):
-    moment = app.connection.store.moment()
+    moment = app.connection.store.this_moment()
     return app.connection.run(see_load(app.connection.engine, moment, queues, gated))
 
 

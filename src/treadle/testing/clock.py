@@ -146,7 +146,7 @@ class ClockedStore:
         self.clock = clock
         self.engine: Engine = ClockedEngine(store.engine, clock)
 
-    def moment(self) -> Micros:
+    def this_moment(self) -> Micros:
         """This moment, by the clock."""
         return self.clock.micros
 
