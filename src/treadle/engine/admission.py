@@ -84,6 +84,14 @@ class Room:
         opens_at = self._opens_at(cost, now)
         return Obstacle(here, BlockedOn.LIMIT, opens_at) if opens_at > now else None
 
+    def most(self) -> int | None:
+        """How many jobs could start here at once at most; None if nothing bounds them."""
+        rule = self.rule
+        if self.key == WHOLE:
+            return None if rule.closed_until is None else rule.probes
+        rated = None if rule.rate is None else rule.rate if rule.strict else rule.burst
+        return min((bound for bound in (rated, rule.concurrency) if bound is not None), default=None)
+
     def start(self, cost: int, now: Micros) -> None:
         """Take a slot, and charge the rate."""
         self.running += 1

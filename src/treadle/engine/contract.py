@@ -76,9 +76,10 @@ class Engine(Protocol):
 
         Where a job has a tenant, its queue and priority are entered by start-time fair queueing: a job stands where its
         tenant's job before it stands plus 1000 / weight (rounded, at least 1), or level with the first that waits if that is
-        further back; of those that stand level, older ones go first. Jobs without a tenant are one tenant more. This is so from the first
-        job with a tenant until the queue (at this priority) is found empty; what waited before keeps its order, as if
-        it had all been given to those without a tenant; how the second and later jobs of others mix with it is left open.
+        further back; of those that stand level, older ones go first. Jobs without a tenant are one tenant more. This is so
+        from the first job with a tenant until the queue (at this priority) is found empty; what waited before keeps its
+        order, as if it had all been given to those without a tenant; how the second and later jobs of others mix with it is
+        left open.
         """
         ...
 

@@ -83,7 +83,8 @@ class Turn:
         if row.fair is None and not lasts:
             return number
         record = self.tables.records.get((Space.FAIR, row.queue))
-        standing = Standing(*self.tables.ends(*at), dict(lasts), weights(None if record is None else record.value))
+        weighed = weights(None if record is None else record.value)
+        standing = Standing(*self.tables.ends(*at), dict(lasts), bool(lasts), weighed)
         seq = standing.enter(row.fair, number)
         self.tables.put_lasts(*at, standing.lasts)
         return seq
