@@ -43,7 +43,7 @@ def test_limits_are_listed_changed_and_reset(command, provider):
     assert "code says 100/min" in command("limits", "list").out
     assert command("limits", "reset", "provider").code == 0
     assert command("limits", "reset", "provider").code == 3
-    assert command("limits", "set", "stranger", "--rate", "5/s").code == 2
+    assert command("limits", "set", "stranger", "--rate", "5/s").code == 3
     assert command("limits", "set", "provider").code == 2
     assert command("limits", "keys", "provider", "--json").json == []
 

@@ -89,7 +89,7 @@ def test_it_does_not_grow_with_what_waits_at_a_limit(app: Treadle, tmp_path: Pat
     app.enqueue_many([app.call("scaled.held") for _ in range(20)])
     plain = app.call("scaled.wait")
     with supervised(tmp_path, "--processes", "1:3", "--threads", "4") as log:
-        until(lambda: app.client.limits.list()[0].waiting == 19, "all but one wait at the limit")
+        until(lambda: [each.waiting for each in app.client.limits.list()] == [19], "all but one wait at the limit")
         now = time.time_ns() // 1000
         load = app.connection.run(see_load(app.connection.engine, now, ["default"], {"scaled.held"}))
         assert (load.parked, load.sight.short, load.sight.wanted) == (19, False, 1)
