@@ -61,6 +61,11 @@ class Context:
         return self._claimed.queue
 
     @property
+    def priority(self) -> int:
+        """Its priority: what a child gets that this job waits for, `child.options(priority=ctx.priority)`."""
+        return self._claimed.priority
+
+    @property
     def attempt(self) -> int:
         """Which claim of the job this is, from 1; never reduced."""
         return self._claimed.attempt

@@ -183,7 +183,23 @@ def _batch(calls: Sequence["Call[Any]"]) -> Batch:
             durability = Durability.DEFAULT
     if edged:
         _refuse_circles(jobs)
+        _inherit(jobs)
     return Batch(jobs, durability, strict)
+
+
+def _inherit(jobs: list[NewJob]) -> None:
+    """Make parents at least as urgent as the most urgent job of the batch that waits for them, directly or through others.
+
+    Else an urgent job waits for parents that stand behind everything which is less urgent than itself.
+    """
+    known = {job.id: job for job in jobs}
+    waiting = [job for job in jobs if job.edges]
+    for job in waiting:
+        for edge in job.edges:
+            parent = known.get(edge.parent)
+            if parent is not None and parent.priority < job.priority:
+                parent.priority = job.priority
+                waiting.append(parent)
 
 
 def _refuse_circles(jobs: list[NewJob]) -> None:
