@@ -12,6 +12,7 @@ from treadle.engine.session import Check, Session, Store, Waiter
 from treadle.model.errors import InvalidTime
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
 from treadle.model.job import (
+    Claimed,
     Claims,
     Enqueued,
     Job,
@@ -125,6 +126,9 @@ class ClockedEngine:
 
     def leases(self, *, now: Now = None) -> Plan[list[Lease]]:
         return self._engine.leases(now=self._at(now))
+
+    def held(self, lease: LeaseId) -> Plan[list[Claimed]]:
+        return self._engine.held(lease)
 
 
 class ClockedStore:
