@@ -163,11 +163,11 @@ def test_who_has_no_cap_asks_once_in_a_while_only(treadle_app, monkeypatch):
         pass
 
     asked = []
-    run = treadle_app.connection.run
-    monkeypatch.setattr(treadle_app.connection, "run", lambda plan, *rest: asked.append(plan.name) or run(plan, *rest))
+    run = treadle_app.session.run
+    monkeypatch.setattr(treadle_app.session, "run", lambda plan, *rest: asked.append(plan.name) or run(plan, *rest))
     for _ in range(3):
         plain.enqueue()
-    assert asked == ["pressure", "enqueue", "enqueue", "enqueue"]
+    assert asked == ["pressure", "enqueue+read", "enqueue", "enqueue"]
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,7 @@ class Watching:
         self.asked = []
 
     def run(self, plan, durability=Durability.DEFAULT):
-        if plan.name == "enqueue":
+        if plan.name.startswith("enqueue"):
             self.asked.append(durability)
         return self.session.run(plan, durability)
 

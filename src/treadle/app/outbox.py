@@ -7,15 +7,16 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from treadle.app.after_commit import after_commit
 from treadle.app.connection import Connection
 from treadle.app.pressure import Pressure, Shed, shed
 from treadle.app.queue import Queue
 from treadle.engine.contract import Engine
-from treadle.engine.plan import Plan, Steps
-from treadle.engine.session import Durability
+from treadle.engine.plan import Plan, Steps, together
+from treadle.engine.session import Durability, Session
 from treadle.model.errors import BadInput, DuplicateJob, IdempotencyConflict, UnknownParent
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
-from treadle.model.record import Space
+from treadle.model.record import Record, Space
 
 if TYPE_CHECKING:
     from treadle.app.call import Call
@@ -24,11 +25,15 @@ logger: logging.Logger = logging.getLogger("treadle")
 
 
 class Batch(NamedTuple):
-    """The jobs of one call to the store, and the strictest durability among them. `strict` are those that want no double."""
+    """The jobs of one call to the store, and the strictest durability among them.
+
+    `strict` are those that want no double; with `may_be_refused`, what another job has may be a reason to store none of them.
+    """
 
     jobs: list[NewJob]
     durability: Durability
     strict: Collection[JobId]
+    may_be_refused: bool
 
 
 class Outbox:
@@ -50,38 +55,32 @@ class Outbox:
         Raises `UnknownParent`, `DuplicateJob`, `IdempotencyConflict`, `QueueFull`, and `BadInput` for a circle of edges.
         """
         batch = _batch(calls)
-        if not batch.jobs:
-            return []
-        began = monotonic()
+        began, session = monotonic(), self.connection.session
         while True:
             look = self.pressure.look(batch.jobs)
             if look is not None:
                 since = monotonic()
-                self.pressure.learn(self.connection.run(look), since)
+                self.pressure.learn(session.run(look), since)
             wait, sheds = self.pressure.judge(batch.jobs, monotonic() - began)
             if not wait:
-                break
+                return self._store(session, batch, sheds)
             time.sleep(wait)
-        return self._read(batch, *self.connection.run(self._plan(batch, sheds), batch.durability))
 
     async def asend(self, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """The awaitable twin of `send`."""
         batch = _batch(calls)
-        if not batch.jobs:
-            return []
-        began = monotonic()
+        began, session = monotonic(), self.connection.session
         while True:
             look = self.pressure.look(batch.jobs)
             if look is not None:
                 since = monotonic()
-                self.pressure.learn(await self.connection.arun(look), since)
+                self.pressure.learn(await session.arun(look), since)
             wait, sheds = self.pressure.judge(batch.jobs, monotonic() - began)
             if not wait:
-                break
+                return await self._astore(session, batch, sheds)
             import asyncio  # here, because it costs a program that has no loop more than its first enqueue
 
             await asyncio.sleep(wait)
-        return self._read(batch, *await self.connection.arun(self._plan(batch, sheds), batch.durability))
 
     def send_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """Store every call inside the transaction that is open on `connection`. Raises `NotTransactional`, and as `send`.
@@ -89,35 +88,56 @@ class Outbox:
         Nothing waits for room in a queue here: what a transaction holds would be held all the while.
         """
         batch = _batch(calls)
-        if not batch.jobs:
-            return []
-        session = self.connection.store.borrow(connection)
+        session = self.connection.lent(connection)
         look = self.pressure.look(batch.jobs)
         if look is not None:
             since = monotonic()
-            self.pressure.learn(session.run(look), since)
+            self.pressure.learn((session or self.connection.session).run(look), since)
         _, sheds = self.pressure.judge(batch.jobs, None)
-        return self._read(batch, *session.run(self._plan(batch, sheds), batch.durability))
+        return self._after(connection, batch, sheds) if session is None else self._store(session, batch, sheds)
 
     async def asend_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """The awaitable twin of `send_in`."""
         batch = _batch(calls)
-        if not batch.jobs:
-            return []
-        session = self.connection.store.borrow(connection)
+        session = self.connection.lent(connection)
         look = self.pressure.look(batch.jobs)
         if look is not None:
             since = monotonic()
-            self.pressure.learn(await session.arun(look), since)
+            self.pressure.learn(await (session or self.connection.session).arun(look), since)
         _, sheds = self.pressure.judge(batch.jobs, None)
+        return self._after(connection, batch, sheds) if session is None else await self._astore(session, batch, sheds)
+
+    def _store(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
+        if not batch.jobs:
+            return []
+        return self._read(batch, *session.run(self._plan(batch, sheds), batch.durability))
+
+    async def _astore(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
+        if not batch.jobs:
+            return []
         return self._read(batch, *await session.arun(self._plan(batch, sheds), batch.durability))
 
-    def _plan(self, batch: Batch, sheds: list[Shed]) -> Plan[tuple[list[Enqueued], bool]]:
-        """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
-        return Plan("enqueue", partial(_enqueue, self.connection.engine, batch, sheds, self._looked_for_workers))
+    def _after(self, connection: Any, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
+        """Store the jobs when the user's transaction has committed; until then nobody can say what stands in their place."""
+        own = self.connection.session
+        after_commit(connection, partial(self._store, own, batch, sheds), partial(self._astore, own, batch, sheds))
+        return [Enqueued(job.id, Stored.STORED, None) for job in batch.jobs]
 
-    def _read(self, batch: Batch, answers: list[Enqueued], served: bool) -> list[Enqueued]:
-        self.pressure.added(batch.jobs)
+    def _plan(self, batch: Batch, sheds: list[Shed]) -> Plan[tuple[Any, ...]]:
+        """Enqueue; the first time, see in the same step whether any worker has ever served this store.
+
+        The store's own plans, put together as they are, take one exchange: a plan around them would take one for each answer.
+        So only what may have to be taken back again has one around it.
+        """
+        engine = self.connection.engine
+        enqueue = engine.enqueue(batch.jobs)
+        if batch.may_be_refused or sheds:
+            enqueue = Plan("enqueue", partial(_enqueue, engine, batch, sheds))
+        if self._looked_for_workers:
+            return together(enqueue)
+        return together(enqueue, engine.read(Space.SERVED))
+
+    def _read(self, batch: Batch, answers: list[Enqueued], served: Sequence[Record] = ()) -> list[Enqueued]:
         if not self._looked_for_workers:
             self._looked_for_workers = True
             if not served:
@@ -125,18 +145,17 @@ class Outbox:
                     "no worker has ever served %s: the job waits there until one does. Start one with `treadle worker MODULE`.",
                     self.connection.store.location,
                 )
+        _refuse(batch, answers)
+        self.pressure.added(batch.jobs)
         return answers
 
 
-def _enqueue(engine: Engine, batch: Batch, sheds: list[Shed], looked: bool) -> Steps[tuple[list[Enqueued], bool]]:
+def _enqueue(engine: Engine, batch: Batch, sheds: list[Shed]) -> Steps[list[Enqueued]]:
     answers = yield from engine.enqueue(batch.jobs).begin()
     _refuse(batch, answers)
     if sheds:
         yield from shed(engine, sheds, batch.jobs, answers).begin()
-    if looked:
-        return answers, True
-    records = yield from engine.read(Space.SERVED).begin()
-    return answers, bool(records)
+    return answers
 
 
 def _refuse(batch: Batch, answers: list[Enqueued]) -> None:
@@ -171,7 +190,7 @@ def _refuse(batch: Batch, answers: list[Enqueued]) -> None:
 def _batch(calls: Sequence["Call[Any]"]) -> Batch:
     jobs: list[NewJob] = []
     strict: list[JobId] = []
-    durability, edged = Durability.RELAXED, False
+    durability, edged, keyed = Durability.RELAXED, False, False
     for each in calls:
         job = each.to_job()
         jobs.append(job)
@@ -179,12 +198,14 @@ def _batch(calls: Sequence["Call[Any]"]) -> Batch:
             edged = True
         if job.unique is not None and each.strict:
             strict.append(job.id)
+        if job.idempotency is not None:
+            keyed = True
         if each.durability is Durability.DEFAULT:
             durability = Durability.DEFAULT
     if edged:
         _refuse_circles(jobs)
         _inherit(jobs)
-    return Batch(jobs, durability, strict)
+    return Batch(jobs, durability, strict, keyed or bool(strict))
 
 
 def _inherit(jobs: list[NewJob]) -> None:

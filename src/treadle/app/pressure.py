@@ -70,7 +70,7 @@ class Pressure:
     def look(self, jobs: Sequence[NewJob]) -> Plan[Reading] | None:
         """What has to be asked before these jobs are judged; None when what is known will do."""
         now = monotonic()
-        records = now >= self._said_until
+        records = now >= self._said_until and bool(jobs)
         if not records and not self._capped(jobs):
             return None
         stale = now >= self._levels_until or any(queue not in self._levels for queue in self._capped(jobs))

@@ -13,6 +13,7 @@ from treadle.model.errors import InvalidTime
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
 from treadle.model.flow import Gate
 from treadle.model.job import (
+    Claimed,
     Claims,
     Enqueued,
     Job,
@@ -133,6 +134,9 @@ class ClockedEngine:
 
     def leases(self, *, now: Now = None) -> Plan[list[Lease]]:
         return self._engine.leases(now=self._at(now))
+
+    def held(self, lease: LeaseId) -> Plan[list[Claimed]]:
+        return self._engine.held(lease)
 
     def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Plan[list[Gate]]:
         return self._engine.gates(limits, limit=limit)

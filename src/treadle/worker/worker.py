@@ -16,12 +16,13 @@ from time import monotonic
 
 from treadle.app.app import Treadle
 from treadle.app.limitbook import declare_limits
-from treadle.model.job import JobId, LeaseId, Witness, WorkerInfo
+from treadle.model.job import Claimed, JobId, LeaseId, Witness, WorkerInfo
 from treadle.model.outcome import NoteKind, Released, Settlement
 from treadle.model.record import Space, Write
 from treadle.worker.breakers import Breakers
 from treadle.worker.chores import Chore, Chores
 from treadle.worker.deadlines import Deadlines
+from treadle.worker.doubt import Doubt
 from treadle.worker.exchange import Exchange
 from treadle.worker.execution import crashed, stopped
 from treadle.worker.executors.loop import LoopExecutor
@@ -128,7 +129,7 @@ class Worker:
         options = self._options
         self._notes = Notes(self._changed_from_anywhere)
         self._deadlines = Deadlines(self._overdue)
-        self._inflight = Inflight(self._app.store, self._lease, self._settler, self._notes, self._deadlines, self._changed)
+        self._inflight = Inflight(self._app.connection, self._lease, self._settler, self._notes, self._deadlines, self._changed)
         self._breakers = Breakers(self._engine, self._session, self._app.limits)
         self._inflight.watch = self._breakers.saw if self._breakers else None
         self._threads = ThreadExecutor(self._inflight, options.threads)
@@ -165,6 +166,7 @@ class Worker:
             self._alone,
             self._threads_run,
             self._unfit,
+            Doubt(self._engine, self._session, self._lease, self._settler, self._holds),
         )
         self._fetcher = Fetcher(
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
@@ -240,6 +242,10 @@ class Worker:
 
     def _alone(self) -> bool:
         return self._app.store.local and not self._inflight.runs
+
+    def _holds(self, claimed: Claimed) -> bool:
+        run = self._inflight.runs.get(claimed.id)
+        return run is not None and run.claimed.attempt == claimed.attempt
 
     def _threads_run(self) -> bool:
         threads = self._threads
