@@ -72,6 +72,11 @@ chaos: setup ## Kill, freeze and wake real workers, and the store's server, unde
 bench: setup ## Measure, beside a bare loop; takes ENGINE= N= SEED= OUT=
 	$(PY) -m benchmarks.run $(figures)
 
+.PHONY: bench-rivals
+bench-rivals: setup ## Measure beside other job queues, each in an environment of its own; takes ENGINE= N= ROUNDS= BACKLOG= OUT= PAGE=1
+	$(PY) -m benchmarks.rivals.run $(if $(ENGINE),--engine $(ENGINE)) $(if $(N),--n $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	$(if $(BACKLOG),--backlog $(BACKLOG)) $(if $(OUT),--out $(OUT)) $(if $(PAGE),--page)
+
 .PHONY: browser
 browser: ## Install Debian's Chromium, which the browser tests drive
 	@if command -v chromium >/dev/null; then chromium --version; \

@@ -40,7 +40,7 @@ MUTANTS: dict[Scenario, set[str]] = {
     Scenario(name="claim_unlocked", mutant="claim_unlocked", jobs=50, rate=30.0, drain=5.0): {"started_twice"},
 }
 CARELESS: dict[Scenario, set[str]] = {
-    Scenario(name="careless", careless=True, deaths=3, rate=60.0, lease=6.0, drain=20.0): {"lost"},
+    Scenario(name="careless", careless=True, deaths=3, rate=60.0, lease=6.0, drain=60.0): {"lost"},
 }
 
 Judge = Callable[[Report], list[str]]

@@ -13,10 +13,14 @@ from typing import Any
 
 import apsw
 import msgspec
+import psycopg
 
 from conformance.desk import AuditEntry, Bench
+from servers import postgres as postgres_servers
 from servers import valkey
 from treadle.engine.memory.session import MemoryStore
+from treadle.engine.postgres.place import address
+from treadle.engine.postgres.store import PostgresStore
 from treadle.engine.redis.address import Address
 from treadle.engine.redis.store import RedisStore
 from treadle.engine.sqlite.store import Settings, SqliteStore
@@ -99,10 +103,35 @@ def redis(folder: Path) -> Iterator[Bench]:
     store.close()
 
 
+@contextmanager
+def postgres(folder: Path) -> Iterator[Bench]:
+    server = postgres_servers.shared()
+    with server.lent() as database:
+        yield from _postgres(server.url(database))
+
+
+def _postgres(url: str) -> Iterator[Bench]:
+    store = PostgresStore(address(url, ()))
+
+    @contextmanager
+    def transaction() -> Iterator[Any]:
+        with psycopg.connect(url) as connection:
+            yield connection
+
+    def audit() -> list[AuditEntry]:
+        with psycopg.connect(url) as connection:
+            rows = connection.execute("SELECT actor, change, jobs FROM treadle.audit ORDER BY k").fetchall()
+        return [AuditEntry(actor, change, frozenset(json.loads(jobs))) for actor, change, jobs in rows]
+
+    yield Bench(store, transaction, audit)
+    store.close()
+
+
 ENGINES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "memory": memory,
     "sqlite": partial(sqlite, "apsw"),
     "sqlite3": partial(sqlite, "sqlite3"),
+    "postgres": postgres,
     "redis": redis,
 }
 

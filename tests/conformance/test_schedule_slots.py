@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 
@@ -104,6 +104,34 @@ def test_schedulers_that_race_in_threads_enqueue_each_slot_once(bench: Bench) ->
     assert len(jobs) == 180
 
 
+def test_pausing_and_resuming_get_through_while_slots_are_fired(bench: Bench) -> None:
+    app, clock = declared(every="1s", catch_up="all", window="30d"), VirtualClock(START)
+    with on_bench(app, bench, clock) as session:
+        Scheduler(app, session, "first").turn(clock.micros)
+        sessions = [bench.store.session() for _ in range(2)]
+        fired, over = list[int](), Event()
+
+        def fire(scheduler: Scheduler) -> None:
+            while not over.is_set():
+                clock.advance("1s")
+                fired.extend(scheduler.turn(clock.micros))
+
+        threads = [Thread(target=fire, args=(Scheduler(app, each, f"thread {i}"),)) for i, each in enumerate(sessions)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            app.schedules.pause("tick", "for a moment")
+            assert app.schedules.resume("tick")
+        over.set()
+        for thread in threads:
+            thread.join()
+        for each in sessions:
+            each.close()
+        [view] = app.schedules.list()
+    assert not view.paused
+    assert view.fired == len(fired) == len(set(fired))
+
+
 def test_a_slot_that_was_filled_in_beforehand_is_not_fired_again(plain_desk: Desk) -> None:
     app, clock = declared(every="1m", catch_up="all"), VirtualClock(START)
     with on_bench(app, plain_desk.bench, clock) as session:
@@ -118,6 +146,19 @@ def test_a_slot_that_was_filled_in_beforehand_is_not_fired_again(plain_desk: Des
         assert len(app.schedules.history("tick")) == 3
         again = app.schedules.backfill("tick", START, third)
         assert [each.enqueued for each in again] == [True, False, False]
+
+
+def test_one_write_in_between_stops_every_slot_that_was_seen(plain_desk: Desk) -> None:
+    app, clock = declared(every="5s", overlap="allow"), VirtualClock(START)
+    with on_bench(app, plain_desk.bench, clock) as session:
+        scheduler = Scheduler(app, session, "one")
+        scheduler.turn(clock.micros)
+        clock.advance("30s")
+        assert scheduler.look(clock.micros)
+        app.schedules.pause("tick")
+        assert scheduler.act(clock.micros) == ([], True)
+        assert app.schedules.history("tick") == []
+        assert app.schedules.list()[0].paused
 
 
 def test_a_guard_held_since_before_the_prune_opens_nothing(plain_desk: Desk) -> None:

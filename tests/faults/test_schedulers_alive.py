@@ -63,9 +63,10 @@ def on_redis(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def on_postgres(folder: Path) -> Iterator[str]:
+def on_postgres(_: Path) -> Iterator[str]:
     server = postgres.shared()
-    yield server.url(server.migrated())
+    with server.lent() as database:
+        yield server.url(database)
 
 
 STORES = {"sqlite": on_sqlite, "postgres": on_postgres, "redis": on_redis}

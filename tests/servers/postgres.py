@@ -13,8 +13,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
@@ -120,6 +120,25 @@ class Postgres:
         self.ask(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
+    def fresh(self) -> str:
+        """The name of a new, empty database."""
+        return self.database()
+
+    def hang_up(self) -> None:
+        """End every connection but the one that says so."""
+        self.ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+
+    def crowd(self) -> list["psycopg.Connection[Any]"]:
+        """Connections of somebody else, as many as there is room for."""
+        found: list[psycopg.Connection[Any]] = []
+        with suppress(psycopg.OperationalError):
+            while True:
+                found.append(psycopg.connect(self.url()))
+        return found
+
     def kill(self) -> None:
         """End every process of it in one blow, as a crash of the machine would: nothing is said to clients by the server."""
         assert self.process is not None
@@ -184,21 +203,40 @@ class Shared(Postgres):
 
     def __init__(self) -> None:
         super().__init__(LOGIC)
+        self._free: list[str] = []
+        self._made = False
 
-    @cache  # noqa: B019 - one server, one template
+    @contextmanager
+    def lent(self) -> Iterator[str]:
+        """A database without jobs, with the schema of the namespace `treadle` in it: its name.
+
+        Emptied afterwards and lent again: to make one takes ten times as long.
+        """
+        name = self._free.pop() if self._free else self.database(self._template())
+        yield name
+        with psycopg.connect(self.url(name), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+            rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'treadle' AND tablename <> 'meta'")
+            tables = ", ".join(f"treadle.{table}" for (table,) in rows)
+            connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+            connection.execute("ALTER SEQUENCE treadle.numbers RESTART")
+        self._free.append(name)
+
     def _template(self) -> str:
+        """The migrated database that others are copied from."""
         from treadle.engine.postgres.place import address
         from treadle.engine.postgres.store import PostgresStore
 
-        self.ask(f"CREATE DATABASE {EMPTY}")
-        store = PostgresStore(address(self.url(EMPTY), ()))
-        store.migrate()
-        store.close()
+        if not self._made:
+            self._made = True
+            self.ask(f"CREATE DATABASE {EMPTY}")
+            store = PostgresStore(address(self.url(EMPTY), ()))
+            store.migrate()
+            store.close()
         return EMPTY
-
-    def migrated(self) -> str:
-        """A new database with the schema of the namespace `treadle` in it, and its name."""
-        return self.database(self._template())
 
 
 @cache

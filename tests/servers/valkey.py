@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,6 +40,7 @@ class Valkey:
         self.port = free_port()
         self.options = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "bind": "127.0.0.1", **options}
         self.process: subprocess.Popen[bytes] | None = None
+        self._numbers = count(1)
 
     @property
     def url(self) -> str:
@@ -67,6 +69,10 @@ class Valkey:
             parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             link.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
             return link.recv(65536)
+
+    def fresh(self) -> str:
+        """The number of a database that nobody has used."""
+        return str(next(self._numbers))
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 from treadle.app.call import Call, Outbox, check_calls, handles
 from treadle.app.client import Client
@@ -32,6 +32,10 @@ class Treadle(Declares):
     Nothing is opened before the first use. What is left out comes from the environment (`TREADLE_URL`,
     `TREADLE_NAMESPACE`, `TREADLE_PAYLOAD_CAP`, `TREADLE_RESULT_CAP`, `TREADLE_ALLOW_VOLATILE`), then from the defaults:
     the SQLite file `treadle.db` in the working directory. Caps are bytes of JSON. Raises `InvalidOption`.
+
+    `transactions` says what `enqueue_in` and `complete_in` do with a transaction that the store cannot take part in (Redis,
+    another database): `"own"` raises `NotTransactional`; `"after_commit"` is a weaker promise, kept when the transaction has
+    committed, and lost if the process dies between the two.
     """
 
     def __init__(
@@ -44,7 +48,10 @@ class Treadle(Declares):
         retention: Retention | None = None,
         retry: Retries | None = None,
         allow_volatile: bool | None = None,
+        transactions: Literal["own", "after_commit"] = "own",
     ) -> None:
+        if transactions not in ("own", "after_commit"):
+            raise InvalidOption(transactions, "this is no kind of promise about transactions", 'Use "own" or "after_commit".')
         self._url = url
         self.retention: Retention = Retention() if retention is None else _retention(retention)
         """How long finished jobs are kept."""
@@ -59,6 +66,7 @@ class Treadle(Declares):
             self._find_url,
             namespace=namespace or os.environ.get("TREADLE_NAMESPACE") or "treadle",
             allow_volatile=_yes("TREADLE_ALLOW_VOLATILE") if allow_volatile is None else allow_volatile,
+            after_commit=transactions == "after_commit",
         )
         """The way to the store, for workers and tests; everyday code has no need of it."""
         self.client: Client = Client(self.connection, self.registry)

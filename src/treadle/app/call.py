@@ -7,17 +7,17 @@ from typing import Any, Generic, Protocol, TypeVar, Unpack
 
 import msgspec
 
+from treadle.app.after_commit import after_commit
 from treadle.app.codec import Prepared
 from treadle.app.connection import Connection
 from treadle.app.handle import JobHandle, JobHandles
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
 from treadle.app.settings import TaskSettings, write_overrides
-from treadle.engine.contract import Engine
-from treadle.engine.plan import Plan, Steps
-from treadle.engine.session import Durability
+from treadle.engine.plan import Plan, together
+from treadle.engine.session import Durability, Session
 from treadle.model.errors import BadInput, UnknownParent
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
-from treadle.model.record import Space
+from treadle.model.record import Record, Space
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -34,33 +34,54 @@ class Outbox:
 
     def send(self, calls: Sequence["Call[Any]"]) -> None:
         """Store every call, or none. Raises `UnknownParent`, and `BadInput` for a circle of edges."""
-        jobs, durability = _batch(calls)
-        if jobs:
-            self._read(jobs, *self.connection.run(self._plan(jobs), durability))
+        self._store(self.connection.session, *_batch(calls))
 
     async def asend(self, calls: Sequence["Call[Any]"]) -> None:
         """The awaitable twin of `send`."""
-        jobs, durability = _batch(calls)
-        if jobs:
-            self._read(jobs, *await self.connection.arun(self._plan(jobs), durability))
+        await self._astore(self.connection.session, *_batch(calls))
 
     def send_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> None:
         """Store every call inside the transaction that is open on `connection`. Raises `NotTransactional`, and as `send`."""
         jobs, durability = _batch(calls)
-        if jobs:
-            self._read(jobs, *self.connection.store.borrow(connection).run(self._plan(jobs), durability))
+        session = self.connection.lent(connection)
+        if session is None:
+            self._after(connection, jobs, durability)
+        else:
+            self._store(session, jobs, durability)
 
     async def asend_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> None:
         """The awaitable twin of `send_in`."""
         jobs, durability = _batch(calls)
+        session = self.connection.lent(connection)
+        if session is None:
+            self._after(connection, jobs, durability)
+        else:
+            await self._astore(session, jobs, durability)
+
+    def _store(self, session: Session, jobs: list[NewJob], durability: Durability) -> None:
         if jobs:
-            self._read(jobs, *await self.connection.store.borrow(connection).arun(self._plan(jobs), durability))
+            self._read(jobs, *session.run(self._plan(jobs), durability))
 
-    def _plan(self, jobs: list[NewJob]) -> Plan[tuple[list[Enqueued], bool]]:
-        """Enqueue; the first time, see in the same step whether any worker has ever served this store."""
-        return Plan("enqueue", partial(_enqueue, self.connection.engine, jobs, self._looked_for_workers))
+    async def _astore(self, session: Session, jobs: list[NewJob], durability: Durability) -> None:
+        if jobs:
+            self._read(jobs, *await session.arun(self._plan(jobs), durability))
 
-    def _read(self, jobs: list[NewJob], answers: list[Enqueued], served: bool) -> None:
+    def _after(self, connection: Any, jobs: list[NewJob], durability: Durability) -> None:
+        """Store the jobs when the user's transaction has committed."""
+        own = self.connection.session
+        after_commit(connection, partial(self._store, own, jobs, durability), partial(self._astore, own, jobs, durability))
+
+    def _plan(self, jobs: list[NewJob]) -> Plan[tuple[Any, ...]]:
+        """Enqueue; the first time, see in the same step whether any worker has ever served this store.
+
+        The store's own plans, put together as they are, take one exchange: a plan around them would take one for each answer.
+        """
+        engine = self.connection.engine
+        if self._looked_for_workers:
+            return together(engine.enqueue(jobs))
+        return together(engine.enqueue(jobs), engine.read(Space.SERVED))
+
+    def _read(self, jobs: list[NewJob], answers: list[Enqueued], served: Sequence[Record] = ()) -> None:
         if not self._looked_for_workers:
             self._looked_for_workers = True
             if not served:
@@ -75,14 +96,6 @@ class Outbox:
                     f"{job.task} waits for a job that is neither stored nor in the same call",
                     "Enqueue the parents first, or all together with enqueue_many. Nothing was stored.",
                 )
-
-
-def _enqueue(engine: Engine, jobs: list[NewJob], looked: bool) -> Steps[tuple[list[Enqueued], bool]]:
-    answers = yield from engine.enqueue(jobs).begin()
-    if looked:
-        return answers, True
-    records = yield from engine.read(Space.SERVED).begin()
-    return answers, bool(records)
 
 
 class Callee(Protocol[R_co]):

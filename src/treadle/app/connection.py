@@ -4,12 +4,12 @@ import os
 import sys
 from collections.abc import Callable
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
 from treadle.engine.session import Durability, Session, Store
-from treadle.model.errors import NotPermitted, WouldBlock
+from treadle.model.errors import NotPermitted, NotTransactional, WouldBlock
 
 R = TypeVar("R")
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 class Connection:
     """One store, opened by the first plan that is run. Safe in threads, and after a fork."""
 
-    def __init__(self, url: Callable[[], str], *, namespace: str, allow_volatile: bool) -> None:
+    def __init__(self, url: Callable[[], str], *, namespace: str, allow_volatile: bool, after_commit: bool = False) -> None:
         self._find_url = url
         self._pointed: str | None = None
         self._opened: tuple[Store, Session] | None = None
@@ -25,6 +25,7 @@ class Connection:
         self._locks: dict[int, Lock] = {}
         self.namespace = namespace
         self.allow_volatile = allow_volatile
+        self.after_commit = after_commit
 
     @property
     def url(self) -> str:
@@ -61,6 +62,18 @@ class Connection:
     async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
         """Run a plan without blocking the event loop."""
         return await self._open()[1].arun(plan, durability)
+
+    def lent(self, given: Any) -> Session | None:
+        """A session inside the user's transaction; None where the store cannot take part and after its commit will do.
+
+        Raises `NotTransactional` where it will not do.
+        """
+        try:
+            return self.store.borrow(given)
+        except NotTransactional:
+            if not self.after_commit:
+                raise
+            return None
 
     def close(self) -> None:
         """Close the store. The next use opens it again."""

@@ -1,11 +1,12 @@
 """What a running job knows about itself, and the few things it may say and do while it runs."""
 
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import Any, Protocol
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from treadle.app.after_commit import after_commit
 from treadle.app.slot import Slot, read_slot
 from treadle.engine.plan import Plan
 from treadle.engine.session import Session
@@ -27,9 +28,17 @@ class Reporter(Protocol):
         """True once somebody wants the job to stop: an operator, its timeout, or a worker that shuts down."""
         ...
 
-    def completing(self, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
-        """The end of this attempt as a plan, and the session inside the user's transaction to run it in."""
+    def completing(self, connection: Any, result: object) -> "Ending":
+        """The end of this attempt, inside the user's transaction."""
         ...
+
+
+class Ending(NamedTuple):
+    """An attempt's completion as a plan, and where to run it: in the user's transaction, or after its commit (None)."""
+
+    plan: Plan[list[Verdict]]
+    lent: Session | None
+    own: Session
 
 
 class Context:
@@ -146,13 +155,23 @@ class Context:
         called. Raises `LeaseLost`, so that the transaction rolls back, when the job belongs to somebody else by now;
         `InvalidResult` and `ResultTooLarge` for the result; `NotTransactional` when the store cannot take part.
         """
-        session, plan = self._reporter.completing(connection, result)
-        self._must_hold(session.run(plan))
+        ending = self._reporter.completing(connection, result)
+        if ending.lent is None:
+            self._complete_after(connection, ending)
+        else:
+            self._must_hold(ending.lent.run(ending.plan))
 
     async def acomplete_in(self, connection: Any, result: object = None) -> None:
         """The awaitable twin of `complete_in`."""
-        session, plan = self._reporter.completing(connection, result)
-        self._must_hold(await session.arun(plan))
+        ending = self._reporter.completing(connection, result)
+        if ending.lent is None:
+            self._complete_after(connection, ending)
+        else:
+            self._must_hold(await ending.lent.arun(ending.plan))
+
+    def _complete_after(self, connection: Any, ending: Ending) -> None:
+        """Where the store cannot take part: too late for a lost lease to roll anything back, so nothing is raised for one."""
+        after_commit(connection, partial(ending.own.run, ending.plan), partial(ending.own.arun, ending.plan))
 
     def _must_hold(self, verdicts: list[Verdict]) -> None:
         if verdicts[0] is Verdict.LOST:

@@ -14,7 +14,7 @@ from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model.filter import Filter, Page
 from treadle.model.job import Edge, JobId, LeaseId, Micros, NewJob, OnDead, Stored
-from treadle.model.record import Guard, Record, Space
+from treadle.model.record import Guard, Record, Space, Write
 from treadle.model.state import State
 from treadle.policy.catching_up import AT_ONCE, ON_TIME, Decision, Overlap, Passed, decide
 
@@ -93,10 +93,10 @@ def _declare(engine: Engine, move: Move, book: Book, now: Micros, me: LeaseId) -
 def _fire(engine: Engine, move: Move, book: Book, decision: Decision, now: Micros) -> Steps[Moved]:
     overlap = Overlap(book.declared.overlap)
     going = None if overlap is Overlap.ALLOW else (yield from _going(engine, book.last))
+    fired: list[Micros] = []
+    kept, version = book, move.version
     for passed in decision.passed:
         book = book.after_passing(passed)
-    jobs: list[NewJob] = []
-    books: list[Book] = []
     for slot in decision.fire:
         if going == "waiting" or (going == "begun" and overlap is Overlap.SKIP):
             book = book.after_passing(Passed(slot, slot, 1, "the job of an earlier slot has not ended"))
@@ -105,21 +105,30 @@ def _fire(engine: Engine, move: Move, book: Book, decision: Decision, now: Micro
         if going == "begun" and book.last is not None:
             job.edges = (Edge(book.last, OnDead.RUN),)
         book = book.after_firing(slot, job.id)
-        job.guard = Guard(book.write(move.name, move.version + len(jobs)))
-        jobs.append(job)
-        books.append(book)
+        # One slot at a time: in a batch, a later guard could hold where an earlier one failed, by somebody else's one write.
+        stored = yield from _enqueue(engine, job, book.write(move.name, version))
+        if stored is None:
+            return Moved(tuple(fired), again=True)
+        if stored:
+            fired.append(slot)
+        kept, version = book, version + 1
         going = None if overlap is Overlap.ALLOW else "waiting"
-    answers = (yield from engine.enqueue(jobs).begin()) if jobs else []
-    stored = next((place for place, each in enumerate(answers) if each.verdict is not Stored.STORED), len(jobs))
-    fired = tuple(each.through for each in books[:stored])
-    if stored < len(jobs):
-        if answers[stored].verdict is Stored.ALREADY:
-            # Somebody filled this slot in beforehand: its job is there, so only the book has to follow.
-            yield from engine.write([books[stored].write(move.name, move.version + stored)]).begin()
-        return Moved(fired, again=True)
-    if books[-1:] != [book]:
-        yield from engine.write([book.write(move.name, move.version + stored)]).begin()
-    return Moved(fired, again=len(decision.fire) == AT_ONCE)
+    if book != kept:
+        yield from engine.write([book.write(move.name, version)]).begin()
+    return Moved(tuple(fired), again=len(decision.fire) == AT_ONCE)
+
+
+def _enqueue(engine: Engine, job: NewJob, write: Write) -> Steps[bool | None]:
+    """Store a slot's job and the book that says so: True. None if somebody else wrote the book since; then neither is done."""
+    job.guard = Guard(write)
+    [answer] = yield from engine.enqueue([job]).begin()
+    if answer.verdict is Stored.STORED:
+        return True
+    if answer.verdict is Stored.ALREADY:
+        # Somebody filled this slot in beforehand: its job is there, so only the book has to follow.
+        [written] = yield from engine.write([write]).begin()
+        return False if written.done else None
+    return None
 
 
 def _going(engine: Engine, last: JobId | None) -> Steps[str | None]:

@@ -101,7 +101,9 @@ def _from_sqlalchemy(given: Any) -> Loan | None:
     if asynchronous is None:
         return None
     if isinstance(given, asynchronous.AsyncConnection):
-        _must_have_begun(given)
+        if given.sync_connection is None:
+            raise NotTransactional("The SQLAlchemy connection is not started. Hand in one inside `async with engine.begin()`.")
+        _must_have_begun(given.sync_connection)
         return Awaited(given, given.dialect.name, session=False)
     if isinstance(given, asynchronous.async_scoped_session | asynchronous.AsyncSession):
         return Awaited(given, given.get_bind().dialect.name, session=True)
@@ -114,7 +116,7 @@ def _must_have_begun(connection: Any) -> None:
         raise NotTransactional(
             "The SQLAlchemy connection is closed. Hand in one with a transaction: `with engine.begin() as c`."
         )
-    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+    if connection._is_autocommit_isolation():  # noqa: SLF001 - public ways ask the server, or miss what the engine says
         raise NotTransactional("The SQLAlchemy connection is in AUTOCOMMIT. Hand in one with a transaction.")
 
 

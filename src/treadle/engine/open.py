@@ -8,7 +8,7 @@ from treadle.engine.session import Store
 from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
-_SCHEMES = "sqlite:///FILE, redis://HOST and memory://NAME"
+_SCHEMES = "sqlite:///FILE, postgresql://HOST/DATABASE, redis://HOST and memory://NAME"
 
 
 def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = False) -> Store:
@@ -16,7 +16,9 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
 
     `sqlite:///jobs.db` is relative to the working directory, `sqlite:////var/lib/jobs.db` absolute; it takes the parameters
     `synchronous` (FULL, NORMAL, OFF), `driver` (apsw, sqlite3) and `timeout` (seconds). `memory://name` lives and dies
-    with the process and wants `allow_volatile=True`. `redis://user:password@host:port/db` (`valkey://` is the same,
+    with the process and wants `allow_volatile=True`. `postgresql://user:password@host:port/database` (or `postgres://`)
+    takes `timeout` (seconds a call may take) and `connections` (that one session may open), and libpq's own parameters
+    (sslmode, target_session_attrs, ...). `redis://user:password@host:port/db` (`valkey://` is the same,
     `rediss://` and `valkeys://` with TLS, `unix:///path/to.sock?db=0` a local socket) takes `timeout` (seconds) and
     `replicas` (how many must confirm a write); TLS takes `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` and `ssl_cert_reqs`
     (required, none). Raises `InvalidURL`, `InvalidOption` and `VolatileStore`.
@@ -36,6 +38,8 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
             return _open_sqlite(url, parts.netloc, unquote(parts.path), namespace, parameters)
         case "memory":
             return _open_memory(url, parts.netloc + parts.path, namespace, parameters, allow_volatile=allow_volatile)
+        case "postgresql" | "postgres":
+            return _open_postgres(url, namespace, parameters)
         case "redis" | "rediss" | "valkey" | "valkeys" | "unix":
             return _open_redis(url, parts, namespace, parameters, allow_volatile=allow_volatile)
         case scheme:
@@ -116,6 +120,25 @@ def _open_memory(url: str, name: str, namespace: str, parameters: dict[str, str]
 
     _nothing_left(url, parameters, "no parameters")
     return MemoryStore(name.strip("/"), namespace=namespace, allow_volatile=allow_volatile)
+
+
+def _open_postgres(url: str, namespace: str, parameters: dict[str, str]) -> Store:
+    try:
+        from treadle.engine.postgres.place import Settings, address, without_password
+        from treadle.engine.postgres.store import PostgresStore
+    except ImportError as error:
+        missing = error.name or "psycopg"
+        raise CannotOpen(f"The PostgreSQL engine needs {missing}. Install it: pip install 'treadle[postgres]'") from None
+
+    if namespace.startswith("pg_") or namespace in ("public", "information_schema"):
+        raise InvalidOption(namespace, "this schema is not for a queue to own", "Choose another namespace.")
+    safe = without_password(url)
+    timeout = _seconds(safe, parameters, "timeout", 5.0)
+    connections = parameters.pop("connections", "10")
+    if not connections.isdecimal() or not 1 <= int(connections) <= 1000:
+        raise InvalidURL(safe, f"connections={connections} is not a number from 1 to 1000", "Leave connections out for 10.")
+    settings = Settings(timeout=timeout, connections=int(connections))
+    return PostgresStore(address(url, ("timeout", "connections")), namespace=namespace, settings=settings)
 
 
 def _open_redis(url: str, parts: SplitResult, namespace: str, parameters: dict[str, str], *, allow_volatile: bool) -> Store:

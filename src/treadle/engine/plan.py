@@ -20,10 +20,14 @@ Steps = Generator[Any, Any, R]
 
 @dataclass(slots=True, frozen=True)
 class Plan(Generic[R]):
-    """A named unit of work that happens whole or not at all."""
+    """A named unit of work that happens whole or not at all.
+
+    `parts` are the plans that `together` put into it: a session may send them off side by side.
+    """
 
     name: str
     begin: Callable[[], Steps[R]]
+    parts: "tuple[Plan[Any], ...]" = ()
 
 
 def plan(verb: Callable[Concatenate[E, P], Steps[R]]) -> Callable[Concatenate[E, P], Plan[R]]:

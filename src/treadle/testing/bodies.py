@@ -11,12 +11,12 @@ import msgspec
 
 from treadle.app.call import Call, Callee
 from treadle.app.connection import refuse_in_loop
-from treadle.app.context import Context
+from treadle.app.context import Context, Ending
 from treadle.app.ids import new_id
 from treadle.app.options import micros
 from treadle.app.slot import SlotKind, write_slot
 from treadle.engine.plan import Plan, Steps, drive
-from treadle.engine.session import Durability, Session
+from treadle.engine.session import Durability
 from treadle.model.job import Claimed
 from treadle.model.outcome import NoteKind, Verdict
 
@@ -58,10 +58,11 @@ class Recorder:
         """Whether the body is to stop."""
         return self.stop
 
-    def completing(self, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+    def completing(self, connection: Any, result: object) -> Ending:
         """Keep what the body completes, and where: no store is touched, and the fence holds."""
         self.completed.append((connection, result))
-        return _Nowhere(), Plan("settle", _hold)
+        nowhere = _Nowhere()
+        return Ending(Plan("settle", _hold), nowhere, nowhere)
 
 
 class FakeContext(Context):

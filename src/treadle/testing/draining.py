@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 
 from treadle.app.app import Treadle
 from treadle.app.connection import refuse_in_loop
+from treadle.app.context import Ending
 from treadle.app.ids import new_id
 from treadle.app.options import EPOCH, micros
-from treadle.engine.plan import Plan
-from treadle.engine.session import Session
 from treadle.model.filter import Axis, Filter
 from treadle.model.job import Claimed, JobId, Micros, Want, Witness, WorkerInfo
-from treadle.model.outcome import Note, NoteKind, Outcome, Settlement, Verdict
+from treadle.model.outcome import Note, NoteKind, Outcome, Settlement
 from treadle.model.state import LIVE
 from treadle.policy.duration import Duration, seconds
 from treadle.testing.clock import ClockedStore
@@ -173,8 +172,7 @@ class _Drainer:
         """Keep a note until the job is settled."""
         self._notes.append(Note(run.claimed.ref, run.claimed.id, run.claimed.attempt, kind, name, value))
 
-    def completing(self, run: Run, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+    def completing(self, run: Run, connection: Any, result: object) -> Ending:
         """A body completes itself inside its own transaction."""
-        store = self._connection.store
         took = 0.0 if run.started is None else monotonic() - run.started
-        return completing(store, self._lease, run.task, run.claimed, took, connection, result, now=self._now)
+        return completing(self._connection, self._lease, run.task, run.claimed, took, connection, result, now=self._now)

@@ -5,13 +5,12 @@ import random
 from time import monotonic
 from typing import Any
 
-from treadle.app.context import Context
+from treadle.app.connection import Connection
+from treadle.app.context import Context, Ending
 from treadle.app.failure import capture, plain
 from treadle.app.settings import TaskSettings
 from treadle.app.task import AnyTask
 from treadle.engine.contract import Now
-from treadle.engine.plan import Plan
-from treadle.engine.session import Session, Store
 from treadle.model.errors import InvalidDuration
 from treadle.model.job import Claimed, LeaseId
 from treadle.model.outcome import (
@@ -26,7 +25,6 @@ from treadle.model.outcome import (
     Retrying,
     Settlement,
     Snoozed,
-    Verdict,
 )
 from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
 from treadle.policy.duration import seconds
@@ -69,7 +67,7 @@ class RunReporter:
         """Whether the body has been asked to stop."""
         return self._run.stop is not None
 
-    def completing(self, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+    def completing(self, connection: Any, result: object) -> Ending:
         """The end of this attempt inside the user's transaction."""
         return self._bench.completing(self._run, connection, result)
 
@@ -131,18 +129,18 @@ def run_sync(task: AnyTask, settings: TaskSettings, claimed: Claimed, context: C
 
 
 def completing(
-    store: Store,
+    store: Connection,
     lease: LeaseId,
     task: AnyTask,
     claimed: Claimed,
     took: float,
-    connection: Any,
+    given: Any,
     result: object,
     now: Now = None,
-) -> tuple[Session, Plan[list[Verdict]]]:
-    """The completion of an attempt as a plan, and the session inside the user's transaction to run it in."""
+) -> Ending:
+    """The completion of an attempt, inside the user's transaction."""
     end = Settlement(claimed.ref, claimed.id, claimed.attempt, Completed(task.encode_result(result)), took)
-    return store.borrow(connection), store.engine.settle(lease, [end], now=now)
+    return Ending(store.engine.settle(lease, [end], now=now), store.lent(given), store.session)
 
 
 def returned(task: AnyTask, value: object) -> Outcome:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from treadle.engine.plan import Plan
-from treadle.engine.session import Session, Store
+from treadle.app.connection import Connection
+from treadle.app.context import Ending
 from treadle.model.job import JobId, LeaseId
-from treadle.model.outcome import NoteKind, Outcome, Settlement, Verdict
+from treadle.model.outcome import NoteKind, Outcome, Settlement
 from treadle.worker.deadlines import Deadlines
 from treadle.worker.execution import completing
 from treadle.worker.notes import Notes
@@ -22,7 +22,13 @@ class Inflight:
     """The bench that executors work at: every run between its claim and its outcome."""
 
     def __init__(
-        self, store: Store, lease: LeaseId, settler: Settler, notes: Notes, deadlines: Deadlines, changed: Callable[[], None]
+        self,
+        store: Connection,
+        lease: LeaseId,
+        settler: Settler,
+        notes: Notes,
+        deadlines: Deadlines,
+        changed: Callable[[], None],
     ) -> None:
         self.runs: dict[JobId, Run] = {}
         self._store = store
@@ -76,7 +82,7 @@ class Inflight:
         """A body says something; any thread may call."""
         self._notes.add(run.claimed, kind, name, value)
 
-    def completing(self, run: Run, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+    def completing(self, run: Run, connection: Any, result: object) -> Ending:
         """A body completes itself inside its own transaction; any thread may call. The settling afterwards finds it done."""
         took = 0.0 if run.started is None else monotonic() - run.started
         return completing(self._store, self._lease, run.task, run.claimed, took, connection, result)

@@ -122,7 +122,7 @@ class Worker:
         options = self._options
         self._notes = Notes(self._changed_from_anywhere)
         self._deadlines = Deadlines(self._overdue)
-        self._inflight = Inflight(self._app.store, self._lease, self._settler, self._notes, self._deadlines, self._changed)
+        self._inflight = Inflight(self._app.connection, self._lease, self._settler, self._notes, self._deadlines, self._changed)
         self._threads = ThreadExecutor(self._inflight, options.threads)
         self._executors: dict[str, Executor] = {
             "loop": LoopExecutor(self._inflight, options.async_slots),

@@ -63,10 +63,10 @@ def _durability(standing: Standing, replicas: int) -> Check:
     text = standing.durability(replicas)
     if text.startswith("D0"):
         return Check("durability", "error", f"{text}. Set appendonly yes and maxmemory-policy noeviction.")
-    if standing.always is None:
+    if standing.sync is None:
         return Check("durability", "warning", f"{text}. This user may not read appendfsync, so the weaker case is assumed.")
     if text.startswith("D1"):
-        return Check("durability", "warning", f"{text}. appendfsync always survives it, for about half the speed.")
+        return Check("durability", "warning", f"{text}. Set appendfsync always to survive these, for slower single enqueues.")
     return Check("durability", "ok", text)
 
 

@@ -1,15 +1,17 @@
 """One request on its way: what is sent, what the replies mean, and whether and when to try again."""
 
+import os
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from treadle.engine.redis.address import Dialled
 from treadle.engine.redis.link import Lost
 from treadle.engine.redis.replies import ELSEWHERE, PASSING, Refusal, error_for, pack
 from treadle.engine.redis.scripts import READS, Script, script
-from treadle.engine.redis.steps import Call
+from treadle.engine.redis.steps import Round, encode
 from treadle.engine.session import Durability
 from treadle.model.errors import CannotOpen, StoreBusy
 
@@ -46,22 +48,31 @@ class Ground(Protocol):
         ...
 
 
+@dataclass(slots=True, frozen=True)
+class Answered:
+    """What a script answered: a reply for each call, or nothing."""
+
+    replies: Sequence[Any] | None
+
+
 class Errand:
     """Calls that go out as one script, tried until they are answered or their time is over.
 
     A try that was refused has changed nothing. One whose answer was lost may have been carried out: it is repeated all the
-    same, because verbs may be, except for `claim`, whose answer is the only way to know what was claimed.
+    same: verbs may be, and a claim carries a token by which the store knows it again and answers with the same jobs.
     """
 
-    def __init__(self, ground: Ground, calls: Sequence[Call], durability: Durability) -> None:
-        verbs = frozenset(call.verb for call in calls)
+    def __init__(self, ground: Ground, batch: Round, durability: Durability) -> None:
+        verbs = frozenset(call.verb for call in batch.calls)
         self._ground = ground
         self._script: Script = script(verbs)
-        self._claims = "claim" in verbs
-        arguments = [part for call in calls for part in (call.verb, call.parameters, len(call.texts), *call.texts)]
-        self._command = pack(("EVALSHA", self._script.sha, 1, ground.tag, *arguments))
+        token = os.urandom(8).hex() if "claim" in verbs else ""
+        arguments: list[str | bytes | int] = [1, ground.tag, token, encode(batch.watched) if batch.watched else b""]
+        for call in batch.calls:
+            arguments += [call.verb, call.parameters, len(call.texts), *call.texts]
+        self._arguments = arguments
+        self._command = pack(("EVALSHA", self._script.sha, *self._arguments))
         self._confirm = b"" if verbs <= READS else ground.confirmation(durability)
-        self._load = False
         self._at_once = False
         self._pause = _FIRST_PAUSE
         self.deadline: float = time.monotonic() + ground.timeout
@@ -69,19 +80,18 @@ class Errand:
 
     def payload(self) -> tuple[bytes, int]:
         """The bytes to send, and how many replies to expect."""
-        if not self._load and not self._confirm:
-            return self._command, 1
-        load = pack(("SCRIPT", "LOAD", self._script.text)) if self._load else b""
-        return load + self._command + self._confirm, 1 + bool(load) + bool(self._confirm)
+        if self._confirm:
+            return self._command + self._confirm, 2
+        return self._command, 1
 
-    def answered(self, replies: Sequence[Any]) -> list[Any] | None:
+    def answered(self, replies: Sequence[Any]) -> Answered | None:
         """The script's answers, or None when it is to be tried again. Raises what a refusal means."""
-        reply = replies[1 if self._load else 0]
+        reply = replies[0]
         self.elsewhere = False
         if isinstance(reply, Refusal):
             self._refused(reply)
             return None
-        for each in reply:
+        for each in reply or ():
             if isinstance(each, Refusal):
                 raise error_for(each, self._ground.location)
         if self._confirm and not self._ground.confirmed(replies[-1]):
@@ -89,13 +99,13 @@ class Errand:
                 f"{self._ground.location}: the server has it, but too few replicas have confirmed it in time "
                 f"({replies[-1]!r}). Calling again does no harm; see that the replicas run."
             )
-        answers: list[Any] = reply
-        return answers
+        return Answered(reply)
 
     def _refused(self, refusal: Refusal) -> None:
         code = refusal.code
-        if code == "NOSCRIPT" and not self._load:
-            self._load = self._at_once = True
+        if code == "NOSCRIPT":  # the text itself leaves no moment in which it could be forgotten again
+            self._command = pack(("EVAL", self._script.text, *self._arguments))
+            self._at_once = True
             return
         if code in ELSEWHERE:
             self.elsewhere = True
@@ -105,7 +115,7 @@ class Errand:
 
     def broke(self, lost: Lost) -> None:
         """The connection broke. Raises `StoreBusy` when it is not to be tried again."""
-        if (lost.sent and self._claims) or time.monotonic() >= self.deadline:
+        if time.monotonic() >= self.deadline:
             what = "it is unknown whether it was carried out" if lost.sent else "nothing was changed"
             raise StoreBusy(f"{self._ground.location}: {lost}; {what}. Call again.")
         self._at_once = not lost.sent

@@ -32,14 +32,15 @@ class Facts:
     def read(self, space: Space, keys: Sequence[str] | None = None) -> Steps[list[Record]]:
         """Records of a space, sorted by key."""
 
-        def read(reply: Sequence[bytes]) -> list[Record]:
+        def read(reply: tuple[bytes, Sequence[bytes]]) -> list[Record]:
+            flat = reply[1]
             found = [
                 Record(space, key.decode(), value, version)
-                for key, (version, value) in zip(reply[::2], map(_version_and_value, reply[1::2]), strict=True)
+                for key, (version, value) in zip(flat[::2], map(_version_and_value, flat[1::2]), strict=True)
             ]
             return sorted(found, key=lambda record: record.key)
 
-        answer: list[Record] = yield Call("read", encode((space, False if keys is None else list(keys))), read)
+        answer: list[Record] = yield Call("read", encode((space, False if keys is None else list(keys))), read, watches=space)
         return answer
 
     @plan

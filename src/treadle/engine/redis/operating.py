@@ -106,10 +106,10 @@ class Operating:
 
 def _job(each: _Shown) -> Job:
     asked = each.asked
-    return Job(
-        asked.id, asked.task, asked.version, asked.codec, asked.queue, asked.priority, *each[:7], each.enqueued_at, *each[7:16],
-        asked.key, asked.tags or (), asked.args, asked.options, asked.headers, *each[16:24],
-    )  # fmt: skip
+    values: list[Any] = [
+        *asked[:6], *each[:7], each.enqueued_at, *each[7:16], asked.key, asked.tags or (), *asked[9:12], *each[16:24],
+    ]  # fmt: skip
+    return Job(*values)
 
 
 def packed_filter(where: Filter) -> dict[str, Any]:

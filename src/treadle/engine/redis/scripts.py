@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 FOLDER = Path(__file__).parent / "lua"
-READS = frozenset({"find", "count", "read", "leases"})
+READS = frozenset({"find", "count", "read", "leases", "held"})
 GROWS = frozenset({"enqueue"})
 """What is refused when the server's memory is full. All other verbs go on, so that workers can settle what they hold."""
 
 _INCLUDE = re.compile(r"^-- include: ([a-z ]+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$\n?", re.MULTILINE)
-_PARTS = ("rows", "holders", "records", "family", "attempts", "removal", "looking")
+_PARTS = ("rows", "wakes", "holders", "records", "family", "attempts", "removal", "looking")
 
 
 class Script(NamedTuple):
@@ -30,7 +30,7 @@ class Script(NamedTuple):
 @cache
 def script(verbs: frozenset[str]) -> Script:
     """The script that can carry out these verbs. Raises `LookupError` for a verb without a file: a mistake in the engine."""
-    wanted: set[str] = set()
+    wanted = {"wakes"}
     for verb in verbs:
         found = _INCLUDE.search(_read(verb))
         if found is None:

@@ -4,12 +4,13 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from treadle.engine.plan import Plan
 from treadle.engine.redis.address import Dialled
-from treadle.engine.redis.errand import Errand, Ground
+from treadle.engine.redis.errand import Answered, Errand, Ground
 from treadle.engine.redis.link import Link, Lost, Stream
 from treadle.engine.redis.steps import converse
 from treadle.engine.session import Durability
@@ -41,9 +42,9 @@ class RedisSession:
             self._forget()
         talk = converse(plan)
         try:
-            calls = next(talk)
+            batch = next(talk)
             while True:
-                calls = talk.send(self._carry(Errand(self._ground, calls, durability)))
+                batch = talk.send(self._carry(Errand(self._ground, batch, durability)))
         except StopIteration as stop:
             answer: R = stop.value
             return answer
@@ -56,9 +57,9 @@ class RedisSession:
             self._forget()
         talk = converse(plan)
         try:
-            calls = next(talk)
+            batch = next(talk)
             while True:
-                calls = talk.send(await self._acarry(Errand(self._ground, calls, durability)))
+                batch = talk.send(await self._acarry(Errand(self._ground, batch, durability)))
         except StopIteration as stop:
             answer: R = stop.value
             return answer
@@ -83,7 +84,7 @@ class RedisSession:
         _forgotten.append((self._link, self._streams))
         self._begin_anew()
 
-    def _carry(self, errand: Errand) -> list[Any]:
+    def _carry(self, errand: Errand) -> Sequence[Any] | None:
         if not self._lock.acquire(timeout=self._ground.timeout):
             raise StoreBusy(
                 f"{self._ground.location}: another thread kept this session for {self._ground.timeout:g} s. Call again."
@@ -93,9 +94,9 @@ class RedisSession:
                 time.sleep(errand.pause())
         finally:
             self._lock.release()
-        return answers
+        return answers.replies
 
-    def _once(self, errand: Errand) -> list[Any] | None:
+    def _once(self, errand: Errand) -> Answered | None:
         """One try; None asks for another."""
         try:
             if self._link is None:
@@ -123,14 +124,14 @@ class RedisSession:
         if link is not None:
             link.close()
 
-    async def _acarry(self, errand: Errand) -> list[Any]:
+    async def _acarry(self, errand: Errand) -> Sequence[Any] | None:
         answers = await self._aonce(errand)
         while answers is None:
             await asyncio.sleep(errand.pause())
             answers = await self._aonce(errand)
-        return answers
+        return answers.replies
 
-    async def _aonce(self, errand: Errand) -> list[Any] | None:
+    async def _aonce(self, errand: Errand) -> Answered | None:
         loop = asyncio.get_running_loop()
         try:
             stream = self._streams.get(loop)

@@ -12,13 +12,13 @@ _CROWDED = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A server's settings as far as they can be read. `always`: every write is synced to disk before it is acknowledged."""
+    """A server's settings as far as they can be read. `sync` is its `appendfsync`, None where unknown."""
 
     product: str
     version: tuple[int, ...]
     role: str
     kept: bool
-    always: bool | None
+    sync: str | None
     policy: str
     maxmemory: int
     used: int
@@ -50,11 +50,17 @@ class Standing:
             return f"D0: survives nothing; a full server throws jobs away (maxmemory-policy {self.policy})"
         if not self.kept:
             return "D0: survives nothing; the server keeps no append-only file (appendonly no)"
-        if self.always and replicas:
+        if self.sync == "always" and replicas:
             return f"D3: survives the loss of one machine; {replicas} replica(s) confirm every write"
-        if self.always:
+        if self.sync == "always":
             return "D2: survives a power loss"
-        return "D1: survives the crash of a process; a power loss may cost the last second"
+        if self.sync == "no":
+            return (
+                "D1: survives the crash of a process, the server's too; a power loss may cost what the system had not written"
+            )
+        return (
+            "D1: survives the crash of a client or a worker; one of the server, or a power loss, may cost the last two seconds"
+        )
 
 
 def examine_server(dialled: Dialled, deadline: float) -> Standing:
@@ -69,7 +75,7 @@ def examine_server(dialled: Dialled, deadline: float) -> Standing:
         version=tuple(int(part) for part in version.split(".") if part.isdigit()),
         role=told.get("role", ""),
         kept=told.get("aof_enabled") == "1",
-        always=None if sync is None else sync == b"always",
+        sync=None if sync is None else sync.decode(),
         policy=told.get("maxmemory_policy", "noeviction"),
         maxmemory=int(told.get("maxmemory", "0")),
         used=int(told.get("used_memory", "0")),

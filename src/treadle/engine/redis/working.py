@@ -1,4 +1,4 @@
-"""The verbs of workers: `claim`, `settle`, `renew`, `note`."""
+"""The verbs of workers: `claim`, `settle`, `renew`, `note`, `held`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -101,6 +101,12 @@ class Working:
         return answer
 
     @plan
+    def held(self, lease: LeaseId) -> Steps[list[Claimed]]:
+        """What runs under a lease, oldest first, as `claim` handed it out."""
+        answer: list[Claimed] = yield Call("held", encode((lease,)), _held)
+        return answer
+
+    @plan
     def note(self, lease: LeaseId, notes: Sequence[Note], *, now: Now = None) -> Steps[list[Verdict]]:
         """Write down what running jobs say in mid-run."""
         if not notes:
@@ -114,6 +120,10 @@ def _claims(reply: bytes) -> Claims:
     if reply == b"L":
         return Claims([], lost=True)
     return Claims([_claimed(each) for each in _handed(memoryview(reply)[1:])], lost=False)
+
+
+def _held(reply: bytes) -> list[Claimed]:
+    return [_claimed(each) for each in _handed(reply)]
 
 
 def _claimed(handed: _Handed) -> Claimed:

@@ -20,12 +20,10 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from treadle.app.app import Treadle
-from treadle.app.context import Context
+from treadle.app.context import Context, Ending
 from treadle.app.task import AnyTask
-from treadle.engine.plan import Plan
-from treadle.engine.session import Session
 from treadle.model.job import Claimed
-from treadle.model.outcome import NoteKind, Outcome, Released, Snoozed, Verdict
+from treadle.model.outcome import NoteKind, Outcome, Released, Snoozed
 from treadle.worker.execution import completing, run_sync
 from treadle.worker.executors.wire import (
     Feed,
@@ -178,11 +176,9 @@ class Child:
         except OSError:
             _end_deaf()
 
-    def completing(
-        self, task: AnyTask, claimed: Claimed, took: float, connection: Any, result: object
-    ) -> tuple[Session, Plan[list[Verdict]]]:
+    def completing(self, task: AnyTask, claimed: Claimed, took: float, connection: Any, result: object) -> Ending:
         """A body completes itself inside its own transaction; the store is opened here when the first one does."""
-        return completing(self._app.store, self._lease, task, claimed, took, connection, result)
+        return completing(self._app.connection, self._lease, task, claimed, took, connection, result)
 
     def say(self, number: int, kind: NoteKind, name: str, value: str) -> None:
         """Note something for the next sending. Called by bodies: it takes no lock that an interruption could leave held."""
@@ -281,7 +277,7 @@ class Reporter:
         """Whether this body was interrupted and is cleaning up."""
         return self._child.stopped
 
-    def completing(self, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
+    def completing(self, connection: Any, result: object) -> Ending:
         """The end of this attempt inside the user's transaction."""
         return self._child.completing(self._task, self._claimed, monotonic() - self._began, connection, result)
 

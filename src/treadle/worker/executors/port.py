@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from treadle.engine.plan import Plan
-from treadle.engine.session import Session
-from treadle.model.outcome import NoteKind, Outcome, Verdict
+from treadle.app.context import Ending
+from treadle.model.outcome import NoteKind, Outcome
 from treadle.worker.run import Run
 
 
@@ -30,8 +29,8 @@ class Bench(Protocol):
         """Something the body wants written down. Never blocks."""
         ...
 
-    def completing(self, run: Run, connection: Any, result: object) -> tuple[Session, Plan[list[Verdict]]]:
-        """The run's completion as a plan, and the session inside the user's transaction to run it in."""
+    def completing(self, run: Run, connection: Any, result: object) -> Ending:
+        """The run's completion, inside the user's transaction."""
         ...
 
 

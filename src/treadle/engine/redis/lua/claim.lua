@@ -95,13 +95,49 @@ local sets, first_time, as_claimed -- what is written, and what all first attemp
 local function hand_row(r)
   leave(r)
   r.state, r.lease, r.attempt, r.claimed = RUNNING, lease, r.attempt + 1, now
-  enter(r)
-  return '\155' .. cmsgpack.pack(r.n, r.attempt, r.failures, r.crashes, r.snoozes, r.claimed, r.first_failed, r.start_by,
-    r.suspect == 1) .. r.asked
+  return handed(enter(r))
+end
+
+-- A claim whose answer was lost is asked again with the same token, and answered with the same jobs: they would else stay
+-- under a lease whose holder does not know of them. `t:NUMBER` keeps the last token of a lease, the replies of the verbs
+-- beside the claims, and for each claim the numbers of its jobs.
+local claimed = {} -- place among the replies -> {lease, numbers}
+
+function remember(said, replies)
+  local kept, number = {}, nil
+  for i, reply in ipairs(replies) do
+    if claimed[i] then
+      kept[i] = {1, claimed[i][2]}
+      number = claimed[i][1]
+    else
+      kept[i] = {0, reply}
+    end
+  end
+  if number then call('SET', prefix .. 't:' .. number, cmsgpack.pack({said, kept})) end
+end
+
+function repeated(said)
+  local number = lease_of(cmsgpack.unpack(ARGV[#ARGV - 1])[2])
+  local text = number and call('GET', prefix .. 't:' .. number)
+  if not text then return nil end
+  local kept = cmsgpack.unpack(text)
+  if kept[1] ~= said then return nil end
+  local replies = {}
+  for i, each in ipairs(kept[2]) do
+    replies[i] = each[2]
+    if each[1] == 1 then
+      local out = {}
+      for _, r in ipairs(rows_in(each[2])) do
+        if r.state == RUNNING and r.lease == number then out[#out + 1] = handed(r) end
+      end
+      replies[i] = 'C\221' .. struct.pack('>I4', #out) .. table.concat(out)
+    end
+  end
+  return replies
 end
 
 -- Claim what may be claimed of these. A late job leaves its line here, and the queue when `promote` expires it.
-local function consider(picked, got)
+local function consider(picked, got, mine)
   local numbers, count, suspects = {}, 0, 0
   for i, each in ipairs(picked) do numbers[i] = each[3] end
   runs(numbers, function(block, first, last)
@@ -116,6 +152,7 @@ local function consider(picked, got)
         fields[#fields + 1] = as_claimed
         hold(lease, n, true)
         got[#got + 1] = '\155' .. cmsgpack.pack(n) .. first_time .. text
+        mine[#mine + 1] = n
         count = count + 1
       else
         if rows[n] == nil then rows[n] = text and decode(n, text, stand) or false end
@@ -125,6 +162,7 @@ local function consider(picked, got)
         elseif not r.start_by or r.start_by >= now then
           if line.suspect then suspects = suspects + 1 end
           got[#got + 1] = hand_row(r)
+          mine[#mine + 1] = n
           count = count + 1
         end
       end
@@ -134,14 +172,14 @@ local function consider(picked, got)
 end
 
 -- The first jobs of a queue that may be claimed; how many there were, and how many suspects among them.
-local function pick(name, wanted, known, suspects, got)
+local function pick(name, wanted, known, suspects, got, mine)
   local count, taken = 0, 0
   if wanted <= 0 or call('HEXISTS', prefix .. 'r:paused', name) == 1 then return 0, 0 end
   for _, group in ipairs(lines_of(name, known)) do
     while count < wanted do
       local picked = take_from(group, wanted - count, suspects - taken)
       if #picked == 0 then break end
-      local more, doubtful = consider(picked, got)
+      local more, doubtful = consider(picked, got, mine)
       count, taken = count + more, taken + doubtful
     end
     for _, line in ipairs(group) do close_if_empty(name, line) end
@@ -150,7 +188,7 @@ local function pick(name, wanted, known, suspects, got)
   return count, taken
 end
 
-function verbs.claim(arg)
+function verbs.claim(arg, texts, place)
   local wants, known, suspects, left = arg[3], {}, arg[5], 0
   now = the_time(arg[1])
   lease = holding(arg[2], now)
@@ -160,18 +198,19 @@ function verbs.claim(arg)
   first_time = cmsgpack.pack(1, 0, 0, 0, now, nil, nil, false)
   as_claimed = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, lease, 1, now, NEVER)
   for _, task in ipairs(arg[4]) do known[task] = true end
-  local taken, counts, total = {}, {}, 0
+  local taken, counts, total, mine = {}, {}, 0, {}
   for i, want in ipairs(wants) do
     taken[i], counts[i] = {}, 0
     left = left + want[2]
   end
   for share = 2, 3 do
     for i, want in ipairs(wants) do
-      local count, doubtful = pick(want[1], math.min(want[share] - counts[i], left), known, suspects, taken[i])
+      local count, doubtful = pick(want[1], math.min(want[share] - counts[i], left), known, suspects, taken[i], mine)
       counts[i], suspects, left, total = counts[i] + count, suspects - doubtful, left - count, total + count
     end
   end
   write(sets)
+  claimed[place] = {lease, mine}
   local parts = {'C\221' .. struct.pack('>I4', total)}
   for i, got in ipairs(taken) do parts[i + 1] = table.concat(got) end
   return table.concat(parts)

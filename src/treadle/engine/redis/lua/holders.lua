@@ -24,3 +24,9 @@ local function holder(number)
   end
   return names[number]
 end
+
+-- A job that runs, as its worker is told of it.
+local function handed(r)
+  return '\155' .. cmsgpack.pack(r.n, r.attempt, r.failures, r.crashes, r.snoozes, r.claimed, r.first_failed, r.start_by,
+    r.suspect == 1) .. r.asked
+end

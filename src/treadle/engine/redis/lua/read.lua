@@ -1,11 +1,13 @@
 -- read: records of a space.
 -- include: rows
 --
--- Parameters: {space, keys or false}. Result: a flat list of key and packed {version, value}.
+-- Parameters: {space, keys or false}. Result: {how often the space was written, a flat list of key and
+-- packed {version, value}}.
 
 function verbs.read(arg)
   local space = prefix .. 'r:' .. arg[1]
-  if not arg[2] then return call('HGETALL', space) end
+  local age = call('HGET', prefix .. 'meta', 'r:' .. arg[1]) or '0'
+  if not arg[2] then return {age, call('HGETALL', space)} end
   local out, taken = {}, {}
   for _, name in ipairs(arg[2]) do
     local text = not taken[name] and call('HGET', space, name)
@@ -15,5 +17,5 @@ function verbs.read(arg)
       out[#out + 1] = text
     end
   end
-  return out
+  return {age, out}
 end

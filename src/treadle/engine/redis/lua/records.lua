@@ -1,5 +1,7 @@
 -- Small shared facts: one hash for each space, `r:SPACE`, from key to {version, value}. Rests on `rows`.
 --
+-- How often a space was written stands in `meta`: a plan that has read a space and then writes is told when another came
+-- between, and begins again.
 -- A write is {space, key, value or false (delete), expected version or false}.
 
 local function version_of(space, name)
@@ -20,6 +22,7 @@ local function write_one(write)
   local space, name, value = write[1], write[2], write[3]
   local version = version_of(space, name)
   if write[4] and write[4] ~= version then return {false, version} end
+  call('HINCRBY', prefix .. 'meta', 'r:' .. space, 1)
   if not value then
     call('HDEL', prefix .. 'r:' .. space, name)
     if space == 'paused' then woken['queue:' .. name] = true end

@@ -28,7 +28,7 @@ function verbs.rescue(arg)
     call('HDEL', prefix .. 'leases', lease)
     call('HDEL', prefix .. 'workers', lease)
     call('HDEL', prefix .. 'who', number)
-    call('DEL', prefix .. 'h:' .. number, prefix .. 'x:' .. number)
+    call('DEL', prefix .. 'h:' .. number, prefix .. 'x:' .. number, prefix .. 't:' .. number)
   end
   settle_children(now)
   return cmsgpack.pack(out)

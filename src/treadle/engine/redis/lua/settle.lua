@@ -43,18 +43,20 @@ local function completions(lease, now)
   end
 end
 
--- Complete the plain ones; the places of all others.
+-- Complete the plain ones; the places of all others. The id is looked at as well as the number: a replica that was promoted
+-- before it had everything hands out the same numbers again.
 local function complete_plain(arg, lease, now, out)
   local numbers, ids, attempts, outcomes, results = arg[3], arg[4], arg[5], arg[6], arg[7]
   local completion, sets, others = completions(lease, now), {}, {}
   local heard = job_ears()
   runs(numbers, function(block, first, last)
     local stands = call('HMGET', block_key('s', block), unpack(numbers, first, last))
+    local owners = call('HMGET', prefix .. 'ids', unpack(ids, first, last))
     local fields = fields_for(sets, 's', block)
     for i = first, last do
       local n, stand = numbers[i], stands[i - first + 1]
       local its = stand and not outcomes[i] and rows[n] == nil and completion(stand)
-      if its and its.attempt == attempts[i] then
+      if its and its.attempt == attempts[i] and tonumber(owners[i - first + 1]) == n then
         fields[#fields + 1] = n
         fields[#fields + 1] = results[i] and its.with_result or its.bare
         if results[i] then put(sets, 'c', n, cmsgpack.pack({result = results[i]})) end

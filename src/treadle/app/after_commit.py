@@ -1,0 +1,77 @@
+"""The weaker promise, `transactions="after_commit"`: what a store cannot take part in is done when the user's commit is done.
+
+A crash between the two loses it, and nothing else does: a rollback, also of a savepoint, drops it.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from treadle.model.errors import NotTransactional
+
+Work = Callable[[], object]
+_KEY = "treadle_after_commit"
+
+
+def after_commit(given: Any, work: Work, awork: Callable[[], Awaitable[object]]) -> None:
+    """Do `work` once the transaction of `given` has committed; `awork` where that commit is awaited.
+
+    Takes SQLAlchemy's `Session` and `AsyncSession` and Django's connection, which say when they have committed. Raises
+    `NotTransactional` for anything else. What `work` raises comes out of the user's commit.
+    """
+    orm = sys.modules.get("sqlalchemy.orm")
+    if orm is not None:
+        asynchronous = sys.modules.get("sqlalchemy.ext.asyncio")
+        if asynchronous is not None and isinstance(given, asynchronous.AsyncSession):
+            from sqlalchemy.util import await_only
+
+            _after_session(given.sync_session, lambda: await_only(awork()))
+            return
+        if isinstance(given, orm.Session):
+            _after_session(given, work)
+            return
+    if hasattr(given, "on_commit") and hasattr(given, "in_atomic_block"):
+        if not given.in_atomic_block:
+            raise NotTransactional("Django's connection is in no transaction. Enqueue inside `with transaction.atomic():`.")
+        given.on_commit(work)
+        return
+    raise NotTransactional(
+        f"{type(given).__qualname__}: only SQLAlchemy's Session and AsyncSession and Django's connection say when they have "
+        "committed. Hand in one of these, or enqueue after your commit."
+    )
+
+
+def _after_session(session: Any, work: Work) -> None:
+    """Keep the work with the innermost transaction it was asked in, until the outermost has committed."""
+    waiting: list[tuple[Any, Work]] | None = session.info.get(_KEY)
+    if waiting is None:
+        waiting = session.info[_KEY] = []
+        _listen(session, waiting)
+    session.connection()  # begins the transaction where nothing has been said in it yet
+    waiting.append((session.get_nested_transaction() or session.get_transaction(), work))
+
+
+def _listen(session: Any, waiting: list[tuple[Any, Work]]) -> None:
+    from sqlalchemy import event
+
+    def committed(_: Any) -> None:
+        if session.in_nested_transaction():
+            return  # SQLAlchemy tells this of savepoints too
+        due = [work for _, work in waiting]
+        waiting.clear()
+        for work in due:
+            work()
+
+    def rolled_back(_: Any, transaction: Any) -> None:
+        waiting[:] = [(asked_in, work) for asked_in, work in waiting if not _within(asked_in, transaction)]
+
+    event.listen(session, "after_commit", committed)
+    event.listen(session, "after_soft_rollback", rolled_back)
+
+
+def _within(inner: Any, outer: Any) -> bool:
+    while inner is not None:
+        if inner is outer:
+            return True
+        inner = inner.parent
+    return False

@@ -1,0 +1,146 @@
+"""What an operator's change does to each job, by the state it is in."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from treadle.engine.moving import Ended, Finish
+from treadle.engine.plan import Steps
+from treadle.engine.postgres.edges import count_down, finish, topics
+from treadle.engine.postgres.keeping import forget
+from treadle.engine.postgres.statements import Statements
+from treadle.engine.postgres.steps import Ask, Do, columns, numbers
+from treadle.engine.rows import to_text
+from treadle.engine.session import Wake
+from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Replay, Resolve
+from treadle.model.job import JobId, Micros, micros
+from treadle.model.state import State
+
+_WAITING = (State.SCHEDULED, State.RETRYING)
+_REPLAYABLE = (State.DEAD, State.CANCELLED, State.EXPIRED)
+
+
+class _Found(NamedTuple):
+    """A job as an operator's change finds it."""
+
+    n: int
+    id: JobId
+    state: State
+    queue: str
+    letter: str | None
+    lease: str | None
+
+
+class Alteration:
+    """One change to a batch of jobs, with its audit line."""
+
+    def __init__(self, sql: Statements, change: Change, actor: str, now: Micros) -> None:
+        self.sql = sql
+        self.change = change
+        self.actor = actor
+        self.now = now
+
+    def apply(self, rows: Sequence[Sequence[Any]]) -> Steps[list[Altered]]:
+        """Change the jobs of `rows` and answer for each."""
+        jobs = [_Found(n, job, State(state), queue, letter, lease) for n, job, state, queue, letter, lease in rows]
+        match self.change:
+            case Cancel():
+                answers = yield from self._cancel(jobs, self.change)
+            case Replay():
+                answers = yield from self._replay(jobs, self.change)
+            case Resolve():
+                answers = yield from self._resolve(jobs, self.change)
+            case Annotate():
+                answers = yield from self._annotate(jobs, self.change)
+            case Erase():
+                answers = yield from self._erase(jobs)
+        changed = [answer.id for answer in answers if answer.done]
+        if changed:
+            values = {
+                "now": self.now,
+                "actor": self.actor,
+                "change": type(self.change).__name__.lower(),
+                "note": _remark(self.change),
+                "jobs": to_text(changed),
+            }
+            yield Do(self.sql("alter", "audit"), values)
+        return answers
+
+    def _cancel(self, jobs: list[_Found], change: Cancel) -> Steps[list[Altered]]:
+        running = [job for job in jobs if job.state is State.RUNNING]
+        if running:
+            values = {"ns": numbers([job.n for job in running]), "reason": change.reason}
+            yield Do(self.sql("alter", "request"), values)
+            yield Wake(frozenset(f"lease:{job.lease}" for job in running))
+        waiting = [job for job in jobs if not job.state.final and job.state is not State.RUNNING]
+        if waiting:
+            yield from finish(self.sql, [Finish(j.n, State.CANCELLED, reason=change.reason) for j in waiting], self.now)
+            yield from self._settle_children(waiting, State.CANCELLED)
+        gone = frozenset(waiting)
+        return [Altered(job.id, job.state, State.CANCELLED if job in gone else job.state, not job.state.final) for job in jobs]
+
+    def _replay(self, jobs: list[_Found], change: Replay) -> Steps[list[Altered]]:
+        later = change.delay > 0
+        hurried = [] if later else [job for job in jobs if job.state in _WAITING]
+        revived = [job for job in jobs if job.state in _REPLAYABLE]
+        moved = [job for job in jobs if job.state in _REPLAYABLE or (job.state in _WAITING and not later)]
+        if not moved:
+            return [Altered(job.id, job.state, job.state, done=False) for job in jobs]
+        taken = yield Ask(self.sql("shared", "numbers"), {"count": len(moved)})
+        seqs = {job.n: seq for job, (seq,) in zip(moved, taken, strict=True)}
+        target = State.SCHEDULED if later else State.QUEUED
+        if hurried:
+            yield Do(self.sql("alter", "hurry"), columns(("n", "seq"), [(job.n, seqs[job.n]) for job in hurried]))
+        if revived:
+            due = self.now + micros(change.delay) if later else None
+            rows = columns(("n", "seq"), [(job.n, seqs[job.n]) for job in revived])
+            yield Do(self.sql("alter", "revive"), rows | {"state": target, "due_at": due})
+            yield from self._close([job for job in revived if job.state is State.DEAD], "replayed", change.note)
+        if change.args is not None:
+            yield Do(self.sql("alter", "args"), {"ns": numbers([job.n for job in moved]), "args": change.args})
+        if not later:
+            yield Wake(topics({job.queue for job in moved}))
+        return [Altered(job.id, job.state, target if job.n in seqs else job.state, job.n in seqs) for job in jobs]
+
+    def _resolve(self, jobs: list[_Found], change: Resolve) -> Steps[list[Altered]]:
+        closed = [job for job in jobs if job.state is State.DEAD and job.letter == "open"]
+        if closed:
+            yield from self._close(closed, "resolved", change.note)
+            yield from self._settle_children(closed, State.DEAD)
+        changed = frozenset(closed)
+        return [Altered(job.id, job.state, job.state, job in changed) for job in jobs]
+
+    def _annotate(self, jobs: list[_Found], change: Annotate) -> Steps[list[Altered]]:
+        values = {"ns": numbers([job.n for job in jobs if job.letter is not None]), "note": change.note}
+        yield Do(self.sql("alter", "annotate"), values)
+        return [Altered(job.id, job.state, job.state, job.letter is not None) for job in jobs]
+
+    def _erase(self, jobs: list[_Found]) -> Steps[list[Altered]]:
+        erased = [job for job in jobs if job.state is not State.RUNNING]
+        if erased:
+            yield from self._settle_children(erased, State.CANCELLED)
+            yield from forget(self.sql, [job.n for job in erased])
+        return [
+            Altered(job.id, job.state, job.state if job.state is State.RUNNING else None, job.state is not State.RUNNING)
+            for job in jobs
+        ]
+
+    def _close(self, jobs: list[_Found], status: str, note: str | None) -> Steps[None]:
+        ns = numbers([job.n for job in jobs])
+        values = {"ns": ns, "status": status, "actor": self.actor, "now": self.now, "note": note}
+        yield Do(self.sql("alter", "status"), values)
+
+    def _settle_children(self, jobs: list[_Found], state: State) -> Steps[None]:
+        """Count edges down below jobs that ended for good, and wake whoever waits for any of them."""
+        freed = yield from count_down(self.sql, [Ended(j.n, j.id, state, letter_open=False) for j in jobs], self.now)
+        yield Wake(topics(freed.queues, [*(job.id for job in jobs), *freed.cancelled]))
+
+
+def _remark(change: Change) -> str | None:
+    """What the operator had to say."""
+    match change:
+        case Cancel(reason):
+            return reason or None
+        case Replay(note=note) | Resolve(note) | Annotate(note):
+            return note
+        case Erase():
+            return None

@@ -1,0 +1,230 @@
+"""Carries a plan to its answer over one connection: what is put together, what is waited for, and when it is committed.
+
+A plan that never waits in the middle takes one exchange, and its commit travels with it: outside of a transaction block, what
+stands before one sync is one transaction. A plan that asks in the middle begins a block, and its last statements are sent
+together with the commit. Whoever drives this generator waits for the link each time it yields.
+"""
+
+import time
+from collections.abc import Generator, Sequence
+from functools import cache
+from typing import Any, NamedTuple, TypeVar, cast
+
+from treadle.engine.plan import Plan
+from treadle.engine.postgres.channels import Channels
+from treadle.engine.postgres.driver import Link
+from treadle.engine.postgres.statements import Statements
+from treadle.engine.postgres.steps import Ask, Asks, Do, Later, LateWake, Marks, Recall, Rows, Verb, texts
+from treadle.engine.session import Wake
+
+R = TypeVar("R")
+Carrying = Generator[None, list[Rows], R]
+
+READS = frozenset({"find", "count", "read", "leases", "held"})
+SWEEP = 1.0
+"""Seconds after which a claim looks at its whole queue again: what was stored late, behind the marks, waits no longer."""
+
+
+@cache
+def only_reads(name: str) -> bool:
+    """Whether the plan of this name changes nothing."""
+    return READS.issuperset(name.split("+"))
+
+
+class Memory:
+    """How far one session has claimed in each queue. Kept only from one full batch to the next."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, tuple[float, dict[int, int]]] = {}
+
+    def recall(self, queue: str) -> Marks:
+        """The marks of a queue; none, once a second, for a look at all of it."""
+        found = self._marks.get(queue)
+        if found is None:
+            return {}
+        if time.monotonic() - found[0] >= SWEEP:
+            del self._marks[queue]
+            return {}
+        return found[1]
+
+    def remember(self, queue: str, marks: Marks) -> None:
+        """Add marks to those that were recalled; empty ones end them all."""
+        if not marks:
+            self._marks.pop(queue, None)
+            return
+        since, before = self._marks.get(queue) or (time.monotonic(), {})
+        self._marks[queue] = (since, {**before, **marks})
+
+
+class _Promise(NamedTuple):
+    """Where the rows of a `Later` will stand among all answers."""
+
+    later: Later
+    first: int
+    last: int
+
+
+class Carrier:
+    """One plan under way on a link."""
+
+    def __init__(self, link: Link, sql: Statements, memory: Memory, *, relaxed: bool, look: Sequence[bytes]) -> None:
+        self._link = link
+        self._sql = sql
+        self._channels = Channels(sql.namespace)
+        self._memory = memory
+        self._relaxed = relaxed
+        self._look = look
+        self._begun = False
+        self._asked = 0
+        self._answers: list[Rows] = []
+        self._wakes: list[Wake] = []
+        self._marks: list[tuple[str, Marks]] = []
+
+    def wake(self, wake: Wake) -> None:
+        """Deliver this after the commit."""
+        self._wakes.append(wake)
+
+    def remember(self, queue: str, marks: Marks) -> None:
+        """Keep marks for the next claim."""
+        self._marks.append((queue, marks))
+
+    def carry(self, plan: Plan[R]) -> Carrying[R]:
+        """Run the plan: each yield is a wait for the link, whose rows are sent in."""
+        reads = only_reads(plan.name)
+        answers: list[Any] = []
+        for part in plan.parts or (plan,):
+            answers.append((yield from self._run(part, reads=reads)))
+        if self._asked:
+            sleepers = yield from self._commit()
+            for place, each in enumerate(answers):
+                answers[place] = yield from self._kept(each)
+            if self._wakes or sleepers:
+                yield from self._wake(sleepers)
+        for queue, marks in self._marks:
+            self._memory.remember(queue, marks)
+        answer: Any = tuple(answers) if plan.parts else answers[0]
+        return cast("R", answer)
+
+    def _run(self, plan: Plan[Any], *, reads: bool) -> Generator[None, list[Rows], Any]:
+        """Carry out the steps; what they leave for later is put, and not waited for."""
+        steps = plan.begin()
+        answer: Any = None
+        try:
+            while True:
+                step = steps.send(answer)
+                answer = None
+                kind: object = step.__class__
+                if kind is Later:
+                    if type(plan) is Verb:
+                        return self._defer(step, reads=reads)
+                    answer = yield from self._carry_out(step, reads=reads)
+                elif kind is Ask:
+                    answer = (yield from self._ask([step], reads=reads))[0]
+                elif kind is Asks:
+                    answer = yield from self._ask(step.asks, reads=reads)
+                elif kind is Do:
+                    self._begin(reads=reads)
+                    self._put(Ask(*step))
+                elif kind is Recall:
+                    answer = self._memory.recall(step.queue)
+                elif isinstance(step, Wake):
+                    self._wakes.append(step)
+                else:
+                    raise TypeError(f"{step!r} is not a step of the PostgreSQL engine")
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            steps.close()
+
+    def _begin(self, *, reads: bool) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        for command in self._look if reads else (b"BEGIN",):
+            self._link.command(command)
+        if not reads:
+            for setting in self._link.settings:
+                self._link.command(setting)
+
+    def _put(self, ask: Ask) -> None:
+        if not self._asked:
+            self._link.relax(self._relaxed)
+        self._asked += 1
+        self._link.put(ask)
+
+    def _carry_out(self, later: Later, *, reads: bool) -> Generator[None, list[Rows], Any]:
+        """Here and now, for a plan in which something follows."""
+        answer: Any = later
+        while type(answer) is Later:
+            answer = answer.finish((yield from self._ask(list(answer.asks), reads=reads)), self)
+        return answer
+
+    def _defer(self, later: Later, *, reads: bool) -> "_Promise":
+        """Send the statements off; the answer is made when the commit is through."""
+        if reads or self._link.settings:
+            self._begin(reads=reads)
+        first = self._asked
+        for ask in later.asks:
+            self._put(ask)
+            self._link.nudge()
+        return _Promise(later, first, self._asked)
+
+    def _ask(self, asks: Sequence[Ask], *, reads: bool) -> Generator[None, list[Rows], list[Rows]]:
+        self._begin(reads=reads)
+        for ask in asks:
+            self._put(ask)
+        self._link.sync()
+        self._answers += yield
+        return self._answers[-len(asks) :]
+
+    def _commit(self) -> Generator[None, list[Rows], Rows]:
+        """Commit, and with it notify whoever sleeps on what is known to have come true; returns who sleeps on late topics."""
+        if self._begun:
+            self._link.command(b"COMMIT")
+        self._link.sync()
+        hints = 0
+        now = [each for each in self._wakes if not isinstance(each, LateWake)]
+        late = [each for each in self._wakes if isinstance(each, LateWake)]
+        self._wakes = list(late)
+        if now:
+            self._hint("notify", {"channels": self._channels_of(now)})
+            hints += 1
+        for each in late:
+            self._hint("sleepers", {"prefix": self._channels.prefix(each.kind)})
+            hints += 1
+        rows = yield
+        self._answers += rows[: len(rows) - hints]
+        return [row for each in rows[len(rows) - len(late) :] for row in each] if late else []
+
+    def _wake(self, sleepers: Rows) -> Generator[None, list[Rows], None]:
+        """Notify on what came true only now, and on late topics on which somebody sleeps."""
+        channels = {name for (name,) in sleepers}
+        chosen = {
+            name
+            for wake in self._wakes
+            if channels or not isinstance(wake, LateWake)
+            for name in map(self._channels.name, wake.topics)
+            if name in channels or not isinstance(wake, LateWake)
+        }
+        if chosen:
+            self._hint("notify", {"channels": texts(chosen)})
+            yield
+
+    def _hint(self, part: str, values: dict[str, Any]) -> None:
+        self._link.put(Ask(self._sql("wake", part), values), hint=True)
+        self._link.sync()
+
+    def _channels_of(self, wakes: Sequence[Wake]) -> str:
+        return texts({self._channels.name(topic) for wake in wakes for topic in wake.topics})
+
+    def _kept(self, value: Any) -> Generator[None, list[Rows], Any]:
+        """A plan's answer, or the one that it was promised."""
+        if type(value) is not _Promise:
+            return value
+        answer = value.later.finish(self._answers[value.first : value.last], self)
+        while type(answer) is Later:
+            for ask in answer.asks:
+                self._link.put(ask)
+            self._link.sync()
+            answer = answer.finish((yield), self)
+        return answer

@@ -1,0 +1,248 @@
+"""One connection to PostgreSQL, spoken to in pipelines: many statements out, one wait, all their rows back.
+
+A connection is driven by whoever holds it, blocking or from an event loop: the talk itself is one generator that says what it
+waits for. psycopg's own cursors were left aside for three reasons: they wait without a deadline, so that a hung server hangs
+a worker; on cancellation they wait five seconds more; and they cannot send the commit along with the last statement.
+"""
+
+import asyncio
+import select
+import time
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import Transformer
+
+from treadle.engine.postgres.steps import Ask, Rows
+
+_READ, _WRITE = select.POLLIN, select.POLLOUT
+_OK = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY)
+_OFF = b"SET synchronous_commit TO off"
+_ON = b"RESET synchronous_commit"
+
+Talk = Generator[int, int, list[Rows]]
+
+
+class Overdue(Exception):
+    """The server did not answer before the deadline."""
+
+
+class _Sent(NamedTuple):
+    """What is on its way: a preparation (of which text), a command whose rows are dropped, a statement, a hint, or a sync."""
+
+    kind: str
+    text: str = ""
+
+
+class Link:
+    """A connection of our own. Not safe for two at a time: a session hands it to one call after the other.
+
+    `prepares` is false behind a pooler that gives each transaction another connection of the server.
+    """
+
+    def __init__(self, connection: "psycopg.Connection[Any]", *, prepares: bool, settings: Sequence[bytes] = ()) -> None:
+        self.connection = connection
+        self.prepares = prepares
+        self.settings = settings
+        """What every transaction must set for itself, where a connection keeps no settings."""
+        self._relaxed: bool | None = False
+        self._pg = connection.pgconn
+        self._loader = Transformer(connection)
+        self._prepared: dict[str, bytes] = {}
+        self._names = 0
+        self._sent: list[_Sent] = []
+        self._pg.enter_pipeline_mode()
+
+    @property
+    def open(self) -> bool:
+        """Whether the connection can still be used, as far as this side knows."""
+        return self._pg.status == pq.ConnStatus.OK
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the server has a transaction of ours open, failed or not."""
+        return self.open and self._pg.transaction_status != pq.TransactionStatus.IDLE
+
+    def alive(self) -> bool:
+        """Whether the server has not hung up while nobody looked."""
+        if not self.open:
+            return False
+        poller = select.poll()
+        poller.register(self._pg.socket, select.POLLIN)
+        if poller.poll(0):
+            try:
+                self._pg.consume_input()
+            except psycopg.Error:
+                return False
+        return self.open
+
+    def put(self, ask: Ask, *, hint: bool = False) -> None:
+        """Send a statement, as soon as the socket takes it. The failure of a `hint` is passed over: it has no rows then."""
+        text, names = ask.statement
+        values = ask.values
+        parameters = [_encoded(values[name]) for name in names]
+        pg = self._pg
+        if not self.prepares:
+            pg.send_query_params(text.encode(), parameters, result_format=pq.Format.BINARY)
+        else:
+            name = self._prepared.get(text)
+            if name is None:
+                name = self._prepared[text] = b"t%d" % self._names
+                self._names += 1
+                pg.send_prepare(name, text.encode())
+                self._sent.append(_Sent("prepare", text))
+            pg.send_query_prepared(name, parameters, result_format=pq.Format.BINARY)
+        self._sent.append(_Sent("hint" if hint else "ask"))
+
+    def command(self, text: bytes) -> None:
+        """Send a command whose answer nobody wants."""
+        self._pg.send_query_params(text, None)
+        self._sent.append(_Sent("command"))
+
+    def relax(self, relaxed: bool) -> None:
+        """Let the commits from now on wait for the disk, or not."""
+        if not self.prepares:
+            if relaxed:
+                self.command(b"SET LOCAL synchronous_commit TO off")
+        elif relaxed is not self._relaxed:
+            self.command(_OFF if relaxed else _ON)
+            self._relaxed = relaxed
+
+    def nudge(self) -> None:
+        """Let what was put go out, without waiting."""
+        self._pg.flush()
+
+    def sync(self) -> None:
+        """End a pipeline: what stands outside of a transaction is committed."""
+        self._pg.pipeline_sync()
+        self._sent.append(_Sent("sync"))
+
+    def wait(self, deadline: float) -> list[Rows]:
+        """Block for the rows of everything put since the last wait. Raises what the server said, and `Overdue`."""
+        talk = self._talk()
+        poller = select.poll()
+        socket = self._pg.socket
+        try:
+            need = next(talk)
+            while True:
+                poller.register(socket, need)
+                left = deadline - time.monotonic()
+                ready = poller.poll(max(0.0, left) * 1000)
+                if not ready:
+                    if left <= 0:
+                        raise Overdue
+                    continue
+                need = talk.send(ready[0][1])
+        except StopIteration as stop:
+            rows: list[Rows] = stop.value
+            return rows
+
+    async def await_(self, deadline: float) -> list[Rows]:
+        """The awaitable twin of `wait`."""
+        talk = self._talk()
+        loop = asyncio.get_running_loop()
+        socket = self._pg.socket
+        try:
+            need = next(talk)
+            while True:
+                need = talk.send(await _ready(loop, socket, need, deadline))
+        except StopIteration as stop:
+            rows: list[Rows] = stop.value
+            return rows
+
+    def roll_back(self) -> None:
+        """Send the end of a transaction that is not wanted any more."""
+        self._relaxed = None
+        self.command(b"ROLLBACK")
+        self.sync()
+
+    def close(self) -> None:
+        """Hang up, at once and without a word to wait for."""
+        self._pg.finish()
+
+    def _talk(self) -> Talk:
+        """Write what is left to write and read what was asked for; says what it waits for, is told what is ready."""
+        sent = self._sent
+        answers: list[Rows] = []
+        failure: psycopg.Error | None = None
+        for kind, text in sent:
+            result = yield from self._result()
+            status = result.status
+            if status in _OK:
+                if kind in {"ask", "hint"}:
+                    answers.append(self._rows(result))
+                continue
+            if kind == "prepare":
+                del self._prepared[text]
+            if kind == "hint":
+                answers.append([])
+            elif status == pq.ExecStatus.FATAL_ERROR and failure is None:
+                failure = psycopg.errors.error_from_result(result)
+        sent.clear()
+        if failure is not None:
+            self._relaxed = None  # whether it was rolled back with the rest depends on where it stood
+            raise failure
+        return answers
+
+    def _result(self) -> Generator[int, int, Any]:
+        """The next result: one for each command, and after all but a sync a null that ends it and is passed over."""
+        pg = self._pg
+        result = None
+        while result is None:
+            while pg.is_busy():
+                need = _READ | _WRITE if pg.flush() else _READ
+                if (yield need) & ~_WRITE:
+                    pg.consume_input()
+            result = pg.get_result()
+            if result is None and pg.status != pq.ConnStatus.OK:
+                raise psycopg.OperationalError("the connection is lost")
+        return result
+
+    def _rows(self, result: Any) -> Rows:
+        count = result.ntuples
+        if not count:
+            return []
+        self._loader.set_pgresult(result)
+        rows: Rows = self._loader.load_rows(0, count, tuple)
+        return rows
+
+
+def _encoded(value: Any) -> bytes | None:
+    """A parameter as the text that the server reads."""
+    kind: type = value.__class__
+    if kind is int or kind is float:
+        return b"%r" % value if kind is float else b"%d" % value
+    if value is None:
+        return None
+    if kind is bool:
+        return b"t" if value else b"f"
+    data: bytes = value.encode()
+    if b"\0" in data:
+        raise psycopg.DataError("PostgreSQL's texts cannot hold the character NUL")
+    return data
+
+
+async def _ready(loop: asyncio.AbstractEventLoop, socket: int, need: int, deadline: float) -> int:
+    future: asyncio.Future[int] = loop.create_future()
+
+    def set_(mask: int) -> None:
+        if not future.done():
+            future.set_result(mask)
+
+    left = deadline - time.monotonic()
+    timer = loop.call_later(max(0.0, left), set_, 0)
+    loop.add_reader(socket, set_, _READ)
+    if need & _WRITE:
+        loop.add_writer(socket, set_, _WRITE)
+    try:
+        mask = await future
+    finally:
+        timer.cancel()
+        loop.remove_reader(socket)
+        if need & _WRITE:
+            loop.remove_writer(socket)
+    if not mask:
+        raise Overdue
+    return mask

@@ -1,0 +1,82 @@
+"""What the end of a parent does to the children that wait for it."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from treadle.engine.judging import Fate, fate
+from treadle.engine.moving import Ended, Finish
+from treadle.engine.plan import Steps
+from treadle.engine.postgres.statements import Statements
+from treadle.engine.postgres.steps import Ask, Do, columns, numbers
+from treadle.engine.session import Wake
+from treadle.model.job import JobId, Micros, OnDead
+from treadle.model.state import State
+
+
+class Freed(NamedTuple):
+    """What followed from a batch of ends: queues with new work, and the children that were cancelled."""
+
+    queues: frozenset[str]
+    cancelled: tuple[JobId, ...]
+
+
+def finish(sql: Statements, rows: Sequence[Finish], now: Micros) -> Steps[None]:
+    """Move live jobs to the finished ones and close the edges above them."""
+    yield Do(sql("shared", "finish"), columns(Finish._fields, rows) | {"now": now})
+
+
+def any_open(sql: Statements) -> Steps[bool]:
+    """Whether any job waits for a parent: the one question that a batch without edges pays for."""
+    rows = yield Ask(sql("edges", "any-open"))
+    return bool(rows[0][0])
+
+
+def count_down(sql: Statements, ended: Iterable[Ended], now: Micros) -> Steps[Freed]:
+    """Settle every open edge below `ended`, and below the children that this cancels, and so on down."""
+    queues: set[str] = set()
+    cancelled: list[JobId] = []
+    round_ = {each.n: each for each in ended}
+    while round_:
+        rows = yield Ask(sql("edges", "waiting"), {"ns": numbers(round_)})
+        met: dict[int, list[int]] = {}
+        lost: dict[int, JobId] = {}
+        for parent, child, on_dead in rows:
+            end = round_[parent]
+            match fate(end.state, OnDead(on_dead), end.letter_open):
+                case Fate.MET:
+                    met.setdefault(child, []).append(parent)
+                case Fate.CANCEL:
+                    lost.setdefault(child, end.id)
+                case Fate.WAIT:
+                    pass
+        freed = {child: parents for child, parents in met.items() if child not in lost}
+        if freed:
+            queues |= yield from _free(sql, freed, now)
+        round_ = {}
+        if lost:
+            yield from finish(sql, [Finish(n, State.CANCELLED, reason=f"parent {by}") for n, by in lost.items()], now)
+            ids = yield Ask(sql("edges", "ids"), {"ns": numbers(lost)})
+            round_ = {n: Ended(n, job, State.CANCELLED) for n, job in ids}
+            cancelled += [each.id for each in round_.values()]
+    return Freed(frozenset(queues), tuple(cancelled))
+
+
+def _free(sql: Statements, met: dict[int, list[int]], now: Micros) -> Steps[frozenset[str]]:
+    """Count met parents down; children left with none go to the queue, or wait for their time."""
+    pairs = [(child, parent) for child, parents in met.items() for parent in parents]
+    yield Do(sql("edges", "close"), columns(("child", "parent"), pairs))
+    counts = columns(("n", "met"), [(child, len(parents)) for child, parents in met.items()])
+    rows = yield Ask(sql("edges", "count-down"), counts | {"now": now})
+    return frozenset(queue for queue, state in rows if state == State.QUEUED)
+
+
+def wake_children(sql: Statements, ended: Iterable[Ended], now: Micros) -> Steps[None]:
+    """Settle the edges below `ended`, and wake whoever waits for what came of it."""
+    freed = yield from count_down(sql, ended, now)
+    if freed.queues or freed.cancelled:
+        yield Wake(topics(freed.queues, freed.cancelled))
+
+
+def topics(queues: Iterable[str] = (), jobs: Iterable[JobId] = ()) -> frozenset[str]:
+    """The wake topics for queues with new work and jobs that ended."""
+    return frozenset([*(f"queue:{queue}" for queue in queues), *(f"job:{job}" for job in jobs)])

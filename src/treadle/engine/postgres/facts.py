@@ -1,0 +1,72 @@
+"""The small shared facts: read and write."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from treadle.engine.contract import Now
+from treadle.engine.ledger import Ledger
+from treadle.engine.plan import Steps
+from treadle.engine.postgres.edges import topics
+from treadle.engine.postgres.statements import Statements
+from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, columns, texts, verb
+from treadle.engine.rows import Row
+from treadle.engine.session import Wake
+from treadle.model.record import Record, Space, Write, Written
+
+
+def ledger_asks(sql: Statements, writes: Sequence[Write]) -> list[Ask]:
+    """What must be asked before `writes` can be tried: the records are locked first and read afterwards."""
+    values = {"spaces": texts([write.space for write in writes]), "keys": texts([write.key for write in writes])}
+    return [Ask(sql("records", "lock"), values), Ask(sql("records", "versions"), values)]
+
+
+def to_ledger(rows: Sequence[Row]) -> Ledger:
+    """A ledger from the rows of the second of `ledger_asks`."""
+    return Ledger({(space, key): version for space, key, version in rows})
+
+
+def store_ledger(sql: Statements, facts: Ledger) -> Steps[None]:
+    """Write down what has changed."""
+    if puts := facts.puts():
+        yield Do(sql("records", "put"), columns(("space", "key", "value", "version"), puts))
+    if removals := facts.removals():
+        yield Do(sql("records", "remove"), columns(("space", "key"), removals))
+
+
+class Facts:
+    """`read` and `write`."""
+
+    sql: Statements
+
+    @verb
+    def read(self, space: Space, keys: Sequence[str] | None = None) -> Steps[list[Record]]:
+        """Records of a space, sorted by key: those named that exist, or all."""
+        values: dict[str, Any] = {"space": str(space)}
+        part = "all"
+        if keys is not None:
+            values["keys"] = texts(keys)
+            part = "named"
+
+        def answer(rows: list[Rows], _aside: Aside) -> list[Record]:
+            return [Record(space, key, value, version) for key, value, version in rows[0]]
+
+        records: list[Record] = yield Later([Ask(self.sql("records", part), values)], answer)
+        return records
+
+    @verb
+    def write(self, writes: Sequence[Write], *, now: Now = None) -> Steps[list[Written]]:  # noqa: ARG002
+        """Compare-and-set each record on its own, in order. Deleting `PAUSED` of a queue wakes it."""
+        if not writes:
+            return []
+        _, versions = yield Asks(ledger_asks(self.sql, writes))
+        facts = to_ledger(versions)
+        answers = [facts.apply(each) for each in writes]
+        yield from store_ledger(self.sql, facts)
+        resumed = {
+            write.key
+            for write, answer in zip(writes, answers, strict=True)
+            if answer.done and write.value is None and write.space is Space.PAUSED
+        }
+        if resumed:
+            yield Wake(topics(resumed))
+        return answers

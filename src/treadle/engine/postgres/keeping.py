@@ -1,0 +1,107 @@
+"""The verbs that keep house: promote, rescue, prune."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from treadle.engine.contract import Now
+from treadle.engine.moving import Ended, Finish, Held, Moves
+from treadle.engine.plan import Steps
+from treadle.engine.postgres.edges import any_open, finish, topics, wake_children
+from treadle.engine.postgres.moves import write_moves
+from treadle.engine.postgres.statements import Statements
+from treadle.engine.postgres.steps import Aside, Ask, Do, Later, Rows, numbers, texts, verb
+from treadle.engine.session import Wake
+from treadle.model.filter import Retention
+from treadle.model.job import Promoted, Rescued, Witness, micros
+from treadle.model.state import State
+
+
+class Keeping:
+    """What every worker does now and then, whoever comes first."""
+
+    sql: Statements
+
+    @verb
+    def promote(self, *, limit: int = 1000, now: Now = None) -> Steps[Promoted]:
+        """Queue what is due and expire what missed its start-by deadline, `limit` of each."""
+        values = {"now": now, "take": limit}
+        late = yield Ask(self.sql("promote", "late"), values)
+        asks = [Ask(self.sql("promote", "queue"), values), Ask(self.sql("promote", "next"))]
+        if not late:
+
+            def answer(rows: list[Rows], aside: Aside) -> Promoted:
+                queued, following = rows
+                if queued:
+                    aside.wake(Wake(topics({queue for (queue,) in queued})))
+                return Promoted(len(queued), 0, following[0][0])
+
+            promoted: Promoted = yield Later(asks, answer)
+            return promoted
+        wall = late[0][2]
+        ended = [Ended(n, job, State.EXPIRED) for n, job, _ in late]
+        yield from finish(self.sql, [Finish(each.n, State.EXPIRED) for each in ended], wall)
+        queued = yield asks[0]
+        yield Wake(topics((queue for (queue,) in queued), (each.id for each in ended)))
+        if (yield from any_open(self.sql)):
+            yield from wake_children(self.sql, ended, wall)
+        rows = yield asks[1]
+        return Promoted(len(queued), len(late), rows[0][0])
+
+    @verb
+    def rescue(self, witnesses: Sequence[Witness] = (), *, delay: float = 1.0, now: Now = None) -> Steps[list[Rescued]]:
+        """Take back every job of leases that ran out or that a witness saw end, and remove those leases."""
+        exits = {each.lease: each.exit for each in witnesses}
+        leases = yield Ask(self.sql("rescue", "gone"), {"now": now, "witnessed": texts(exits)})
+        if not leases:
+            return []
+        ks = numbers([k for k, _, _, _ in leases])
+        rows = yield Ask(self.sql("rescue", "jobs"), {"ks": ks})
+        wall = leases[0][3]
+        moves = Moves(wall, "")
+        named = {k: (lease, name) for k, lease, name, _ in leases}
+        rescued: list[Rescued] = []
+        for *columns, k in rows:
+            job = Held(*columns)
+            lease, moves.worker = named[k]
+            state = moves.crash(job, "rescued", exits.get(lease), delay, None, suspect=True)
+            rescued.append(Rescued(job.id, job.attempt, lease, state))
+        yield from write_moves(self.sql, moves)
+        yield Do(self.sql("rescue", "remove"), {"ks": ks})
+        if moves.ended:
+            yield Wake(topics(jobs=(each.id for each in moves.ended)))
+            if (yield from any_open(self.sql)):
+                yield from wake_children(self.sql, moves.ended, wall)
+        return rescued
+
+    @verb
+    def prune(self, retention: Retention, *, limit: int = 1000, now: Now = None) -> Steps[int]:
+        """Delete finished jobs older or more than `retention` allows, `limit` at most; returns how many."""
+        pruned = 0
+        if retention.completed_count is not None:
+            rows = yield Ask(self.sql("prune", "many"))
+            excess = rows[0][0] - retention.completed_count
+            if excess > 0:
+                pruned += yield from self._forget("many-old", {"excess": excess, "take": limit})
+        ages = (
+            (State.COMPLETED, retention.completed),
+            (State.CANCELLED, retention.cancelled),
+            (State.EXPIRED, retention.expired),
+            (State.DEAD, retention.dead),
+        )
+        for state, age in ages:
+            if age is not None and pruned < limit:
+                part = "dead" if state is State.DEAD else "old"
+                values = {"state": state, "age": micros(age), "now": now, "take": limit - pruned}
+                pruned += yield from self._forget(part, values)
+        return pruned
+
+    def _forget(self, part: str, values: dict[str, Any]) -> Steps[int]:
+        ns = [n for (n,) in (yield Ask(self.sql("prune", part), values))]
+        if ns:
+            yield from forget(self.sql, ns)
+        return len(ns)
+
+
+def forget(sql: Statements, ns: Sequence[int]) -> Steps[None]:
+    """Remove every trace of jobs."""
+    yield Do(sql("shared", "forget"), {"ns": numbers(ns)})

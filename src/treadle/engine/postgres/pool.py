@@ -1,0 +1,145 @@
+"""The connections of one session: handed to one call after the other, opened while calls overlap, up to a number."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late
+
+from treadle.engine.postgres.driver import Link
+from treadle.model.errors import StoreBusy
+
+
+class Pool:
+    """Connections of a session, most recently used first. Safe from threads and event loops alike."""
+
+    def __init__(self, open_: Callable[[float], Link], most: int, location: str) -> None:
+        self._open = open_
+        self._most = most
+        self._location = location
+        self._lock = threading.Lock()
+        self._free: list[Link] = []
+        self._count = 0
+        self._queue: deque[Future[Link | None]] = deque()
+
+    def take(self, deadline: float) -> Link:
+        """A connection for the caller alone. Raises what opening raises, and `StoreBusy` when none comes free in time."""
+        while True:
+            found = self._find()
+            if isinstance(found, Link):
+                return found
+            if found is None:
+                return self._opened(deadline)
+            try:
+                link = found.result(max(0.0, deadline - time.monotonic()))
+            except Late:
+                self._give_up(found)
+                raise self._exhausted() from None
+            if link is not None:
+                return link
+
+    async def atake(self, deadline: float) -> Link:
+        """The awaitable twin of `take`."""
+        while True:
+            found = self._find()
+            if isinstance(found, Link):
+                return found
+            if found is None:
+                return await self._open_aside(deadline)
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    link = await asyncio.shield(asyncio.wrap_future(found))
+            except BaseException as error:
+                self._give_up(found)
+                if isinstance(error, TimeoutError):
+                    raise self._exhausted() from None
+                raise
+            if link is not None:
+                return link
+
+    def give(self, link: Link) -> None:
+        """Take a connection back, for the next call."""
+        with self._lock:
+            while self._queue:
+                waiting = self._queue.popleft()
+                if waiting.set_running_or_notify_cancel():
+                    waiting.set_result(link)
+                    return
+            self._free.append(link)
+
+    def drop(self, link: Link) -> None:
+        """Hang up a connection that is of no more use; another may be opened in its place."""
+        link.close()
+        self._room()
+
+    def close(self) -> None:
+        """Hang up every connection that nobody uses."""
+        with self._lock:
+            links, self._free = self._free, []
+            self._count -= len(links)
+        for link in links:
+            link.close()
+
+    def _find(self) -> "Link | Future[Link | None] | None":
+        """A free connection, or room for a new one (None), or a place in the queue."""
+        with self._lock:
+            while self._free:
+                link = self._free.pop()
+                if link.alive():
+                    return link
+                self._count -= 1
+                link.close()
+            if self._count < self._most:
+                self._count += 1
+                return None
+            waiting: Future[Link | None] = Future()
+            self._queue.append(waiting)
+            return waiting
+
+    def _opened(self, deadline: float) -> Link:
+        try:
+            return self._open(deadline)
+        except BaseException:
+            self._room()
+            raise
+
+    async def _open_aside(self, deadline: float) -> Link:
+        """Open in a thread. Whoever stops waiting leaves the connection to the next."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self._opened, deadline))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._adopt)
+            raise
+
+    def _adopt(self, opening: "asyncio.Task[Link]") -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self.give(opening.result())
+
+    def _room(self) -> None:
+        """There is room for one more connection: let the first in the queue open it."""
+        with self._lock:
+            self._count -= 1
+            while self._queue:
+                waiting = self._queue.popleft()
+                if waiting.set_running_or_notify_cancel():
+                    waiting.set_result(None)
+                    return
+
+    def _give_up(self, waiting: "Future[Link | None]") -> None:
+        """Leave the queue; what was handed over meanwhile goes to the next."""
+        with self._lock:
+            if waiting in self._queue:
+                self._queue.remove(waiting)
+                return
+        link = waiting.result()
+        if link is not None:
+            self.give(link)
+
+    def _exhausted(self) -> StoreBusy:
+        return StoreBusy(
+            f"{self._location}: all {self._most} connections of this session were busy. Nothing was changed; call again, or "
+            "raise ?connections= in the URL."
+        )

@@ -1,0 +1,43 @@
+-- Change jobs by an operator's hand, with an audit line in the same step.
+
+-- part: hold-live
+-- Keep the live ones among :ns as they are until this transaction ends; they are looked at again afterwards.
+SELECT n FROM {ns}.live WHERE n = ANY(:ns::text::int8[]) ORDER BY n FOR UPDATE
+
+-- part: hold-finished
+SELECT n FROM {ns}.finished WHERE n = ANY(:ns::text::int8[]) ORDER BY n FOR UPDATE
+
+-- part: request
+-- Ask running jobs to stop.
+UPDATE {ns}.live SET cancel_requested = true, reason = :reason::text WHERE n = ANY(:ns::text::int8[])
+
+-- part: hurry
+-- Send waiting jobs to the queue with fresh budgets.
+UPDATE {ns}.live AS l
+SET state = 'queued', seq = e.seq, due_at = NULL, start_by = NULL, suspect = false, failures = 0, crashes = 0, snoozes = 0,
+    releases = 0, first_failed_at = NULL, reason = NULL
+FROM unnest(:n::text::int8[], :seq::text::int8[]) AS e(n, seq) WHERE l.n = e.n
+
+-- part: revive
+-- Send finished jobs back with fresh budgets; :state and :due_at are the same for all.
+WITH gone AS (
+    DELETE FROM {ns}.finished AS f USING unnest(:n::text::int8[], :seq::text::int8[]) AS e(n, seq)
+    WHERE f.n = e.n RETURNING f.n, e.seq, f.attempt, f.claimed_at
+)
+INSERT INTO {ns}.live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at)
+SELECT j.n, g.seq, :state::text, j.queue, j.priority, j.task, g.attempt, g.claimed_at, :due_at::int8
+FROM gone AS g JOIN {ns}.jobs AS j ON j.n = g.n
+
+-- part: args
+UPDATE {ns}.jobs SET args = :args::text WHERE n = ANY(:ns::text::int8[])
+
+-- part: status
+-- Close dead letters. A note is kept unless a new one is given.
+UPDATE {ns}.dead SET status = :status::text, changed_by = :actor::text, changed_at = :now::int8, note = coalesce(:note::text, note)
+WHERE n = ANY(:ns::text::int8[])
+
+-- part: annotate
+UPDATE {ns}.dead SET note = :note::text WHERE n = ANY(:ns::text::int8[])
+
+-- part: audit
+INSERT INTO {ns}.audit (at, actor, change, note, jobs) VALUES (:now::int8, :actor::text, :change::text, :note::text, :jobs::text)

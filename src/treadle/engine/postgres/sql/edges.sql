@@ -1,0 +1,56 @@
+-- Count edges down once for a whole batch of ended parents. What a parent's end means is read after the parent has left the
+-- live jobs: a child stored meanwhile holds the parent there until its edges can be seen.
+
+-- part: met
+-- Settle the edges below completed jobs: children that wait for nobody any more go to the queue, oldest first, or wait for
+-- their time. Does nothing at all while no job waits for a parent. Result: [queue, state] of each child touched.
+-- Relies on edges_open and the primary keys of finished and live.
+WITH met AS (
+    UPDATE {ns}.edges AS x SET open = false
+    WHERE EXISTS (SELECT 1 FROM {ns}.edges WHERE open) AND x.parent = ANY(:ns::text::int8[]) AND x.open
+        AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n = x.parent AND f.state = 'completed')
+    RETURNING x.child
+), counted AS (
+    SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
+    FROM (SELECT child AS n, count(*)::int4 AS met FROM met GROUP BY child ORDER BY child) AS o
+)
+UPDATE {ns}.live AS l
+SET waiting = l.waiting - c.met,
+    seq = CASE WHEN l.waiting = c.met THEN c.seq ELSE l.seq END,
+    blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
+    state = CASE WHEN l.waiting <> c.met THEN l.state
+        WHEN l.due_at > coalesce(:now::int8, {clock}) THEN 'scheduled' ELSE 'queued' END
+FROM counted AS c WHERE l.n = c.n AND l.state = 'blocked'
+RETURNING l.queue, l.state
+
+-- part: any-open
+-- Does any job wait for a parent at all? Relies on edges_open.
+SELECT EXISTS (SELECT 1 FROM {ns}.edges WHERE open)
+
+-- part: waiting
+-- The open edges below :ns. Result: [parent, child, on_dead], oldest parent first. Relies on edges_open.
+SELECT parent, child, on_dead FROM {ns}.edges WHERE parent = ANY(:ns::text::int8[]) AND open ORDER BY parent, child
+
+-- part: close
+-- Close single edges. Relies on the primary key of edges.
+UPDATE {ns}.edges AS x SET open = false
+FROM unnest(:child::text::int8[], :parent::text::int8[]) AS e(child, parent)
+WHERE x.child = e.child AND x.parent = e.parent AND x.open
+
+-- part: count-down
+-- Take :met parents off the count of each; those with none left go to the queue, oldest first, or wait for their time.
+-- Result: [queue, state] of each. Relies on the primary key of live.
+UPDATE {ns}.live AS l
+SET waiting = l.waiting - c.met,
+    seq = CASE WHEN l.waiting = c.met THEN c.seq ELSE l.seq END,
+    blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
+    state = CASE WHEN l.waiting <> c.met THEN l.state WHEN l.due_at > :now::int8 THEN 'scheduled' ELSE 'queued' END
+FROM (
+    SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
+    FROM (SELECT * FROM unnest(:n::text::int8[], :met::text::int4[]) AS u(n, met) ORDER BY n) AS o
+) AS c WHERE l.n = c.n AND l.state = 'blocked'
+RETURNING l.queue, l.state
+
+-- part: ids
+-- Result: [n, id] of the jobs :ns. Relies on the primary key of jobs.
+SELECT n, id FROM {ns}.jobs WHERE n = ANY(:ns::text::int8[])

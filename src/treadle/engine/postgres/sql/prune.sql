@@ -1,0 +1,28 @@
+-- Delete finished jobs that are older or more than wanted; never one that a live job names as a parent.
+
+-- part: old
+-- The :take jobs of :state that ended more than :age microseconds ago, longest finished first. Result: n. Relies on finished_age.
+SELECT f.n FROM {ns}.finished AS f
+WHERE f.state = :state::text AND f.finished_at < coalesce(:now::int8, (SELECT {clock})) - :age::int8
+    AND NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n = x.child WHERE x.parent = f.n)
+ORDER BY f.finished_at, f.n LIMIT :take::int8 FOR UPDATE OF f SKIP LOCKED
+
+-- part: dead
+-- The :take dead letters that were closed more than :age microseconds ago, longest finished first. Result: n.
+-- Relies on dead_status.
+SELECT f.n FROM {ns}.dead AS d JOIN {ns}.finished AS f ON f.n = d.n
+WHERE d.status = 'resolved' AND d.changed_at < coalesce(:now::int8, (SELECT {clock})) - :age::int8 AND f.state = :state::text
+    AND NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n = x.child WHERE x.parent = f.n)
+ORDER BY f.finished_at, f.n LIMIT :take::int8 FOR UPDATE OF f SKIP LOCKED
+
+-- part: many
+-- How many completed jobs there are. Relies on finished_age.
+SELECT count(*) FROM {ns}.finished WHERE state = 'completed'
+
+-- part: many-old
+-- Of the :excess longest finished completed jobs, those that may go, :take at most. Result: n. Relies on finished_age.
+SELECT o.n FROM (
+    SELECT f.n, f.finished_at FROM {ns}.finished AS f
+    WHERE f.state = 'completed' ORDER BY f.finished_at, f.n LIMIT :excess::int8) AS o
+WHERE NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n = x.child WHERE x.parent = o.n)
+ORDER BY o.finished_at, o.n LIMIT :take::int8

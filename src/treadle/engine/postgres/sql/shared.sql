@@ -1,0 +1,81 @@
+-- Statements that several verbs use. A lease is shown by its id; {clock} is this very moment in microseconds, and :now a
+-- moment that the caller names instead, or null.
+
+-- part: clock
+SELECT coalesce(:now::int8, {clock})
+
+-- part: held
+-- Is :lease held at this moment? Result: [number, worker, moment], or no row. The lock keeps `rescue` from removing the lease
+-- before this transaction ends, and lets it be renewed. Relies on the unique id of leases.
+SELECT k, name, coalesce(:now::int8, {clock}) FROM {ns}.leases
+WHERE id = :lease::text AND expires_at > coalesce(:now::int8, {clock}) FOR KEY SHARE
+
+-- part: numbers
+-- Take :count numbers, for n and seq alike. Result: one row each, rising.
+SELECT nextval('{ns}.numbers') FROM generate_series(1, :count::int8)
+
+-- part: reenter
+-- Put running jobs back in line, in the order given. The counters are increments. Relies on the primary key of live.
+UPDATE {ns}.live AS l
+SET state = e.state, seq = e.seq, due_at = e.due_at, start_by = e.start_by, suspect = e.suspect,
+    failures = l.failures + e.failures, crashes = l.crashes + e.crashes, snoozes = l.snoozes + e.snoozes,
+    releases = l.releases + e.releases, first_failed_at = coalesce(l.first_failed_at, e.first_failed_at),
+    lease = NULL, cancel_requested = false, stuck = false, reason = NULL
+FROM (
+    SELECT nextval('{ns}.numbers') AS seq, u.* FROM unnest(
+        :n::text::int8[], :state::text::text[], :due_at::text::int8[], :start_by::text::int8[], :suspect::text::boolean[],
+        :failures::text::int4[], :crashes::text::int4[], :snoozes::text::int4[], :releases::text::int4[],
+        :first_failed_at::text::int8[])
+    AS u(n, state, due_at, start_by, suspect, failures, crashes, snoozes, releases, first_failed_at)
+) AS e WHERE l.n = e.n
+
+-- part: finish
+-- Move live jobs to the finished ones, and close the edges above them. The counters are increments.
+-- Relies on the primary keys of live and edges.
+WITH gone AS (
+    DELETE FROM {ns}.live AS l USING unnest(
+        :n::text::int8[], :state::text::text[], :failures::text::int4[], :crashes::text::int4[], :snoozes::text::int4[],
+        :releases::text::int4[], :took::text::float8[], :reason::text::text[])
+    AS e(n, state, failures, crashes, snoozes, releases, took, reason)
+    WHERE l.n = e.n
+    RETURNING l.n, l.claimed_at, l.due_at, l.start_by, e.took, l.attempt, l.failures + e.failures AS failures,
+        l.crashes + e.crashes AS crashes, l.snoozes + e.snoozes AS snoozes, l.releases + e.releases AS releases, e.state, e.reason
+), closed AS (
+    UPDATE {ns}.edges AS x SET open = false FROM gone WHERE x.child = gone.n AND x.open
+)
+INSERT INTO {ns}.finished (
+    n, finished_at, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, state, reason)
+SELECT n, :now::int8, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, state, reason FROM gone
+
+-- part: attempts
+-- Record attempts that did not complete.
+INSERT INTO {ns}.attempts (n, attempt, outcome, worker, started_at, ended_at, delay, error, exit)
+SELECT n, attempt, outcome, worker, started_at, :now::int8, delay, error, exit FROM unnest(
+    :n::text::int8[], :attempt::text::int4[], :outcome::text::text[], :worker::text::text[], :started_at::text::int8[],
+    :delay::text::float8[], :error::text::text[], :exit::text::text[])
+AS e(n, attempt, outcome, worker, started_at, delay, error, exit)
+ON CONFLICT (n, attempt) DO NOTHING
+
+-- part: bury
+-- Write dead letters; one that was replayed and died again is open again. Relies on the primary key of dead.
+INSERT INTO {ns}.dead (n, cause, reason, fingerprint, status, died_at)
+SELECT n, cause, reason, fingerprint, 'open', :now::int8
+FROM unnest(:n::text::int8[], :cause::text::text[], :reason::text::text[], :fingerprint::text::text[])
+    AS e(n, cause, reason, fingerprint)
+ON CONFLICT (n) DO UPDATE SET cause = excluded.cause, reason = excluded.reason, fingerprint = excluded.fingerprint,
+    status = 'open', died_at = excluded.died_at, changed_by = NULL, changed_at = NULL, note = NULL
+
+-- part: forget
+-- Remove every trace of the jobs :ns.
+WITH e AS MATERIALIZED (SELECT unnest(:ns::text::int8[]) AS n),
+untagged AS (DELETE FROM {ns}.tags AS t USING e, {ns}.jobs AS j
+    WHERE j.n = e.n AND j.tags IS NOT NULL AND t.n = j.n
+        AND t.tag = ANY(ARRAY(SELECT json_array_elements_text(j.tags::json)))),
+live AS (DELETE FROM {ns}.live AS t USING e WHERE t.n = e.n),
+finished AS (DELETE FROM {ns}.finished AS t USING e WHERE t.n = e.n),
+attempts AS (DELETE FROM {ns}.attempts AS t USING e WHERE t.n = e.n),
+dead AS (DELETE FROM {ns}.dead AS t USING e WHERE t.n = e.n),
+notes AS (DELETE FROM {ns}.notes AS t USING e WHERE t.n = e.n),
+up AS (DELETE FROM {ns}.edges AS t USING e WHERE t.child = e.n),
+down AS (DELETE FROM {ns}.edges AS t USING e WHERE t.parent = e.n AND NOT EXISTS (SELECT 1 FROM e AS c WHERE c.n = t.child))
+DELETE FROM {ns}.jobs AS t USING e WHERE t.n = e.n

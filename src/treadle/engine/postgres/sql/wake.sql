@@ -1,0 +1,24 @@
+-- Who sleeps, and how he is woken.
+
+-- part: declare
+-- Say that :waiter sleeps on :channels for :length microseconds. Relies on the primary key of idle.
+INSERT INTO {ns}.idle (channel, waiter, until)
+SELECT channel, :waiter::text, {clock} + :length::int8 FROM unnest(:channels::text::text[]) AS e(channel)
+ON CONFLICT (channel, waiter) DO UPDATE SET until = excluded.until
+
+-- part: revoke
+-- Relies on the primary key of idle.
+DELETE FROM {ns}.idle WHERE waiter = :waiter::text AND channel = ANY(:channels::text::text[])
+
+-- part: sweep
+-- Forget the declarations of waiters that ended without a word.
+DELETE FROM {ns}.idle WHERE until < {clock}
+
+-- part: notify
+-- Notify those of :channels on which somebody sleeps. Relies on the primary key of idle.
+SELECT pg_notify(channel, '') FROM (
+    SELECT DISTINCT channel FROM {ns}.idle WHERE channel = ANY(:channels::text::text[]) AND until > (SELECT {clock})) AS few
+
+-- part: sleepers
+-- Result: the channels that begin with :prefix on which somebody sleeps. Relies on the primary key of idle.
+SELECT DISTINCT channel FROM {ns}.idle WHERE starts_with(channel, :prefix::text) AND until > (SELECT {clock})

@@ -1,0 +1,155 @@
+"""What a plan of this engine may ask of its session. Values, with no driver behind them.
+
+A batch travels as one text in PostgreSQL's own notation for arrays, `{1,2,3}`, and the statement turns it into rows: every
+driver can carry a text, and none has to learn a type. Encoding element by element in a driver cost more than storing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from types import MappingProxyType
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+
+from treadle.engine.plan import Plan, Steps
+from treadle.engine.session import Wake
+
+R = TypeVar("R")
+P = ParamSpec("P")
+E = TypeVar("E")
+
+Row = tuple[Any, ...]
+Rows = list[Row]
+Values = Mapping[str, Any]
+_NOTHING: Values = MappingProxyType({})
+
+
+class Statement(NamedTuple):
+    """One statement: its text with `$1`, `$2`, ... and the names of what stands there."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+class Ask(NamedTuple):
+    """Run a statement and answer its rows, as a list of tuples."""
+
+    statement: Statement
+    values: Values = _NOTHING
+
+
+class Asks(NamedTuple):
+    """Run several statements in one exchange and answer the rows of each."""
+
+    asks: Sequence[Ask]
+
+
+class Do(NamedTuple):
+    """Run a statement whose rows nobody wants to see. It is sent with the next one that is waited for, or with the commit."""
+
+    statement: Statement
+    values: Values = _NOTHING
+
+
+class Aside(Protocol):
+    """What the end of a plan may say beside its answer."""
+
+    def wake(self, wake: Wake) -> None:
+        """Deliver this after the commit."""
+        ...
+
+    def remember(self, queue: str, marks: "Marks") -> None:
+        """Keep marks for the next claim of this session."""
+        ...
+
+
+class Later(NamedTuple):
+    """Run statements and answer what `finish` makes of their rows.
+
+    It is the last step of its plan, which returns the answer as its own. So the statements may travel with the commit, and
+    plans that are run together share one exchange: see `verb`. `finish` is handed the rows of each statement. It may return
+    a `Later` in turn, whose statements only read, possibly after the commit.
+    """
+
+    asks: Iterable[Ask]
+    finish: Callable[[list[Rows], Aside], Any]
+
+
+Marks = Mapping[int, int]
+"""By priority: the seq up to which a queue has been claimed."""
+
+
+class Recall(NamedTuple):
+    """Answer the marks that this session keeps for a queue, if they may be used now."""
+
+    queue: str
+
+
+@dataclass(slots=True, frozen=True)
+class Verb(Plan[R]):
+    """A plan of this engine as it left the engine: whatever a `Later` answers is what the plan answers."""
+
+
+def verb(method: Callable[Concatenate[E, P], Steps[R]]) -> Callable[Concatenate[E, P], Plan[R]]:
+    """Turn a generator method into one that returns a `Verb` named after it."""
+
+    @wraps(method)
+    def planned(engine: E, /, *args: P.args, **kwargs: P.kwargs) -> Plan[R]:
+        return Verb(method.__name__, lambda: method(engine, *args, **kwargs))
+
+    return planned
+
+
+Step = Ask | Asks | Do | Later | Recall | Wake
+
+
+def literal(values: Iterable[Any]) -> str:
+    """An array of texts, numbers, truths and nulls in PostgreSQL's notation."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:
+    kind: type = value.__class__
+    if value is None:
+        return "NULL"
+    if kind is int or kind is float:
+        return repr(value)
+    if kind is bool:
+        return "t" if value else "f"
+    text: str = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def numbers(values: Iterable[int]) -> str:
+    """An array of whole numbers."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def texts(values: Iterable[str]) -> str:
+    """An array of texts."""
+    joined = '","'.join([value.replace("\\", "\\\\").replace('"', '\\"') for value in values])
+    return f'{{"{joined}"}}' if joined else literal(values)
+
+
+def columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Rows as one array for each column, by name."""
+    if not rows:
+        return dict.fromkeys(names, "{}")
+    return {name: literal(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+class LateWake(Wake):
+    """A wake whose topics are built only when somebody sleeps on their kind: a thousand settled jobs cost one question."""
+
+    __slots__ = ("kind", "late")
+
+    kind: str
+    late: Callable[[], frozenset[str]]
+
+    def __init__(self, kind: str, late: Callable[[], frozenset[str]]) -> None:
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "late", late)
+
+    @property
+    def topics(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The topics, built anew at each look."""
+        return self.late()

@@ -1,0 +1,143 @@
+"""The weaker promise: what a store cannot take part in is done when the user's transaction has committed, or never."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from treadle import Context, InvalidOption, NotTransactional, Treadle, UnknownJob
+from treadle.testing import drain
+
+
+def double(number: int) -> int:
+    return number * 2
+
+
+@pytest.fixture
+def app() -> Iterator[Treadle]:
+    app = Treadle("memory://after", allow_volatile=True, transactions="after_commit")
+    app.task(name="double")(double)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'users.db'}")
+    yield engine
+    engine.dispose()
+
+
+def test_a_job_is_stored_after_the_commit(app: Treadle, engine: sa.Engine) -> None:
+    task: Any = app.registry.expect("double")
+    with Session(engine) as session:
+        with session.begin():
+            one = task.enqueue_in(session, 1)
+            two, three = app.enqueue_many_in(session, [task.call(2), task.call(3)])
+            with pytest.raises(UnknownJob):
+                one.state()
+        assert [each.id for each in drain(app).ran] == [one.id, two.id, three.id]
+        with session.begin():
+            task.enqueue_in(session, 4)
+    assert len(drain(app)) == 1
+
+
+def test_no_job_is_stored_after_a_rollback(app: Treadle, engine: sa.Engine) -> None:
+    task: Any = app.registry.expect("double")
+    with Session(engine) as session:
+        task.enqueue_in(session, 1)
+        session.rollback()
+        session.execute(sa.text("SELECT 1"))
+        session.commit()
+    assert len(drain(app)) == 0
+
+
+def test_a_savepoint_drops_its_own_jobs_alone(app: Treadle, engine: sa.Engine) -> None:
+    task: Any = app.registry.expect("double")
+    with Session(engine) as session, session.begin():
+        kept = task.enqueue_in(session, 1)
+        outer = session.begin_nested()
+        task.enqueue_in(session, 2)
+        inner = session.begin_nested()
+        task.enqueue_in(session, 3)
+        inner.commit()
+        outer.rollback()
+        also = task.enqueue_in(session, 4)
+    assert [each.id for each in drain(app).ran] == [kept.id, also.id]
+
+
+def test_what_the_store_says_comes_out_of_the_commit(app: Treadle, engine: sa.Engine) -> None:
+    task: Any = app.registry.expect("double")
+    with Session(engine) as session:
+        task.enqueue_in(session, 1)
+        with (
+            mock.patch.object(app.session, "run", side_effect=OSError("the store is gone")),
+            pytest.raises(OSError, match="gone"),
+        ):
+            session.commit()
+
+
+def test_djangos_hook(app: Treadle, tmp_path: Path) -> None:
+    import django
+    from django.conf import settings
+    from django.db import transaction
+    from django.db.utils import ConnectionHandler
+
+    if not settings.configured:
+        settings.configure(USE_TZ=True, LOGGING_CONFIG=None)
+        django.setup()
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "users.db")}
+    connection = ConnectionHandler({"default": database})["default"]
+    task: Any = app.registry.expect("double")
+    with pytest.raises(NotTransactional, match="atomic"):
+        task.enqueue_in(connection, 1)
+    with mock.patch("django.db.transaction.get_connection", return_value=connection):
+        with transaction.atomic():
+            kept = task.enqueue_in(connection, 1)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            task.options(tags=["gone"]).enqueue_in(connection, 1 // 0)
+    connection.close()
+    assert [each.id for each in drain(app).ran] == [kept.id]
+
+
+def test_a_body_completes_after_its_commit(app: Treadle, engine: sa.Engine) -> None:
+    def charge(ctx: Context) -> str:
+        with Session(engine) as session, session.begin():
+            ctx.complete_in(session, "charged")
+        return "not this"
+
+    async def acharge(ctx: Context) -> str:
+        with Session(engine) as session, session.begin():
+            await ctx.acomplete_in(session, "charged")
+        return "not this"
+
+    handles = [app.task(name=fn.__name__)(fn).enqueue() for fn in (charge, acharge)]
+    drain(app)
+    assert [each.result(timeout=0) for each in handles] == ["charged", "charged"]
+
+
+def test_what_never_says_that_it_committed_is_refused(app: Treadle, engine: sa.Engine) -> None:
+    task: Any = app.registry.expect("double")
+    with engine.begin() as connection, pytest.raises(NotTransactional, match="SQLAlchemy's Session"):
+        task.enqueue_in(connection, 1)
+
+    async def awaited() -> None:
+        with engine.begin() as connection, pytest.raises(NotTransactional, match="SQLAlchemy's Session"):
+            await task.aenqueue_in(connection, 1)
+
+    asyncio.run(awaited())
+
+
+def test_the_promise_must_be_chosen(engine: sa.Engine) -> None:
+    app = Treadle("memory://own", allow_volatile=True)
+    task = app.task(name="double")(double)
+    with Session(engine) as session, pytest.raises(NotTransactional):
+        task.enqueue_in(session, 1)
+    app.close()
+    with pytest.raises(InvalidOption, match="after_commit"):
+        Treadle(transactions="sometimes")  # type: ignore[arg-type]

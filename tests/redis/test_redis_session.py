@@ -1,0 +1,171 @@
+"""Sessions: many tasks on one connection, forks, large batches, confirmations, and keys that stay where they belong."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from conformance.desk import DEATH, SECOND, Desk
+from servers import valkey
+from treadle.engine.redis.store import RedisStore
+from treadle.engine.session import Durability
+from treadle.model.errors import StoreBusy
+from treadle.model.filter import Cancel, Erase, Filter, Page, Resolve, Retention
+from treadle.model.job import Edge, NewJob, Stored, Want
+from treadle.model.outcome import Completed, Verdict
+from treadle.model.state import State
+
+Serve = Callable[..., valkey.Valkey]
+DeskAt = Callable[[RedisStore], Desk]
+
+
+def test_many_tasks_share_a_connection_and_each_hears_its_own_answer(store: RedisStore, desk: Desk) -> None:
+    async def scene() -> None:
+        session = store.session()
+        jobs = [desk.new() for _ in range(50)]
+        answers = await asyncio.gather(*(session.arun(store.engine.enqueue([job])) for job in jobs))
+        assert [answer[0].id for answer in answers] == [job.id for job in jobs]
+        session.close()
+
+    asyncio.run(scene())
+
+
+def test_a_cancelled_caller_leaves_the_others_their_answers(store: RedisStore, desk: Desk) -> None:
+    async def scene() -> None:
+        session = store.session()
+        await session.arun(store.engine.count(Filter()))
+        jobs = [desk.new() for _ in range(6)]
+        tasks = [asyncio.ensure_future(session.arun(store.engine.enqueue([job]))) for job in jobs]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [answer[0].id for answer in answers[1::2] if not isinstance(answer, BaseException)] == [
+            job.id for job in jobs[1::2]
+        ]
+        assert (await session.arun(store.engine.enqueue([jobs[0]])))[0].verdict in (Stored.ALREADY, Stored.STORED)
+        session.close()
+
+    asyncio.run(scene())
+
+
+def test_one_session_serves_loops_and_threads_side_by_side(store: RedisStore, desk: Desk) -> None:
+    session = store.session()
+
+    def in_a_loop(_: int) -> None:
+        async def scene() -> None:
+            for _ in range(5):
+                await session.arun(store.engine.enqueue([desk.new()]))
+
+        asyncio.run(scene())
+
+    def in_a_thread(_: int) -> None:
+        for _ in range(5):
+            session.run(store.engine.enqueue([desk.new()]))
+
+    with ThreadPoolExecutor(8) as pool:
+        both = [pool.submit(kind, i) for i in range(4) for kind in (in_a_loop, in_a_thread)]
+        for each in both:
+            each.result()
+    session.close()
+    assert len(desk.find()) == 40
+
+
+def test_a_fork_opens_its_own_connection(store: RedisStore, desk: Desk) -> None:
+    desk.add()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            desk.run(store.engine.enqueue([desk.new(id="from-the-child")]))
+            code = 0
+        finally:
+            os._exit(code)
+    for _ in range(20):
+        desk.add()
+    assert os.waitpid(child, 0)[1] == 0
+    assert desk.state("from-the-child") is State.QUEUED
+    assert len(desk.find()) == 22
+
+
+def test_a_batch_larger_than_lua_can_hold_at_once(store: RedisStore, desk: Desk) -> None:
+    """Lua's stack takes 8,000 values: every list is cut before it is handed on."""
+    count = 12_000
+    lease = desk.worker()
+    parent = desk.add(queue="first")
+    answers = desk.enqueue(*(desk.new(edges=(Edge(parent),) if i % 3 == 0 else ()) for i in range(count)))
+    assert {answer.verdict for answer in answers} == {Stored.STORED}
+    [first] = desk.claim(lease, Want("first", 1, 1))
+    assert desk.settle(lease, (first, Completed())) == [Verdict.DONE]
+
+    claims = desk.claim(lease, Want("default", count, count))
+    assert len(claims) == count
+    assert desk.settle(lease, *((each, Completed("1")) for each in claims[: count // 2])) == [Verdict.DONE] * (count // 2)
+    assert desk.settle(lease, *((each, DEATH) for each in claims[count // 2 :])) == [Verdict.DONE] * (count // 2)
+    assert [each.count for each in desk.run(store.engine.count(Filter()))] == [count // 2 + 1, count // 2]
+    assert len(desk.find(page=Page(limit=count + 1))) == count + 1
+    assert sum(each.done for each in desk.alter(Filter(status="open"), Resolve(), limit=count)) == count // 2
+    desk.later(10)
+    assert desk.run(store.engine.prune(Retention(completed=1.0, dead=1.0), limit=count * 2, now=desk.now)) == count + 1
+
+
+def test_a_cancelled_backlog_does_not_stay_in_the_lines(store: RedisStore, desk: Desk) -> None:
+    lease = desk.worker()
+    jobs = [each.id for each in desk.enqueue(*(desk.new() for _ in range(5_000)))]
+    assert len(desk.alter(Filter(ids=jobs[1:-1]), Cancel(), limit=5_000)) == 4_998
+    server = valkey.shared()
+    line = f"{store.tag.decode()}:l:default\n0\nn\nwork"
+    assert int(server.ask("LLEN", line)[1:-2]) < 2_000
+    assert [each.id for each in desk.claim(lease)] == [jobs[0], jobs[-1]]
+    assert server.ask("EXISTS", line) == b":0\r\n"
+
+
+def test_nothing_is_left_of_jobs_that_were_removed_and_no_key_lies_outside_the_slot(serve: Serve, desk_at: DeskAt) -> None:
+    server = serve()
+    desk = desk_at(RedisStore(server.address(), namespace="jobs"))
+    lease = desk.worker(length=60.0)
+    parent = desk.add(tags=("a",), key="k")
+    desk.child(parent, delay=5.0)
+    desk.add(start_within=1.0)
+    desk.add(delay=3.0)
+    desk.add(priority=7, queue="other", max_crashes=1)
+    for claimed in desk.claim(lease, Want("default", 1, 1), Want("other", 1, 1)):
+        desk.settle(lease, (claimed, DEATH))
+    desk.later(30)
+    desk.promote()
+    desk.claim(lease)
+    desk.later(60)
+    desk.rescue()
+    desk.alter(Filter(), Erase(), limit=100)
+    desk.promote()
+    desk.claim(desk.worker(length=1.0))
+    desk.later(SECOND)
+    desk.rescue()
+    assert desk.find() == []
+
+    names = {line for line in server.ask("KEYS", "*").decode().split("\r\n") if line.startswith("{") or ":" in line}
+    assert {name for name in names if not name.startswith("{jobs}:")} == set()
+    assert names <= {"{jobs}:meta", "{jobs}:audit", "{jobs}:f:6", "{jobs}:stale"}
+
+
+def test_a_write_that_no_replica_confirms_is_an_error_unless_it_may_be_lost(serve: Serve) -> None:
+    server = serve(appendfsync="always")
+    store = RedisStore(server.address(timeout=1.0), replicas=1)
+    session = store.session()
+    assert session.run(store.engine.enqueue([NewJob("relaxed", "work")]), Durability.RELAXED)[0].verdict is Stored.STORED
+    with pytest.raises(StoreBusy, match="too few replicas"):
+        session.run(store.engine.enqueue([NewJob("strict", "work")]))
+    assert session.run(store.engine.count(Filter()))[0].count == 2
+    session.close()
+
+
+def test_a_replica_confirms(serve: Serve) -> None:
+    primary = serve(appendfsync="always")
+    serve(appendfsync="always", replicaof=f"127.0.0.1 {primary.port}")
+    store = RedisStore(primary.address(), replicas=1)
+    session = store.session()
+    assert session.run(store.engine.enqueue([NewJob("a", "work")]))[0].verdict is Stored.STORED
+    assert store.durability.startswith("D3")
+    session.close()
