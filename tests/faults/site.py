@@ -16,17 +16,17 @@ from treadle.worker.options import WorkerOptions
 
 
 class Site:
-    """One store in a folder of its own, and whoever works there."""
+    """One store, in a folder of its own unless it lies elsewhere, and whoever works there. `direct` is how the test looks."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None, direct: str | None = None) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder}/site.db"
-        self.account = Account(self.url)
+        self.url = url or f"sqlite:///{folder}/site.db"
+        self.account = Account(direct or self.url)
         self.crews: list[Crew] = []
         from faults import jobs
 
         self.jobs = jobs
-        jobs.app.connection.point_at(self.url)
+        jobs.app.connection.point_at(direct or self.url)
 
     def crew(self, **options: Any) -> Crew:
         """Start a supervisor with its workers and wait until all of them hold a lease."""

@@ -27,18 +27,34 @@ class Server(Protocol):
 
     port: int
 
+    def fresh(self) -> str: ...
+
     def start(self) -> None: ...
 
     def kill(self) -> None: ...
 
     def promote(self) -> None: ...
 
+    def hang_up(self) -> None: ...
+
+    def crowd(self) -> "list[Closable]": ...
+
+
+class Closable(Protocol):
+    """Somebody's connection."""
+
+    def close(self) -> None: ...
+
 
 class Ground:
-    """A server and the way to it. `url` goes through the proxy, `direct` past it."""
+    """A server and the way to it. `url` goes through the proxy, `direct` past it, both to `database`."""
 
-    def __init__(self, server: Server, shape: str, replicate: Callable[[], "Server"]) -> None:
+    claims: bytes
+    """What stands in the request that makes a worker's claim final."""
+
+    def __init__(self, server: Server, shape: str, database: str, replicate: Callable[[], "Server"]) -> None:
         self.server = server
+        self.database = database
         self.proxy = Proxy(("127.0.0.1", server.port))
         self._shape = shape
         self._replicate = replicate
@@ -47,18 +63,25 @@ class Ground:
     @property
     def direct(self) -> str:
         """The URL of the server itself."""
-        return self._shape.format(port=self.server.port)
+        return self._shape.format(port=self.server.port, database=self.database)
 
     def url(self, **parameters: object) -> str:
         """The URL by way of the proxy."""
         written = "&".join(f"{name}={value}" for name, value in parameters.items())
-        return self._shape.format(port=self.proxy.port) + (f"?{written}" if written else "")
+        place = self._shape.format(port=self.proxy.port, database=self.database)
+        return place + (f"?{written}" if written else "")
 
-    def migrate(self, namespace: str = "treadle") -> None:
-        """Bring a namespace up to date."""
-        app = Treadle(self.direct, namespace=namespace)
+    def migrate(self) -> None:
+        """Bring the database up to date."""
+        app = Treadle(self.direct)
         app.store.migrate()
         app.close()
+
+    def begin_anew(self) -> None:
+        """Go to a new, empty database, with everything passing."""
+        self.proxy.pass_()
+        self.database = self.server.fresh()
+        self.migrate()
 
     def look(self) -> None:
         """Called every moment while the server runs, for those that must know what it was like a while ago."""
@@ -94,8 +117,8 @@ class Ground:
 class Forgetful(Ground):
     """A Valkey that loses the last second of its append-only file at each death."""
 
-    def __init__(self, server: Valkey, shape: str, replicate: Callable[[], Server]) -> None:
-        super().__init__(server, shape, replicate)
+    def __init__(self, server: Valkey, shape: str, database: str, replicate: Callable[[], Server]) -> None:
+        super().__init__(server, shape, database, replicate)
         self._valkey = server
         self._sizes: deque[tuple[float, int]] = deque()
 
@@ -120,7 +143,8 @@ CARELESS: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "wal
 @contextmanager
 def on_postgres(folder: Path, *, careless: bool = False, **options: str) -> Iterator[Ground]:
     """PostgreSQL as it comes, with fsync."""
-    servers = [Postgres((CARELESS if careless else {}) | options)]
+    options = {"max_connections": "60", **(CARELESS if careless else {}), **options}
+    servers = [Postgres(options)]
 
     def replicate() -> Server:
         made = Postgres(options)
@@ -131,7 +155,8 @@ def on_postgres(folder: Path, *, careless: bool = False, **options: str) -> Iter
 
     servers[0].create()
     servers[0].start()
-    ground = Ground(servers[0], "postgresql://treadle@127.0.0.1:{port}/postgres", replicate)
+    ground = Ground(servers[0], "postgresql://treadle@127.0.0.1:{port}/{database}", "postgres", replicate)
+    ground.claims = b"COMMIT"
     try:
         yield ground
     finally:
@@ -147,7 +172,9 @@ def on_redis(folder: Path, *, careless: bool = False, **options: str) -> Iterato
 
     def make() -> Valkey:
         place = Path(tempfile.mkdtemp(prefix="valkey-", dir=folder))
-        made = Valkey(place, {"appendfsync": "always", "repl-diskless-sync-delay": "0", **options})
+        made = Valkey(
+            place, {"appendfsync": "always", "repl-diskless-sync-delay": "0", "databases": "100", "maxclients": "60", **options}
+        )
         servers.append(made)
         made.start()
         return made
@@ -157,7 +184,8 @@ def on_redis(folder: Path, *, careless: bool = False, **options: str) -> Iterato
         made.follow(servers[0])
         return made
 
-    ground = (Forgetful if careless else Ground)(make(), "redis://127.0.0.1:{port}/0", replicate)
+    ground = (Forgetful if careless else Ground)(make(), "redis://127.0.0.1:{port}/{database}", "0", replicate)
+    ground.claims = b"claim"
     try:
         yield ground
     finally:

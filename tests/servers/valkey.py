@@ -74,6 +74,21 @@ class Valkey:
         """The number of a database that nobody has used."""
         return str(next(self._numbers))
 
+    def hang_up(self) -> None:
+        """End every connection."""
+        for kind in ("normal", "pubsub"):
+            self.ask("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+
+    def crowd(self) -> list[socket.socket]:
+        """Connections of somebody else, as many as there is room for."""
+        found: list[socket.socket] = []
+        while True:
+            link = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+            link.sendall(b"PING\r\n")
+            found.append(link)
+            if not link.recv(100).startswith(b"+PONG"):
+                return found
+
     def kill(self) -> None:
         """End it as a crash would."""
         self._end(signal.SIGKILL)

@@ -136,10 +136,14 @@ class Room:
 
 @dataclass(slots=True)
 class Admission:
-    """Judges one claim's gated jobs one after the other, each seeing the starts before it."""
+    """Judges one claim's gated jobs one after the other, each seeing the starts before it.
+
+    `wakes_at` is the earliest moment at which those that were parked, or others because of them, are looked at.
+    """
 
     now: Micros
     rooms: dict[Key, Room] = field(default_factory=dict[Key, Room])
+    wakes_at: Micros | None = None
 
     def judge(self, holds: Sequence[Hold], stand: Stand, *, first: bool) -> Obstacle | None:
         """Start a job, or say what stops it; `first` tells whether it is first in line of its ordering, if it has one."""
@@ -155,13 +159,6 @@ class Admission:
             self.rooms[limit, WHOLE].start(1, self.now)
         return None
 
-    def wakes_at(self) -> Micros | None:
-        """The earliest moment at which something parked wants to be looked at."""
-        return min(
-            (room.wakes_at for room in self.rooms.values() if room.front is not None and room.wakes_at is not None),
-            default=None,
-        )
-
     def _at(self, room: Room, hold: Hold, stand: Stand) -> Obstacle | None:
         obstacle = room.obstacle(hold.cost, self.now)
         if obstacle is None and room.front is not None and room.front < stand:
@@ -173,12 +170,16 @@ class Admission:
         if obstacle.at is not None:
             room = self.rooms[obstacle.at]
             room.front = stand if room.front is None else min(room.front, stand)
-            room.wake(obstacle.until)
+            self._wake(room, obstacle.until)
         for hold in holds:
             other = self._room(hold)
             if other.front is not None and obstacle.at != (hold.limit, hold.key):
-                other.wake(self.now)
+                self._wake(other, self.now)
         return obstacle
+
+    def _wake(self, room: Room, at: Micros | None) -> None:
+        room.wake(at)
+        self.wakes_at = min((each for each in (self.wakes_at, room.wakes_at) if each is not None), default=None)
 
     def _room(self, hold: Hold) -> Room:
         return self.rooms[hold.limit, hold.key]

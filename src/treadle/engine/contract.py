@@ -1,4 +1,4 @@
-"""The engine boundary: fifteen verbs, each a plan, and the promise each one makes.
+"""The engine boundary: sixteen verbs, each a plan, and the promise each one makes.
 
 What holds for all of them:
 
@@ -8,7 +8,7 @@ What holds for all of them:
 * **Expected things are values.** A known id, a failed guard, a lost lease never raise, so a plan can run inside a user's
   own transaction without poisoning it.
 * **Repeatable.** The caller makes the ids, so running a plan again after a lost answer does no harm. `claim` is the
-  exception: a lost answer leaves jobs under the lease, and `rescue` finds them when it runs out.
+  exception: a lost answer leaves jobs under the lease. Its holder finds them by `held`, and `rescue` when it runs out.
 * **Time is a parameter.** `now=None` means the store's own clock; a test hands one in. Randomness never happens here.
 * **Edges of time.** A lease holds while now < its end. A job is due when `due_at` <= now. It has missed its start-by
   deadline when `start_by` < now. A finished job is older than an age when `finished_at` < now - age.
@@ -30,6 +30,7 @@ from treadle.engine.plan import Plan
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
 from treadle.model.flow import Gate
 from treadle.model.job import (
+    Claimed,
     Claims,
     Enqueued,
     Job,
@@ -220,4 +221,8 @@ class Engine(Protocol):
 
     def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Plan[list[Gate]]:
         """The keys of limits (those named, or all) at which jobs run or are parked, by (limit, key), `limit` at most."""
+        ...
+
+    def held(self, lease: LeaseId) -> Plan[list[Claimed]]:
+        """What runs under a lease, oldest first, as `claim` handed it out: for a holder that may have missed an answer."""
         ...

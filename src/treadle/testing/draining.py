@@ -125,10 +125,11 @@ class _Drainer:
         engine = self._connection.engine
         wants = [Want(queue, _BATCH, _BATCH) for queue in queues]
         names = self._app.registry.names()
-        claims = await self._connection.arun(engine.claim(self._lease, wants, names, suspects=1, now=self._now))
+        plan = engine.claim(self._lease, wants, names, suspects=1, gated=_BATCH, now=self._now)
+        claims = await self._connection.arun(plan)
         for claimed in claims.jobs:
             await self._run_one(claimed)
-        return bool(claims.jobs)
+        return bool(claims.jobs) or claims.more
 
     async def _queues(self) -> Sequence[str]:
         counts = await self._connection.arun(self._connection.engine.count(Filter(states=tuple(LIVE)), (Axis.QUEUE,)))

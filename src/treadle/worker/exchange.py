@@ -14,6 +14,7 @@ from treadle.engine.session import Durability, Session, Waiter
 from treadle.model.errors import StoreError
 from treadle.model.job import LeaseId
 from treadle.model.outcome import Cause, Died, Note, Settlement
+from treadle.worker.doubt import Doubt
 from treadle.worker.fetcher import Ask, Fetcher
 from treadle.worker.notes import Notes
 from treadle.worker.settler import Settler
@@ -55,6 +56,7 @@ class Exchange:
         alone: Callable[[], bool],
         threads_run: Callable[[], bool],
         unfit: Callable[[], None],
+        doubt: Doubt,
     ) -> None:
         self.fetcher: Fetcher | None = None
         self._engine = engine
@@ -68,6 +70,7 @@ class Exchange:
         self._lost = lost
         self._alone = alone
         self._unfit = unfit
+        self._doubt = doubt
         self._threads_run = threads_run
         self._idle = False
         self._patience = 0.0
@@ -95,6 +98,10 @@ class Exchange:
 
     async def once(self) -> None:
         """One exchange: write what is pending, claim what fits."""
+        try:
+            await self._doubt.settle()
+        except UNREACHED as error:
+            log.debug("what this worker holds could not be asked: %s", error)
         notes = self._notes.take()
         batch, strictness = self._settler.take()
         asks = self.fetcher.asks() if self.fetcher is not None else []
@@ -120,6 +127,8 @@ class Exchange:
                 self._notes.put_back(notes)
             else:
                 await self._apart(batch, strictness, notes)
+            if asks:
+                self._doubt.arise()
             self._patience = min(1.0, max(0.02, self._patience * 2))
             log.exception("the store did not take an exchange; trying again within %.2f s", self._patience)
             await asyncio.sleep(self._patience * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

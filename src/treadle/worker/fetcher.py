@@ -23,11 +23,12 @@ many were no faster, and hold the store longer."""
 
 
 class Ask(NamedTuple):
-    """One claim to make: for which executors, what it asks of each queue, and whether it may bring a suspect."""
+    """One claim: for which executors, what it asks of each queue, and how many suspects and gated jobs it may bring."""
 
     places: list[str]
     takes: list[int]
     suspects: int
+    gated: int
     plan: Plan[Claims]
 
 
@@ -40,6 +41,9 @@ class Fetcher:
     too. A claim whose tasks are not at the head of the queue walks over those that are, so an executor that found nothing
     waits for a wake or the next poll instead of walking again with every exchange of a busy one (50,000 async jobs waiting:
     26 ms an exchange instead of 5).
+
+    A gated job starts with its claim, so no more of them are taken than there are slots free. Where one is next and no slot
+    is, the executor waits for a slot of its own: nobody announces what has been in the queue all along.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Fetcher:
         self._woken = False
         self._took_suspect = False
         self._hungry: set[str] = set()
+        self._wants_slot: set[str] = set()
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
@@ -93,6 +98,9 @@ class Fetcher:
             # The suspect held here has ended and others may wait: nobody announces them, and a poll each would be slow.
             self._took_suspect = False
             self.wake()
+        ready = {place for place in self._wants_slot if self._executors[place].free() > 0}
+        self._wants_slot -= ready
+        self._hungry |= ready
         if self.draining or not self._hungry:
             return []
         room = {place: min(MOST, self._executors[place].room()) for place in self._hungry}
@@ -114,7 +122,9 @@ class Fetcher:
         takes = self._split(room)
         wants = [Want(queue, take, room) for queue, take in zip(self._queues, takes, strict=True)]
         names = self._names[places[0]] if len(places) == 1 else [name for place in places for name in self._names[place]]
-        return Ask(places, takes, suspects, self._engine.claim(self._lease, wants, names, suspects=suspects))
+        gated = max(0, min(self._executors[place].free() for place in places))
+        plan = self._engine.claim(self._lease, wants, names, suspects=suspects, gated=gated)
+        return Ask(places, takes, suspects, gated, plan)
 
     def sated(self, ask: Ask) -> None:
         """What this claim asked for is not there now."""
@@ -123,10 +133,11 @@ class Fetcher:
     def take(self, ask: Ask, claims: Claims) -> bool:
         """Hand claimed jobs to their executor; True when the claim was filled, so that more may be waiting."""
         jobs = claims.jobs
+        more = claims.more and self._more_gated(ask)
         if not jobs:
             if not self._strict:
                 self._credit = fairness.charge(self._weights, self._credit, ask.takes, [0] * len(ask.takes))
-            return False
+            return more
         if len(self._queues) > 1 and not self._strict:
             jobs = self._shared(ask, jobs)
         get, take = self._registry.get, self._inflight.take
@@ -151,7 +162,14 @@ class Fetcher:
             mine = runs if len(ask.places) == 1 else [run for run in runs if run.settings.executor == place]
             if mine:
                 self._executors[place].submit(mine)
-        return len(jobs) >= sum(ask.takes)
+        return more or len(jobs) >= sum(ask.takes)
+
+    def _more_gated(self, ask: Ask) -> bool:
+        """A gated job is next and was not taken: whether it pays to ask again at once, each executor for itself."""
+        if ask.gated == 0 and len(ask.places) == 1:
+            self._wants_slot.update(ask.places)
+            return False
+        return True
 
     def _shared(self, ask: Ask, jobs: list[Claimed]) -> list[Claimed]:
         """Charge each queue for what it was given, and mix the queues as their weights say, each in its own order."""

@@ -3,6 +3,7 @@
 import logging
 
 from treadle.engine.session import Durability
+from treadle.model.job import JobId
 from treadle.model.outcome import Completed, Settlement, Verdict
 
 log: logging.Logger = logging.getLogger("treadle.worker")
@@ -21,6 +22,10 @@ class Settler:
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def ids(self) -> set[JobId]:
+        """The jobs whose outcomes are still to be told."""
+        return {each.id for each in self._pending}
 
     def add(self, settlement: Settlement, durability: Durability) -> None:
         """One more attempt is over."""

@@ -11,6 +11,7 @@ from treadle.engine.session import Wake
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
 from treadle.model.flow import Gate
 from treadle.model.job import (
+    Claimed,
     Claims,
     Enqueued,
     Job,
@@ -113,3 +114,7 @@ class MemoryEngine:
     def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Steps[list[Gate]]:
         chosen = None if limits is None else frozenset(limits)
         return (yield from _do(lambda turn: gating.gates(turn, chosen, limit)))
+
+    @plan
+    def held(self, lease: LeaseId) -> Steps[list[Claimed]]:
+        return (yield from _do(lambda turn: looking.held(turn, lease)))

@@ -1,14 +1,14 @@
-"""The verbs that only look: `find`, `count`, `read`, `leases`."""
+"""The verbs that only look: `find`, `count`, `read`, `leases`, `held`."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from treadle.engine.memory.row import Row, shown
+from treadle.engine.memory.row import Row, claimed, shown
 from treadle.engine.memory.tables import Tables
 from treadle.engine.memory.turn import Turn
 from treadle.model.filter import Axis, Count, Filter, Order, Page
-from treadle.model.job import Job, JobId, Lease, Micros, OnDead
+from treadle.model.job import Claimed, Job, JobId, Lease, LeaseId, Micros, OnDead
 from treadle.model.record import Record, Space
 
 
@@ -100,6 +100,11 @@ def read(turn: Turn, space: Space, keys: Sequence[str] | None) -> list[Record]:
     """Records of a space, sorted by key."""
     mine = [record for (where, _), record in turn.tables.records.items() if where is space]
     return sorted((record for record in mine if keys is None or record.key in keys), key=lambda record: record.key)
+
+
+def held(turn: Turn, lease: LeaseId) -> list[Claimed]:
+    """What runs under a lease, oldest first."""
+    return [claimed(row) for row in turn.oldest_first(turn.tables.running.get(lease, set()))]
 
 
 def leases(turn: Turn) -> list[Lease]:

@@ -66,7 +66,7 @@ def claim(turn: Turn, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str
     for seen in taking.admission.rooms.values():
         keep(turn, seen)
     jobs = [claimed(row) for got in taken for row in got]
-    return Claims(jobs, lost=False, more=taking.more, wakes_at=taking.admission.wakes_at())
+    return Claims(jobs, lost=False, more=taking.more, wakes_at=taking.admission.wakes_at)
 
 
 def _take(turn: Turn, row: Row, lease: LeaseId) -> Row:

@@ -1,4 +1,7 @@
-"""Decides where new jobs belong: their time, their parents, their guards. Everything is read before anything is written."""
+"""Decides where new jobs belong: their time, their parents, their guards, their keys.
+
+Everything is read before anything is written, but for the jobs that others replace: their end comes first.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,9 +12,11 @@ from treadle.engine.admission import check_write
 from treadle.engine.keying import Holding, Keyring, because_of, names_of
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
+from treadle.engine.session import Wake
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Fate, fate
+from treadle.engine.sqlite.edges import Ended, Fate, Finish, fate, finish, topics, wake_children
 from treadle.engine.sqlite.facts import Ledger, ledger
+from treadle.engine.sqlite.leaving import Leaver, call_next
 from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, OnDead, Stored, micros
 from treadle.model.state import State
@@ -47,11 +52,6 @@ class Judgement:
     facts: Ledger
     ring: Keyring
 
-    @property
-    def replaced(self) -> list[tuple[int, JobId, str]]:
-        """The stored jobs that others take the place of: their numbers, their ids and the reason."""
-        return [(self.numbers[old], old, because_of(new)) for old, new in self.ring.replaced.items() if old in self.numbers]
-
     def write(self, sql: Source, now: Micros) -> Steps[None]:
         """Store what the guards of the chosen jobs write, and who has which key."""
         yield from self.facts.store(sql, now)
@@ -78,8 +78,7 @@ def judge(sql: Source, jobs: Sequence[NewJob], now: Micros) -> Steps[Judgement]:
         check_write(write)
     held = yield from _held_keys(sql, jobs)
     ids = {job.id for job in jobs} | {edge.parent for job in jobs for edge in job.edges} | {each.job for each in held.values()}
-    rows = yield Ask(sql("enqueue", "known"), {"ids": to_text(list(ids))})
-    known = {job: Known(n, State(state), letter == "open") for job, n, state, letter in rows}
+    known = yield from _known(sql, ids)
     facts = yield from ledger(sql, guards)
     ring = Keyring(now, held, {job: each.state for job, each in known.items()})
     verdicts = [_verdict(job, known, facts, ring) for job in jobs]
@@ -92,8 +91,10 @@ def judge(sql: Source, jobs: Sequence[NewJob], now: Micros) -> Steps[Judgement]:
             for i, (verdict, told) in enumerate(verdicts)
         ]
         return Judgement(_answers(refused, known, {}), [], {}, {}, facts, ring)
-    for old in ring.replaced.keys() & known.keys():
-        known[old] = known[old]._replace(state=State.CANCELLED)
+    replaced = [(known[old].n, old, because_of(new)) for old, new in ring.replaced.items() if old in known]
+    if replaced:
+        yield from _replace(sql, replaced, now)
+        known = yield from _known(sql, ids)
     places = place_together([jobs[i] for i in chosen], known, ring, now)
     numbers = {job: each.n for job, each in known.items()}
     return Judgement(_answers(verdicts, known, places), chosen, places, numbers, facts, ring)
@@ -103,6 +104,19 @@ def _held_keys(sql: Source, jobs: Sequence[NewJob]) -> Steps[dict[tuple[str, str
     names = [name for job in jobs for name in names_of(job)]
     rows = (yield Ask(sql("flows", "held-keys"), {"names": to_text(names)})) if names else ()
     return {(kind, key): Holding(*holding) for kind, key, *holding in rows}
+
+
+def _known(sql: Source, ids: set[JobId]) -> Steps[dict[JobId, Known]]:
+    rows = yield Ask(sql("enqueue", "known"), {"ids": to_text(list(ids))})
+    return {job: Known(n, State(state), letter == "open") for job, n, state, letter in rows}
+
+
+def _replace(sql: Source, replaced: Sequence[tuple[int, JobId, str]], now: Micros) -> Steps[None]:
+    """Cancel waiting jobs whose unique key others take: a new job may have one of their children as its parent."""
+    yield from finish(sql, [Finish(n, State.CANCELLED, reason=reason) for n, _, reason in replaced], now)
+    yield Wake(topics(jobs=(job for _, job, _ in replaced)))
+    yield from wake_children(sql, [Ended(n, job, State.CANCELLED) for n, job, _ in replaced], now)
+    yield from call_next(sql, [Leaver(n, State.CANCELLED) for n, _, _ in replaced], now)
 
 
 def _verdict(job: NewJob, known: dict[JobId, Known], facts: Ledger, ring: Keyring) -> tuple[Stored, JobId]:

@@ -54,11 +54,8 @@ def _move_up(sql: Source, gone: Sequence[tuple[str, int, int]]) -> Steps[list[in
 
 def _fill(sql: Source, freed: Counter[Key], now: Micros) -> Steps[list[int]]:
     """Whom the slots that came free are for."""
-    for name, _ in list(freed):
-        freed[name, WHOLE] = 0
-    for (name, key), count in list(freed.items()):
-        if key != WHOLE:
-            freed[name, WHOLE] += count
+    for (name, _), count in list(freed.items()):
+        freed[name, WHOLE] += count
     rooms = yield from read_rooms(sql, list(freed), now)
     back: list[int] = []
     for key, room in sorted(rooms.items()):

@@ -1,4 +1,4 @@
-"""The operating verbs: alter, find, count, leases."""
+"""The operating verbs: alter, find, count, leases, held."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -7,13 +7,13 @@ from typing import Any
 from treadle.engine.admission import WHOLE
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
-from treadle.engine.rows import to_attempts, to_holds, to_job, to_kin, to_notes, to_text, to_worker
+from treadle.engine.rows import to_attempts, to_claimed, to_holds, to_job, to_kin, to_notes, to_text, to_worker
 from treadle.engine.source import Source
 from treadle.engine.sqlite.altering import Alteration
 from treadle.engine.sqlite.steps import Ask, Clock, Instant
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Order, Page
 from treadle.model.flow import Gate, Ordering
-from treadle.model.job import Job, Lease
+from treadle.model.job import Claimed, Job, Lease, LeaseId
 from treadle.model.state import FINAL, LIVE, State
 
 _LAST = (1 << 63) - 1
@@ -162,6 +162,12 @@ class Operating:
         """The keys of limits (those named, or all) at which jobs run or are parked, by (limit, key), `limit` at most."""
         rows = yield Ask(self.sql("flows", "gates"), {"names": _texts(limits), "take": limit})
         return [Gate(name, None if key == WHOLE else key, *rest) for name, key, *rest in rows]
+
+    @plan
+    def held(self, lease: LeaseId) -> Steps[list[Claimed]]:
+        """What runs under a lease, oldest first, as `claim` handed it out."""
+        rows = yield Ask(self.sql("leases", "held"), {"lease": lease})
+        return to_claimed(rows[0][0])
 
 
 def _merged(rows: Iterable[tuple[Any, ...]]) -> list[Count]:

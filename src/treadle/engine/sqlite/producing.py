@@ -9,10 +9,9 @@ from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Ended, Finish, finish, topics, wake_children
+from treadle.engine.sqlite.edges import topics
 from treadle.engine.sqlite.entering import GATED, PLAIN, TENANT, Entry, arrange, take_numbers
 from treadle.engine.sqlite.judging import Judgement, Place, judge, place_alone
-from treadle.engine.sqlite.leaving import Leaver, call_next
 from treadle.engine.sqlite.steps import Ask, Clock, Do
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, Stored
 from treadle.model.state import BlockedOn, State
@@ -86,7 +85,6 @@ class Producing:
         if not chosen:
             return judgement.answers
         yield from judgement.write(self.sql, wall)
-        yield from self._replace(judgement.replaced, wall)
         batch = _Batch(*(yield from take_numbers(self.sql, len(chosen))), chosen)
         places = [judgement.places[job.id] for job in chosen]
         for size, rows in _rows(batch, wall):
@@ -108,14 +106,6 @@ class Producing:
         if ended:
             yield Wake(topics(jobs=(job.id for job in chosen if judgement.places[job.id].state is State.CANCELLED)))
         return judgement.answers
-
-    def _replace(self, replaced: Sequence[tuple[int, JobId, str]], now: Micros) -> Steps[None]:
-        """Cancel waiting jobs whose unique key others take."""
-        if replaced:
-            yield from finish(self.sql, [Finish(n, State.CANCELLED, reason=reason) for n, _, reason in replaced], now)
-            yield Wake(topics(jobs=(job for _, job, _ in replaced)))
-            yield from wake_children(self.sql, [Ended(n, job, State.CANCELLED) for n, job, _ in replaced], now)
-            yield from call_next(self.sql, [Leaver(n, State.CANCELLED) for n, _, _ in replaced], now)
 
     def _place(self, batch: _Batch, places: Sequence[Place], fresh: set[int] | None) -> Steps[None]:
         flows = [

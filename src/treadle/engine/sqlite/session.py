@@ -24,7 +24,7 @@ log: logging.Logger = logging.getLogger("treadle.sqlite")
 
 R = TypeVar("R")
 
-_READS = frozenset({"find", "count", "read", "leases"})
+_READS = frozenset({"find", "count", "read", "leases", "held"})
 _FORK_PATIENCE = 1.0
 _LOOK = 0.05
 """Seconds between two looks at whether the file is still there: 2.6 us each, so only a busy session ever spares one."""

@@ -64,7 +64,7 @@ class Working:
             claim = GatedClaim(self.sql, values, suspects, gated, Admission(clock.wall))
             jobs = yield from _share_out(wants, claim.take)
             yield from claim.close()
-            return Claims(jobs, lost=False, more=claim.more, wakes_at=claim.admission.wakes_at())
+            return Claims(jobs, lost=False, more=claim.more, wakes_at=claim.admission.wakes_at)
         suspects = suspects if any_suspect else 0
 
         def take(queue: str, wanted: int) -> Steps[list[Claimed]]:

@@ -90,7 +90,9 @@ SELECT EXISTS (SELECT 1 FROM {ns}_records WHERE space = 'paused' AND key = :queu
 -- part: chosen
 -- Jobs that have just been taken, in the order of :ns, as one JSON text of `Claimed` rows.
 SELECT json_group_array(json_array(
-    l.n, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt, l.failures, l.crashes, l.snoozes, j.enqueued_at,
-    l.claimed_at, l.first_failed_at, l.start_by, json(iif(l.suspect, 'true', 'false')), j.args, j.options, j.headers)
-    ORDER BY e.key)
-FROM json_each(:ns) AS e CROSS JOIN {ns}_live AS l ON l.n = e.value CROSS JOIN {ns}_jobs AS j ON j.n = l.n
+    n, id, task, version, codec, queue, priority, attempt, failures, crashes, snoozes, enqueued_at, claimed_at, first_failed_at,
+    start_by, json(iif(suspect, 'true', 'false')), args, options, headers))
+FROM (
+    SELECT l.n, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt, l.failures, l.crashes, l.snoozes,
+        j.enqueued_at, l.claimed_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers
+    FROM json_each(:ns) AS e CROSS JOIN {ns}_live AS l ON l.n = e.value CROSS JOIN {ns}_jobs AS j ON j.n = l.n ORDER BY e.key)
