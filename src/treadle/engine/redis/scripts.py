@@ -18,8 +18,8 @@ GROWS = frozenset({"enqueue"})
 _INCLUDE = re.compile(r"^-- include: ([a-z ]+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$\n?", re.MULTILINE)
 _PARTS = (
-    "rows", "ranking", "lines", "admission", "gating", "wakes", "holders", "records", "family", "attempts", "keyring", "removal",
-    "looking", "picking",
+    "rows", "ranking", "lines", "admission", "gating", "wakes", "holders", "records", "family", "attempts", "keyring",
+    "removal", "looking", "picking",
 )  # fmt: skip
 
 

@@ -122,7 +122,9 @@ class Working:
         """Write down what running jobs say in mid-run."""
         if not notes:
             return []
-        rows = [(_number(each.ref), each.id, each.attempt, each.kind, each.name, each.value, _closes_for(each)) for each in notes]
+        rows = [
+            (_number(each.ref), each.id, each.attempt, each.kind, each.name, each.value, _closes_for(each)) for each in notes
+        ]
         answer: list[Verdict] = yield Call("note", encode((now, lease, rows)), _verdicts)
         return answer
 
