@@ -1,6 +1,6 @@
 """`make bench`: treadle beside a bare loop, in one run, interleaved, medians of five.
 
-    python -m benchmarks.run [--engine sqlite|redis] [--n 50000] [--seed 0] [--out FILE] [--rounds 5] [--quick]
+    python -m benchmarks.run [--engine sqlite|postgres|redis] [--n 50000] [--seed 0] [--out FILE] [--rounds 5] [--quick]
 
 Everything runs on this machine in a temporary directory and stops by itself. The figures are printed as a table and, with
 `--out`, written as JSON together with the machine they were taken on. Machines drift: compare ratios of one run, not rates.

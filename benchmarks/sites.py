@@ -116,6 +116,46 @@ class RedisSite:
         self._server.wait(20)
 
 
+class PostgresSite:
+    """One PostgreSQL server and a database for each run; the setting is `synchronous_commit`.
+
+    The server comes from a wheel and runs as `nobody` where this runs as root, as in the tests.
+    """
+
+    settings: tuple[str, ...] = ("on", "off")
+    bare = "benchmarks.baseline_postgres"
+
+    def __init__(self, folder: Path) -> None:
+        tests = str(Path(__file__).parents[1] / "tests")
+        if tests not in sys.path:
+            sys.path.append(tests)
+        from servers.postgres import Postgres
+
+        self._server = Postgres({"shared_buffers": "512MB", "max_wal_size": "8GB"})
+        self._server.create()
+        self._server.start()
+        [(version,)] = self._server.ask("SHOW server_version")
+        self.title = f"PostgreSQL {version}"
+
+    def fresh(self, setting: str) -> str:
+        from treadle import Treadle
+
+        url = self._server.url(self._server.database())
+        app = Treadle(url)
+        app.store.migrate()
+        app.close()
+        return url
+
+    def url(self, place: str, setting: str) -> str:
+        return f"{place}?options=-csynchronous_commit%3D{setting}"
+
+    def clear(self, place: str) -> None:
+        self._server.ask(f"DROP DATABASE {place.rpartition('/')[2]} WITH (FORCE)")
+
+    def close(self) -> None:
+        self._server.remove()
+
+
 def _free_port() -> int:
     import socket
 
@@ -125,4 +165,8 @@ def _free_port() -> int:
         return port
 
 
-SITES: dict[str, type[SqliteSite] | type[RedisSite]] = {"sqlite": SqliteSite, "redis": RedisSite}
+SITES: dict[str, type[SqliteSite] | type[PostgresSite] | type[RedisSite]] = {
+    "sqlite": SqliteSite,
+    "postgres": PostgresSite,
+    "redis": RedisSite,
+}

@@ -75,7 +75,7 @@ METRICS = {metric.name: metric for group in GROUPS.values() for metric in group}
 
 def plain(value: float) -> str:
     """A figure with as many digits as it is worth."""
-    if value >= 1000:
+    if value >= 999.5:
         return f"{round(value, -1):,.0f}" if value >= 10_000 else f"{value:,.0f}"
     if value >= 100:
         return f"{value:.0f}"

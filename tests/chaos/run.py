@@ -98,14 +98,14 @@ def tell(report: Report) -> None:
 
 
 def scenarios(
-    engine: str, n: int, only: tuple[str, ...], allowance: float | None
+    engine: str, n: int, only: tuple[str, ...], allowance: float | None, lease: float
 ) -> tuple[list[Scenario], dict[Scenario, set[str]]]:
     """What to play: the scenarios that must hold, and the mutants that must be found out."""
     chaos = replace(CHAOS, kills=n, freezes=max(1, n // 10), allowance=allowance)
     mutants = MUTANTS
     if engine in GROUNDS:
-        # The lease is thrice what a call may take, as it is by default; some troubles last longer than it.
-        chaos = replace(chaos, deaths=max(1, n // 10), troubles=max(2, n // 4), lease=6.0)
+        # The lease is thrice what a call may take, and some troubles last longer than it.
+        chaos = replace(chaos, deaths=max(1, n // 10), troubles=max(2, n // 4), lease=lease)
         mutants = MUTANTS | CARELESS
     kept = [
         each for each in (replace(CONTROL, allowance=None), chaos, replace(POISON, allowance=allowance)) if chosen(each, only)
@@ -128,15 +128,25 @@ def chosen(scenario: Scenario, only: tuple[str, ...]) -> bool:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write the figures here, as JSON.")
 @click.option("--only", multiple=True, help="Play this scenario only; may be given several times.")
 @click.option("--allowance", type=float, default=0.0, show_default=True, help="Seconds added to the bounds on recovery.")
+@click.option(
+    "--lease", type=float, default=6.0, show_default=True, help="Seconds that a lease holds in the main run on a server."
+)
 @click.option("--untimed", is_flag=True, help="Report how long recoveries take without judging it.")
 def main(
-    engine: str, n: int, seed: str | None, out: Path | None, only: tuple[str, ...], allowance: float, untimed: bool
+    engine: str,
+    n: int,
+    seed: str | None,
+    out: Path | None,
+    only: tuple[str, ...],
+    allowance: float,
+    lease: float,
+    untimed: bool,
 ) -> None:
     """Kill, freeze and wake real workers under load, and check what is left."""
     seed = seed or secrets.token_hex(4)
     print(f"chaos on {engine}, seed {seed}", flush=True)
     began = time.monotonic()
-    kept, mutants = scenarios(engine, n, only, None if untimed else allowance)
+    kept, mutants = scenarios(engine, n, only, None if untimed else allowance, lease)
     results = {each.name: perform(each, engine, seed) for each in kept}
     results |= {each.name: expose(each, expected, engine, seed) for each, expected in mutants.items()}
     ok = all(each["ok"] for each in results.values())

@@ -22,8 +22,8 @@ from .history import load
 from .nemesis import GAP, Nemesis
 from .weather import Weather
 
-TIMEOUT = 2.0
-"""Seconds that a call to a store on a server may take: a third of the lease in these runs, as in the defaults of treadle."""
+SHARE = 1 / 3
+"""How much of the lease one call to a store on a server may take; by default it is a sixth."""
 
 BACKLOG = 250
 """Jobs in hand at which the producers rest until half of them are done."""
@@ -84,7 +84,7 @@ class Stage:
         scenario = self.scenario
         self.direct = self.url = f"{self.engine}:///{self.folder}/chaos.db"
         if self.ground is not None:
-            self.direct, self.url = self.ground.direct, self.ground.url(timeout=TIMEOUT)
+            self.direct, self.url = self.ground.direct, self.ground.url(timeout=max(1.0, scenario.lease * SHARE))
         environment = {"TREADLE_URL": self.url, "CHAOS_FOLDER": str(self.folder), "PYTHONPATH": PATH}
         if scenario.mutant is not None:
             mutants = Path(__file__).parent / "mutants"
@@ -169,7 +169,7 @@ def play(scenario: Scenario, engine: str, seed: str) -> tuple[Report, Path]:
         report.broken["incomplete"].append(f"there was no time for {missing}")
     if any(codes):
         report.broken["unclean_exit"].append(f"producers and supervisors ended with {codes}")
-    report.figures |= took | {"refused_in_logs": refused(stage), "folder": str(stage.folder)}
+    report.figures |= took | {"refused_in_logs": refused(stage), "stranded": nemesis.stranded, "folder": str(stage.folder)}
     return report, stage.folder
 
 

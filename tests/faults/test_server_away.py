@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from conformance.desk import Desk
+from faults.calls import declared, stored
 from faults.site import Site
-from faults.test_server_replies import declared, stored
 from faults.waiting import until
 from servers.ground import Ground
 from treadle import StoreError, Treadle
@@ -107,6 +107,46 @@ def test_a_server_that_hangs_up_on_everybody_is_called_again(ground: Ground, app
     keep.enqueue("after")
     asyncio.run(awaited())
     assert stored(app) == 4
+
+
+def at_request(number: int, happens: Callable[[], object] = lambda: True) -> Callable[[bytes], bool]:
+    """For a proxy: something happens at so-manieth request from now, and its reply is lost if that says so."""
+    counted = iter(range(1, number + 1))
+    return lambda _: next(counted, 0) == number and happens() is True
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_connection_that_breaks_while_it_is_made_ready_is_made_again(ground: Ground, number: int) -> None:
+    ground.proxy.lose_reply(at_request(number))
+    late = Treadle(ground.url(timeout=5))
+    try:
+        until(lambda: answered(late), "the store is open")
+    finally:
+        late.close()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_connection_that_freezes_while_it_is_made_ready_is_given_up(ground: Ground, number: int) -> None:
+    ground.proxy.lose_reply(at_request(number, ground.proxy.freeze))
+    late = Treadle(ground.url(timeout=1))
+    calls = threading.Thread(target=lambda: answered(late), daemon=True)
+    try:
+        calls.start()
+        calls.join(30)
+        assert not calls.is_alive(), "a call hangs"
+        ground.proxy.pass_()
+        until(lambda: answered(late), "the store is open")
+    finally:
+        late.close()
+
+
+def answered(app: Treadle) -> bool:
+    """Whether the store answers; the only other way to end is one of its own errors."""
+    try:
+        app.connection.run(app.connection.engine.renew("nobody", 1, 1.0))
+    except StoreError:
+        return False
+    return True
 
 
 @contextmanager

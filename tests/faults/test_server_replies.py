@@ -3,55 +3,14 @@
 import asyncio
 from typing import Any
 
-from conformance.desk import Desk
-from faults.waiting import until
+from faults.calls import all_claimed, claimed, declared, lease_of, stored
 from servers.ground import Ground
 from treadle import StoreError, Treadle
 from treadle.engine.plan import together
 from treadle.model.filter import Axis, Filter, Page
-from treadle.model.job import Claimed, Want
+from treadle.model.job import Want
 from treadle.model.outcome import Completed, Retrying, Settlement, Verdict
 from treadle.model.state import State
-
-
-def declared(app: Treadle) -> Any:
-    @app.task(name="keep")
-    def keep(text: str) -> None: ...
-
-    return keep
-
-
-def stored(app: Treadle) -> int:
-    connection = app.connection
-    return connection.run(connection.engine.count(Filter(), ()))[0].count
-
-
-def lease_of(app: Treadle, lease: str = "lease-here") -> str:
-    """A lease that will not run out while the test runs."""
-    connection = app.connection
-    connection.run(connection.engine.renew(lease, 0, 600.0, worker=Desk.info()))
-    return lease
-
-
-def claimed(app: Treadle, lease: str, take: int) -> list[Claimed]:
-    """What a claim brings; nothing when the store did not answer."""
-    connection = app.connection
-    try:
-        return connection.run(connection.engine.claim(lease, [Want("default", take, take)], ["keep"])).jobs
-    except StoreError:
-        return []
-
-
-def all_claimed(app: Treadle, lease: str, wanted: int) -> list[Claimed]:
-    """Claim until so many jobs run under the lease, as the store tells it: its holder may have missed some of them."""
-    engine, run = app.connection.engine, app.connection.run
-
-    def complete() -> list[Claimed]:
-        claimed(app, lease, wanted)
-        found = run(engine.held(lease))
-        return found if len(found) >= wanted else []
-
-    return until(complete, "every job is in the hands of the lease that holds it")
 
 
 def test_an_enqueue_is_repeated_and_stored_once(ground: Ground, app: Treadle) -> None:

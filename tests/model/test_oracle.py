@@ -52,9 +52,12 @@ class Engines(RuleBasedStateMachine):
         self.ledger = flowing.Ledger()
         self.stack = ExitStack()
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.double = self.open_stores(folder)
+
+    def open_stores(self, folder: Path) -> Double:
+        """The stores that are driven as one."""
         oracle = self.stack.enter_context(ENGINES["memory"](folder))
-        subject = self.stack.enter_context(ENGINES[self.subject](folder))
-        self.double = Double(oracle, subject)
+        return Double(oracle, self.stack.enter_context(ENGINES[self.subject](folder)))
 
     def teardown(self) -> None:
         self.double.close()
@@ -83,6 +86,7 @@ class Engines(RuleBasedStateMachine):
             self.write_a_rule: 2,
             self.look_at_a_page: 1,
             self.count_some: 1,
+            self.look_at_what_a_lease_holds: 1,
         }
         if self.claims:
             commands |= {self.settle: 5, self.complete: 2, self.settle_with_a_doubtful_fence: 1, self.note: 1}
@@ -250,6 +254,10 @@ class Engines(RuleBasedStateMachine):
         where = self.some_filter(dice)
         by = dice.sample(list(Axis), dice.randint(0, 3))
         self.double.ask(lambda engine: engine.count(where, by))
+
+    def look_at_what_a_lease_holds(self, dice: Dice) -> None:
+        lease = dice.choice(self.leases)
+        self.double.ask(lambda engine: engine.held(lease), lambda held: [each._replace(ref=0) for each in held])
 
     # what must always hold
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from treadle import Treadle
 
@@ -35,6 +35,8 @@ class Server(Protocol):
 
     def promote(self) -> None: ...
 
+    def shipped(self, replica: Any) -> bool: ...
+
     def hang_up(self) -> None: ...
 
     def crowd(self) -> "list[Closable]": ...
@@ -52,13 +54,13 @@ class Ground:
     claims: bytes
     """What stands in the request that makes a worker's claim final."""
 
-    def __init__(self, server: Server, shape: str, database: str, replicate: Callable[[], "Server"]) -> None:
+    def __init__(self, server: Server, shape: str, database: str, replicate: Callable[[int], "Server"]) -> None:
         self.server = server
         self.database = database
         self.proxy = Proxy(("127.0.0.1", server.port))
         self._shape = shape
         self._replicate = replicate
-        self._others: list[Server] = []
+        self.link: Proxy | None = None
 
     @property
     def direct(self) -> str:
@@ -95,29 +97,32 @@ class Ground:
         self.server.start()
 
     def replica(self) -> Server:
-        """A second server that follows the first."""
-        made = self._replicate()
-        self._others.append(made)
-        return made
+        """A second server that follows the first by way of `link`: while that is frozen, it lags."""
+        self.link = Proxy(("127.0.0.1", self.server.port))
+        return self._replicate(self.link.port)
 
     def fail_over(self, replica: Server) -> None:
         """The first server is gone for good, the replica takes its place behind the same address."""
         self.server.kill()
+        if self.link is not None:
+            self.link.close()  # with all that was still on its way
+            self.link = None
         replica.promote()
-        self._others.append(self.server)
         self.server = replica
         self.proxy.target = ("127.0.0.1", replica.port)
         self.proxy.reset()
 
     def close(self) -> None:
-        """Stop the way to it; the servers are ended by whoever made them."""
+        """Stop the ways to it; the servers are ended by whoever made them."""
         self.proxy.close()
+        if self.link is not None:
+            self.link.close()
 
 
 class Forgetful(Ground):
     """A Valkey that loses the last second of its append-only file at each death."""
 
-    def __init__(self, server: Valkey, shape: str, database: str, replicate: Callable[[], Server]) -> None:
+    def __init__(self, server: Valkey, shape: str, database: str, replicate: Callable[[int], Server]) -> None:
         super().__init__(server, shape, database, replicate)
         self._valkey = server
         self._sizes: deque[tuple[float, int]] = deque()
@@ -146,10 +151,10 @@ def on_postgres(folder: Path, *, careless: bool = False, **options: str) -> Iter
     options = {"max_connections": "60", **(CARELESS if careless else {}), **options}
     servers = [Postgres(options)]
 
-    def replicate() -> Server:
+    def replicate(port: int) -> Server:
         made = Postgres(options)
         servers.append(made)
-        made.follow(servers[0])
+        made.follow(port)
         made.start()
         return made
 
@@ -179,9 +184,9 @@ def on_redis(folder: Path, *, careless: bool = False, **options: str) -> Iterato
         made.start()
         return made
 
-    def replicate() -> Server:
+    def replicate(port: int) -> Server:
         made = make()
-        made.follow(servers[0])
+        made.follow(port)
         return made
 
     ground = (Forgetful if careless else Ground)(make(), "redis://127.0.0.1:{port}/{database}", "0", replicate)

@@ -82,10 +82,15 @@ class Postgres:
         """Make the cluster."""
         self._make("initdb", "-D", self.data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-N")
 
-    def follow(self, primary: "Postgres") -> None:
-        """Become a standby of another server: a copy of what it holds now, and from the start on of what it writes."""
-        place = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", USER)
+    def follow(self, port: int) -> None:
+        """Become a standby of the server at a port: a copy of what it holds now, and from the start on of what it writes."""
+        place = ("-h", "127.0.0.1", "-p", str(port), "-U", USER)
         self._make("pg_basebackup", *place, "-D", self.data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+
+    def shipped(self, replica: "Postgres") -> bool:
+        """Whether everything written so far is on the replica."""
+        [(here,)] = self.ask("SELECT pg_current_wal_flush_lsn()::text")
+        return replica.ask(f"SELECT pg_last_wal_replay_lsn() >= '{here}'") == [(True,)]
 
     def promote(self) -> None:
         """End being a standby; writes are taken from now on."""

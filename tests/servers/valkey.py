@@ -97,14 +97,18 @@ class Valkey:
         """End it in good order."""
         self._end(signal.SIGTERM)
 
-    def follow(self, primary: "Valkey") -> None:
-        """Become a replica of another server, and wait until what it held is here."""
-        self.ask("REPLICAOF", "127.0.0.1", str(primary.port))
+    def follow(self, port: int) -> None:
+        """Become a replica of the server at a port, and wait until what it held is here."""
+        self.ask("REPLICAOF", "127.0.0.1", str(port))
         deadline = time.monotonic() + PATIENCE
         while b"master_link_status:up" not in self.ask("INFO", "replication"):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"it does not follow: {(self.folder / 'server.log').read_text()[-2000:]}")
             time.sleep(0.01)
+
+    def shipped(self, replica: "Valkey") -> bool:
+        """Whether everything written so far is on the replica."""
+        return self.ask("WAIT", "1", "100") == b":1\r\n"
 
     def promote(self) -> None:
         """End being a replica; writes are taken from now on."""

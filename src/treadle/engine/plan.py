@@ -43,7 +43,7 @@ def plan(verb: Callable[Concatenate[E, P], Steps[R]]) -> Callable[Concatenate[E,
 def together(*plans: Plan[Any]) -> Plan[tuple[Any, ...]]:
     """One plan that does several in order, in one transaction and one exchange where the engine can."""
 
-    return Plan("+".join([each.name for each in plans]), partial(_in_order, plans))
+    return Plan("+".join([each.name for each in plans]), partial(_in_order, plans), plans)
 
 
 def _in_order(plans: tuple[Plan[Any], ...]) -> Steps[tuple[Any, ...]]:

@@ -140,9 +140,13 @@ class Fetcher:
             return more
         if len(self._queues) > 1 and not self._strict:
             jobs = self._shared(ask, jobs)
-        get, take = self._registry.get, self._inflight.take
+        get, take, holds, known = self._registry.get, self._inflight.take, self._inflight.holds, self._inflight.runs
         runs: list[Run] = []
         for claimed in jobs:
+            if claimed.id in known and holds(claimed):
+                # A replica that lagged was promoted: it never heard of our claim, and hands out the same fence again.
+                log.warning("job %s attempt %d was claimed again by a store that had forgotten it", claimed.id, claimed.attempt)
+                continue
             task = get(claimed.task)
             assert task is not None, "claims name only tasks of this registry"
             try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from treadle.app.connection import Connection
 from treadle.app.context import Ending
-from treadle.model.job import JobId, LeaseId
+from treadle.model.job import Claimed, JobId, LeaseId
 from treadle.model.outcome import NoteKind, Outcome, Settlement
 from treadle.worker.deadlines import Deadlines
 from treadle.worker.execution import completing
@@ -46,6 +46,11 @@ class Inflight:
     def suspects_wanted(self) -> int:
         """One while no suspect is held, else none: what killed a worker once must not take another suspect with it."""
         return 0 if self._suspect is not None else 1
+
+    def holds(self, claimed: Claimed) -> bool:
+        """Whether this very attempt is in hand here."""
+        run = self.runs.get(claimed.id)
+        return run is not None and run.claimed.attempt == claimed.attempt
 
     def take(self, run: Run) -> None:
         """A claim brought this run."""

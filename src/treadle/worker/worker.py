@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from treadle.app.app import Treadle
-from treadle.model.job import Claimed, JobId, LeaseId, Witness, WorkerInfo
+from treadle.model.job import JobId, LeaseId, Witness, WorkerInfo
 from treadle.model.outcome import NoteKind, Released, Settlement
 from treadle.model.record import Space, Write
 from treadle.worker.chores import Chores
@@ -158,7 +158,7 @@ class Worker:
             self._alone,
             self._threads_run,
             self._unfit,
-            Doubt(self._engine, self._session, self._lease, self._settler, self._holds),
+            Doubt(self._engine, self._session, self._lease, self._settler, self._inflight.holds),
         )
         self._fetcher = Fetcher(
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
@@ -233,10 +233,6 @@ class Worker:
 
     def _alone(self) -> bool:
         return self._app.store.local and not self._inflight.runs
-
-    def _holds(self, claimed: Claimed) -> bool:
-        run = self._inflight.runs.get(claimed.id)
-        return run is not None and run.claimed.attempt == claimed.attempt
 
     def _threads_run(self) -> bool:
         threads = self._threads

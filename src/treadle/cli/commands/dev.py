@@ -29,6 +29,8 @@ def command(target: str, no_reload: bool, **given: Any) -> int:
     store = app.store
     say(f"serving:  {clean(target)} ({', '.join(clean(name) for name in app.registry.names()) or 'no tasks yet'})", err=True)
     say(f"store:    {clean(store.location)} ({clean(store.durability)})", err=True)
+    for name in store.migrate():
+        say(f"applied:  {clean(name)}", err=True)
     supervisor = supervise(options, app, patient=True)
     if no_reload:
         return supervisor.run()

@@ -1,32 +1,37 @@
 """Whether a pooler stands between us and the server that gives each transaction another connection (pgbouncer, for one)."""
 
 from collections.abc import Callable
-from typing import Any
 
-import psycopg
+from treadle.engine.postgres.driver import Link
+from treadle.engine.postgres.statements import compiled
+from treadle.engine.postgres.steps import Ask
 
-Connection = psycopg.Connection[Any]
+_PROCESS = Ask(compiled("SELECT pg_backend_pid()"))
 
 
-def gives_away(first: Connection, connect: Callable[[], Connection]) -> bool:
-    """Whether two clients at once are seen to take turns on one connection of the server.
+def gives_away(first: Link, connect: Callable[[], Link], deadline: float) -> bool:
+    """Whether two clients at once are seen to take turns on one connection of the server. Raises as `Link.wait` does.
 
     A connection straight to the server is told apart at once: its process has the number that it was greeted with. Poolers
     greet with a number of their own. One that lends by the session keeps the process for the client that has it.
     """
-    before = _process(first)
-    if before == first.pgconn.backend_pid:
+    before = _process(first, deadline)
+    if before == first.connection.pgconn.backend_pid:
         return False
     second = connect()
     try:
-        with second.transaction():
-            other = _process(second)
-            after = _process(first)
+        second.command(b"BEGIN")
+        other = _process(second, deadline)
+        after = _process(first, deadline)
+        second.roll_back()
+        second.wait(deadline)
         return other == before or after != before
     finally:
         second.close()
 
 
-def _process(connection: Connection) -> int:
-    row: Any = connection.execute("SELECT pg_backend_pid()").fetchone()
-    return int(row[0])
+def _process(link: Link, deadline: float) -> int:
+    link.put(_PROCESS)
+    link.sync()
+    [[(process,)]] = link.wait(deadline)
+    return int(process)

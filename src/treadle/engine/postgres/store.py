@@ -29,6 +29,9 @@ from treadle.engine.session import Check, Session
 log: logging.Logger = logging.getLogger("treadle.postgres")
 
 SCHEMA = Path(__file__).parent / "schema"
+_PAUSE = 0.02
+"""Seconds until the first try after a connection that could not be made, or broke before it was of use."""
+
 _LOCK_PATIENCE = 60
 """Seconds that a migration waits for the locks it needs."""
 
@@ -156,25 +159,37 @@ class PostgresStore:
 
         Raises `CannotOpen`, `SchemaMismatch` and `StoreBusy`.
         """
-        connection = self._connect(deadline)
-        try:
-            pooled = self._is_pooled(connection, deadline)
-            link = Link(connection, prepares=not pooled, settings=(self._settings(local=True),) if pooled else ())
-            if not pooled:
-                link.command(self._settings(local=False))
-                link.sync()
-                link.wait(deadline)
-            version = self.version(link, deadline)
-        except Overdue:
-            connection.close()
-            raise overdue(self.location, self.timeout) from None
-        except BaseException:
-            connection.close()
-            raise
+        while True:
+            link = Link(self._connect(deadline), prepares=False)
+            try:
+                version = self._introduce(link, deadline)
+                break
+            except Overdue:
+                link.close()
+                raise overdue(self.location, self.timeout) from None
+            except psycopg.OperationalError as error:
+                link.close()
+                if not may_pass(error) or time.monotonic() >= deadline:
+                    raise unreachable(self.location, error) from error
+                time.sleep(_PAUSE)
+            except BaseException:
+                link.close()
+                raise
         if pending(migrations(SCHEMA), version, self.location):
             link.close()
             raise unmigrated(self.location, self.namespace)
         return link
+
+    def _introduce(self, link: Link, deadline: float) -> int:
+        """Let a new connection hold to our settings; returns the version of the schema that it sees."""
+        if self._is_pooled(link, deadline):
+            link.settings = (self._settings(local=True),)
+        else:
+            link.prepares = True
+            link.command(self._settings(local=False))
+            link.sync()
+            link.wait(deadline)
+        return self.version(link, deadline)
 
     def ask(self, text: str, deadline: float) -> Rows:
         """The rows of one question on a connection of its own, whatever the schema is like."""
@@ -198,15 +213,20 @@ class PostgresStore:
 
     def pooled(self) -> bool:
         """Whether a pooler stands in between that gives each transaction another connection of the server."""
-        connection = self._connect(time.monotonic() + self.timeout)
+        deadline = time.monotonic() + self.timeout
+        link = Link(self._connect(deadline), prepares=False)
         try:
-            return self._is_pooled(connection, time.monotonic() + self.timeout)
+            return self._is_pooled(link, deadline)
+        except Overdue:
+            raise overdue(self.location, self.timeout) from None
+        except psycopg.OperationalError as error:
+            raise unreachable(self.location, error) from error
         finally:
-            connection.close()
+            link.close()
 
-    def _is_pooled(self, connection: "psycopg.Connection[Any]", deadline: float) -> bool:
+    def _is_pooled(self, link: Link, deadline: float) -> bool:
         if self._pooled is None:
-            self._pooled = gives_away(connection, lambda: self._connect(deadline))
+            self._pooled = gives_away(link, lambda: Link(self._connect(deadline), prepares=False), deadline)
             if self._pooled:
                 log.warning(
                     "%s is a pooler that lends connections by the transaction: nothing can listen through it, so workers poll, "
@@ -216,7 +236,7 @@ class PostgresStore:
         return self._pooled
 
     def _connect(self, deadline: float) -> "psycopg.Connection[Any]":
-        pause = 0.02
+        pause = _PAUSE
         while True:
             left = deadline - time.monotonic()
             try:

@@ -218,8 +218,8 @@ class PostgresWaiter:
 
     def __init__(self, hub: Hub, topics: Sequence[str]) -> None:
         self.names: frozenset[str] = frozenset(map(hub.channels.name, topics))
-        self.is_idle = False
-        self.confirmed = False
+        self.is_idle: bool = False
+        self.confirmed: bool = False
         self._hub = hub
         self._condition = threading.Condition()
         self._woken = False

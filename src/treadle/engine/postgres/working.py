@@ -33,6 +33,9 @@ from treadle.model.outcome import Completed, Note, Settlement, Verdict
 from treadle.model.state import State
 
 _PRIORITY, _SEQ, _WAITS, _SUSPECT = 6, 19, 20, 15
+BRIEF = 0.0005
+"""Run times below this, in seconds, are stored as zero: the record keeps milliseconds."""
+
 _in_order = itemgetter(_SEQ)
 _ABOVE, _BELOW = 32767, -32768
 
@@ -125,7 +128,8 @@ class Working:
         ns = numbers([cast("int", each.ref) for each in mine])
         values = {
             "lease": lease, "now": now, "ns": ns, "attempt": numbers([each.attempt for each in mine]),
-            "took": _unless_empty([round(each.took, 6) for each in mine]), "result": _unless_empty(results),
+            "took": _unless_empty([each.took if each.took >= BRIEF else 0.0 for each in mine]),
+            "result": _unless_empty(results),
             "total": len(mine),
         }  # fmt: skip
         return [
@@ -262,12 +266,12 @@ def _unless_empty(values: list[Any]) -> str | None:
 
 def _sorted(settlements: Sequence[Settlement]) -> tuple[Sequence[int], list[int], list[int]]:
     """The places of completed jobs, of those that end otherwise, and of those told of before or with no address of ours."""
-    first: dict[tuple[Ref, int], int] = {}
-    for i, each in enumerate(settlements):
-        first.setdefault((each.ref, each.attempt), i)
     places: Sequence[int] = range(len(settlements))
     doubtful: list[int] = []
-    if len(first) < len(settlements) or not all(type(each.ref) is int for each in settlements):
+    if len({each.ref for each in settlements}) < len(settlements) or any(type(each.ref) is not int for each in settlements):
+        first: dict[tuple[Ref, int], int] = {}
+        for i, each in enumerate(settlements):
+            first.setdefault((each.ref, each.attempt), i)
         places = [i for (ref, _), i in first.items() if type(ref) is int]
         doubtful = sorted(set(range(len(settlements))) - set(places))
     completed = [i for i in places if type(settlements[i].outcome) is Completed]

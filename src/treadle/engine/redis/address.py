@@ -61,8 +61,8 @@ class Dialled:
     __slots__ = ("reader", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.reader = hiredis.Reader(replyError=Refusal)
+        self.sock: socket.socket = sock
+        self.reader: hiredis.Reader = hiredis.Reader(replyError=Refusal)
 
     def ask(self, deadline: float, *command: str | bytes | int) -> object:
         """Send one command and wait for its reply, which may be a `Refusal`. Raises `OSError`."""

@@ -75,7 +75,7 @@ class Stream:
 
     def __init__(self, dialled: Dialled, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.open = True
+        self.open: bool = True
         self._sock = dialled.sock
         self._reader = dialled.reader
         self._waiting: deque[tuple[int, list[Any], asyncio.Future[list[Any]]]] = deque()

@@ -49,12 +49,13 @@ class Promise:
     def __init__(self) -> None:
         self.value: Any = None
 
-    def _look(self, *_: object) -> NoReturn:
-        raise TooSoon
 
-    __getattr__ = __bool__ = __len__ = __iter__ = __getitem__ = __contains__ = _look
-    __eq__ = __ne__ = __lt__ = __gt__ = __le__ = __ge__ = _look
-    __hash__ = None  # type: ignore[assignment]
+def _look(*_: object) -> NoReturn:
+    raise TooSoon
+
+
+for _way in ("getattr", "bool", "len", "iter", "getitem", "contains", "eq", "ne", "lt", "gt", "le", "ge", "hash"):
+    setattr(Promise, f"__{_way}__", _look)
 
 
 @dataclass(slots=True, frozen=True)

@@ -22,6 +22,7 @@ CREATE TABLE {ns}.jobs (
 );
 CREATE INDEX jobs_key ON {ns}.jobs (key) WHERE key IS NOT NULL;
 
+-- Half of each page stays free for the row that a claim writes: on the same page it costs a tenth less.
 CREATE TABLE {ns}.live (
     n int8 PRIMARY KEY,
     seq int8 NOT NULL,
@@ -45,7 +46,7 @@ CREATE TABLE {ns}.live (
     task text COLLATE "C" NOT NULL,
     blocked_on text,
     reason text
-);
+) WITH (fillfactor = 50);
 -- No index on lease: every claim would touch it twice. Leases that run out are rare, and then one scan finds their jobs.
 CREATE INDEX live_ready ON {ns}.live (queue, priority DESC, seq) WHERE state = 'queued' AND NOT suspect;
 CREATE INDEX live_suspects ON {ns}.live (queue, priority DESC, seq) WHERE state = 'queued' AND suspect;

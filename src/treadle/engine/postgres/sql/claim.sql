@@ -13,7 +13,7 @@ WITH held AS MATERIALIZED (
     FROM {ns}.leases
     WHERE id = :lease::text AND expires_at > coalesce(:now::int8, {clock}) FOR KEY SHARE
 ), open AS MATERIALIZED (
-    SELECT h.now FROM held AS h
+    SELECT h.now, :tasks::text::text[] AS tasks FROM held AS h
     WHERE NOT EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key = :queue::text)
         AND NOT (:alone::boolean AND h.waits)
 ), taken AS (
@@ -27,19 +27,19 @@ WITH held AS MATERIALIZED (
                 SELECT * FROM (SELECT r.ctid, r.priority, r.seq FROM {ns}.live AS r
                  WHERE s.after IS NULL AND r.queue = :queue::text AND r.state = 'queued' AND NOT r.suspect
                      AND r.priority < s.high AND r.priority > s.low
-                     AND r.task = ANY(:tasks::text::text[]) AND (r.start_by IS NULL OR r.start_by >= open.now)
+                     AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
                  ORDER BY r.priority DESC, r.seq LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED) AS inside
                 UNION ALL
                 SELECT * FROM (SELECT r.ctid, r.priority, r.seq FROM {ns}.live AS r
                  WHERE s.after IS NOT NULL AND r.queue = :queue::text AND r.state = 'queued' AND NOT r.suspect
                      AND r.priority = s.high AND r.seq > s.after
-                     AND r.task = ANY(:tasks::text::text[]) AND (r.start_by IS NULL OR r.start_by >= open.now)
+                     AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
                  ORDER BY r.seq LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED) AS behind
              ) AS w LIMIT :take::int8)
             UNION ALL
             SELECT * FROM (SELECT r.ctid, r.priority, r.seq FROM open CROSS JOIN {ns}.live AS r
              WHERE r.queue = :queue::text AND r.state = 'queued' AND r.suspect
-                 AND r.task = ANY(:tasks::text::text[]) AND (r.start_by IS NULL OR r.start_by >= open.now)
+                 AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
              ORDER BY r.priority DESC, r.seq LIMIT :suspects::int8 FOR NO KEY UPDATE OF r SKIP LOCKED) AS suspected
         ) AS c ORDER BY c.priority DESC, c.seq LIMIT :take::int8))
     RETURNING l.n, l.task, l.queue, l.priority, l.attempt, l.failures, l.crashes, l.snoozes, l.first_failed_at, l.start_by,

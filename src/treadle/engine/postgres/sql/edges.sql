@@ -8,7 +8,7 @@
 WITH met AS (
     UPDATE {ns}.edges AS x SET open = false
     WHERE EXISTS (SELECT 1 FROM {ns}.edges WHERE open) AND x.parent = ANY(:ns::text::int8[]) AND x.open
-        AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n = x.parent AND f.state = 'completed')
+        AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n = x.parent AND (f.state = 'completed') IS TRUE OFFSET 0)
     RETURNING x.child
 ), counted AS (
     SELECT o.n, o.met, nextval('{ns}.numbers') AS seq

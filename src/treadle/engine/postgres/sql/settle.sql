@@ -1,4 +1,5 @@
--- End attempts. A batch of completed jobs takes two statements, in one exchange: complete and edges/met.
+-- End attempts. A batch of completed jobs takes two statements, in one exchange: complete and edges/met. Where a state is only
+-- looked at, it is written so that no index on states can be used for it: a plan made for empty tables would.
 
 -- part: complete
 -- Move completed jobs to the finished ones, where the fence holds. :result and :took may be null for nothing everywhere.
@@ -21,7 +22,7 @@ WITH held AS MATERIALIZED (
     SELECT n, now, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, 'completed', result FROM gone
 )
 SELECT a.place, EXISTS (
-    SELECT 1 FROM {ns}.finished AS f WHERE f.n = a.n AND f.attempt = a.attempt AND f.state = 'completed')
+    SELECT 1 FROM {ns}.finished AS f WHERE f.n = a.n AND f.attempt = a.attempt AND (f.state = 'completed') IS TRUE)
 FROM asked AS a
 WHERE (SELECT count(*) FROM gone) < :total::int8 AND NOT EXISTS (SELECT 1 FROM gone AS g WHERE g.n = a.n AND g.attempt = a.attempt)
 
@@ -40,4 +41,4 @@ FOR UPDATE OF l
 SELECT a.place
 FROM unnest(:ns::text::int8[], :attempt::text::int4[], :ids::text::text[]) WITH ORDINALITY AS a(n, attempt, id, place)
 JOIN {ns}.finished AS f ON f.n = a.n JOIN {ns}.jobs AS j ON j.n = a.n
-WHERE f.attempt = a.attempt AND f.state = 'completed' AND j.id = a.id
+WHERE f.attempt = a.attempt AND (f.state = 'completed') IS TRUE AND j.id = a.id
