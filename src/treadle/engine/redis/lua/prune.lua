@@ -1,5 +1,5 @@
 -- prune: delete finished jobs older or more than the retention allows, the longest finished of each state first.
--- include: rows family removal
+-- include: rows ranking lines admission gating family keyring removal
 --
 -- Parameters: {now, limit, completed, completed_count, cancelled, expired, dead}: ages in microseconds, false for ever.
 -- Result: how many were deleted.
@@ -78,6 +78,14 @@ local function prune_sorted(name, ended_before, permits)
   end
 end
 
+-- Keys of limits at rest expire by themselves; throttles that are over go here.
+local function forget_throttles()
+  local flat = call('HGETALL', prefix .. 'throttled')
+  for i = 1, #flat, 2 do
+    if tonumber(flat[i + 1]) <= now then call('HDEL', prefix .. 'throttled', flat[i]) end
+  end
+end
+
 local function always() return true end
 local function before(age) return '(' .. digits(now - age) end
 
@@ -95,6 +103,7 @@ function verbs.prune(arg)
     end)
   end
   for i = completed + 1, #doomed do leave(doomed[i]) end
-  drop_rows(doomed)
+  drop_rows(doomed, false, now)
+  forget_throttles()
   return #doomed
 end

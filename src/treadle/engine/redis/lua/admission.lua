@@ -1,0 +1,238 @@
+-- Whether a gated job may start, and which parked ones may be judged again. Rests on `rows` and `lines`.
+--
+-- A *room* is one key of a limit as it stands in this step, by its name `LIMIT\nKEY`; that of the limit as a whole has the key
+-- `\n`, which no hold can have: what waits for a closed limit is parked there. Kept of a room, beside what runs and is parked:
+--   m:NAME     {tat, interval, used}, packed: the moment at which nothing that has started counts any more, the interval under
+--              which it was counted, and with a strict rule what started within a period. Expires once it says nothing.
+--   log:NAME   with a strict rule, the starts within a period, as a list of `moment cost`, oldest first. Expires as well.
+--   throttled  a hash: until when nobody starts there.
+--   gates      a sorted set: when what is parked there is looked at next.
+
+local admission = later(function()
+  local its = {}
+  local RECHECK = 1000000 -- how long those who were freed have time to start before others are freed in their stead
+  local SLACK = 60000 -- milliseconds by which a key outlives what it says, for clocks that do not agree
+  local rooms, rules = {}, {}
+  local paused, throttled, log_moved = nil, nil, false
+
+  -- What has been read may have changed: by another verb of the script, or by this one outside of `judge`.
+  function its.forget()
+    rooms, paused, throttled = {}, nil, nil
+  end
+  function its.forget_rules() rules = {} end
+
+  function its.rule_of(limit)
+    local rule = rules[limit]
+    if not rule then
+      local text = call('HGET', prefix .. 'r:limit', limit)
+      rule = text and cjson.decode(cmsgpack.unpack(text)[2]) or {}
+      for name, value in pairs(rule) do
+        if value == cjson.null then rule[name] = nil end
+      end
+      rule.burst, rule.probes = rule.burst or 1, rule.probes or 1
+      rule.interval = rule.rate and math.ceil(rule.period / rule.rate) or 0
+      rules[limit] = rule
+    end
+    return rule
+  end
+
+  local function within(key, at, ...) return call('ZRANGEBYLEX', key, '[' .. at .. '\n0', '(' .. at .. '\n:', ...) end
+
+  local function running_in(room)
+    if not room.whole then
+      return call('ZLEXCOUNT', prefix .. 'slots', '[' .. room.at .. '\n0', '(' .. room.at .. '\n:')
+    end
+    local names, seen_before, count = call('ZRANGEBYLEX', prefix .. 'slots', '[' .. room.limit .. '\n', '(' .. room.limit .. '\11'), {}, 0
+    for _, name in ipairs(names) do
+      local n = string.match(name, '%d+$')
+      if not seen_before[n] then count = count + 1 end
+      seen_before[n] = true
+    end
+    return count
+  end
+
+  -- Drop what does not count any more.
+  local function shorten(room, now)
+    local key = prefix .. 'log:' .. room.at
+    while true do
+      local entry = call('LINDEX', key, 0)
+      if not entry then
+        room.used = 0
+        return
+      end
+      local at, cost = string.match(entry, '^(%-?%d+) (%d+)$')
+      if tonumber(at) > now - room.rule.period then return end
+      call('LPOP', key)
+      room.used = room.used - cost
+      room.changed = true
+    end
+  end
+
+  local function read_meter(room, now)
+    room.tat, room.interval, room.used = 0, 0, 0
+    local rule = room.rule
+    if room.whole or not rule.rate then return end
+    local meter = call('GET', prefix .. 'm:' .. room.at)
+    if meter then room.tat, room.interval, room.used = struct.unpack('<ddd', meter) end
+    if rule.strict then
+      shorten(room, now)
+    elseif room.interval ~= 0 and room.interval ~= rule.interval then -- what is owed stays owed in starts
+      if room.tat > now then room.tat = now + math.ceil((room.tat - now) * rule.interval / room.interval) end
+      room.interval, room.changed = rule.interval, true
+    end
+  end
+
+  local function pauses()
+    if paused == nil then paused = call('EXISTS', prefix .. 'r:paused') == 1 end
+    return paused
+  end
+
+  local function throttles()
+    if throttled == nil then throttled = call('EXISTS', prefix .. 'throttled') == 1 end
+    return throttled
+  end
+
+  function its.room(limit, at, now)
+    local room = rooms[at]
+    if room then return room end
+    local whole = at == limit .. '\n\n'
+    room = {limit = limit, at = at, whole = whole, rule = its.rule_of(limit), started = 0}
+    if whole and room.rule.closed_until or not whole and room.rule.concurrency then room.running = running_in(room) end
+    if not whole then
+      room.paused = pauses() and call('HEXISTS', prefix .. 'r:paused', 'key\n' .. at) == 1
+      room.closed_until = throttles() and tonumber(call('HGET', prefix .. 'throttled', at)) or nil
+    end
+    local front = gating.parks() and within(prefix .. 'parked', at, 'LIMIT', 0, 1)[1]
+    room.front = front and string.sub(front, #at + 2) or nil
+    read_meter(room, now)
+    rooms[at] = room
+    return room
+  end
+
+  -- The moment from which a start of this cost fits the rate; now or before, if it does.
+  local function opens_at(room, cost, now)
+    local rule = room.rule
+    if not rule.rate then return now end
+    if not rule.strict then return room.tat - math.max(rule.burst - cost, 0) * rule.interval end
+    local used = room.used + room.started
+    if used == 0 or used + cost <= rule.rate then return now end
+    local first = 0
+    while true do
+      local entries = call('LRANGE', prefix .. 'log:' .. room.at, first, first + 99)
+      for _, entry in ipairs(entries) do
+        local at, spent = string.match(entry, '^(%-?%d+) (%d+)$')
+        used = used - spent
+        if used == 0 or used + cost <= rule.rate then return at + rule.period end
+      end
+      if #entries < 100 then return now + rule.period end
+      first = first + 100
+    end
+  end
+
+  -- What this room alone has against a start of this cost: nothing, or 1 (a key) or 2 (a limit), and until when if known.
+  local function obstacle(room, cost, now)
+    local rule = room.rule
+    if room.whole then
+      if not rule.closed_until then return nil end
+      if now < rule.closed_until then return 2, rule.closed_until end
+      if room.running >= rule.probes then return 2 end
+      return nil
+    end
+    if room.paused then return 1 end
+    if room.closed_until and now < room.closed_until then return 2, room.closed_until end
+    if rule.concurrency and room.running >= rule.concurrency then return 1 end
+    local opens = opens_at(room, cost, now)
+    if opens > now then return 2, opens end
+  end
+
+  local function start(room, cost, now)
+    if room.running then room.running = room.running + 1 end
+    local rule = room.rule
+    if room.whole or not rule.rate then return end
+    room.changed = true
+    if rule.strict then
+      room.tat, room.interval, room.started = now + rule.period, rule.period, room.started + cost
+    else
+      room.tat, room.interval = math.max(room.tat, now) + cost * rule.interval, rule.interval
+    end
+  end
+
+  -- Where a job stands, as text that sorts: its priority turned round, its seq and its number.
+  function its.stand_of(priority, seq, n) return string.format('%03d', 100 - priority) .. padded(seq) .. padded(n) end
+
+  local function stopped_at(room, cost, job, now)
+    local cause, til = obstacle(room, cost, now)
+    -- Whoever fits where others wait before it would take their room each time, and a large cost would wait for ever.
+    if not cause and room.front and room.front < its.stand_of(unpack(job)) then return 1, now end
+    return cause, til
+  end
+
+  -- Take all that these holds ask for, or say where the first stands that has something against it: the number of the hold,
+  -- doubled, and one more if it is the key and not the limit as a whole; with it the cause, and until when.
+  -- `job` is {priority, seq, number}.
+  function its.judge(holds, job, now)
+    for i, hold in ipairs(holds) do
+      local all = its.room(hold.limit, hold.all, now)
+      if all.rule.closed_until or all.front then
+        local cause, til = stopped_at(all, hold.cost, job, now)
+        if cause then return 2 * i, cause, til end
+      end
+      local cause, til = stopped_at(its.room(hold.limit, hold.at, now), hold.cost, job, now)
+      if cause then return 2 * i + 1, cause, til end
+    end
+    local counted = {}
+    for _, hold in ipairs(holds) do
+      start(rooms[hold.at], hold.cost, now)
+      if not counted[hold.limit] then start(rooms[hold.all], 1, now) end
+      counted[hold.limit] = true
+    end
+  end
+
+  function its.wakes_at(at) return tonumber(call('ZSCORE', prefix .. 'gates', at)) end
+  function its.wake_at(at, moment) call('ZADD', prefix .. 'gates', 'LT', moment, at) end
+
+  -- How many of those parked first in a room, with these costs, go back to be judged; sets when to look again. `more`: others
+  -- are parked behind them. `ended`: ends of attempts bring us here, so that what was to be looked at earlier still is.
+  function its.release(room, costs, more, now, ended)
+    local running, tat, started, changed = room.running, room.tat, room.started, room.changed
+    local freed, stopped, til, cause = 0, false, nil, nil
+    for _, cost in ipairs(costs) do
+      cause, til = obstacle(room, cost, now)
+      stopped = cause ~= nil
+      if stopped then break end
+      start(room, cost, now)
+      freed = freed + 1
+    end
+    room.running, room.tat, room.started, room.changed = running, tat, started, changed
+    if more and not stopped then
+      til = ended and now + RECHECK or now
+    elseif stopped and freed > 0 then
+      til = math.min(til or now + RECHECK, now + RECHECK)
+    end
+    if ended and (more or stopped) then
+      local before = its.wakes_at(room.at)
+      if before then til = math.min(til or before, before) end
+    end
+    if til then call('ZADD', prefix .. 'gates', til, room.at) else call('ZREM', prefix .. 'gates', room.at) end
+    return freed
+  end
+
+  -- Write down what was started.
+  function its.keep(now)
+    for at, room in pairs(rooms) do
+      if room.changed then
+        room.changed = false
+        local lasts = math.max(1, math.ceil((room.tat - now) / 1000)) + SLACK
+        if room.started > 0 then
+          call('RPUSH', prefix .. 'log:' .. at, digits(now) .. ' ' .. digits(room.started))
+          call('PEXPIRE', prefix .. 'log:' .. at, digits(lasts))
+          room.used, room.started = room.used + room.started, 0
+        end
+        local meter = struct.pack('<ddd', room.tat, room.interval, room.used)
+        call('SET', prefix .. 'm:' .. at, meter, 'PX', digits(lasts))
+      end
+    end
+  end
+
+  return its
+end)
