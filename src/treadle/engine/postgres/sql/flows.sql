@@ -96,7 +96,8 @@ ON CONFLICT DO NOTHING
 -- Relies on parked_at and the primary keys of gates and records.
 WITH asked AS MATERIALIZED (
     SELECT e.name, e.key, e.key <> chr(10)
-        OR EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = e.name AND p.key = e.key)
+        OR (SELECT true FROM {ns}.parked AS p WHERE p.name = e.name AND p.key = e.key
+            ORDER BY p.name, p.key, p.priority DESC, p.seq, p.n LIMIT 1) IS NOT NULL
         OR EXISTS (SELECT 1 FROM {ns}.records AS r
             WHERE r.space = 'limit' AND r.key = e.name AND r.value::json ->> 'closed_until' IS NOT NULL) AS needed
     FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
