@@ -35,6 +35,9 @@ USER = "treadle"
 EMPTY = "empty"
 """The database, migrated and without jobs, that each test's own is copied from."""
 
+_numbers = count()
+"""One for all servers, so that a replica that has taken the place of its primary does not name a database twice."""
+
 LOGIC = {"fsync": "off", "full_page_writes": "off"}
 """For tests of logic: no test cuts the power. Faults are tested with the server as it comes."""
 
@@ -69,7 +72,6 @@ class Postgres:
             **(options or {}),
         }
         self.process: subprocess.Popen[bytes] | None = None
-        self._names = count()
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
@@ -121,13 +123,18 @@ class Postgres:
 
     def database(self, template: str = "template1") -> str:
         """A new database, and its name."""
-        name = f"d{next(self._names)}"
+        name = f"d{next(_numbers)}"
         self.ask(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
     def fresh(self) -> str:
         """The name of a new, empty database."""
         return self.database()
+
+    def drop(self, database: str) -> None:
+        """Delete a database that `fresh` has made."""
+        if database != "postgres":
+            self.ask(f"DROP DATABASE {database} WITH (FORCE)")
 
     def hang_up(self) -> None:
         """End every connection but the one that says so."""
