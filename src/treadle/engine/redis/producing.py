@@ -26,7 +26,7 @@ _VERDICTS = {
 }
 _ANSWERS = {a + b: (verdict, state) for a, verdict in _VERDICTS.items() for b, state in STATES.items()}
 _holders = msgspec.msgpack.Decoder(list[tuple[int, JobId]]).decode
-_flow = msgspec.msgpack.Decoder(tuple[tuple[Hold, ...], Ordering | bool, str | bool]).decode
+_flow = msgspec.msgpack.Decoder(tuple[list[tuple[str, str, int]], str | bool, bool, str | bool]).decode
 _pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
 
@@ -70,14 +70,17 @@ def _asked(job: NewJob) -> bytes:
 
 def _packed_flow(job: NewJob) -> bytes:
     """What a job asks of limits and of its queue, and its length, by which it is found from behind."""
-    flow = _pack((distinct(job.holds), job.ordering or False, False if job.fair is None else job.fair))
+    holds = [(hold.limit, f"{hold.limit}\n{hold.key}", hold.cost) for hold in distinct(job.holds)]
+    order, stop = (False, False) if job.ordering is None else job.ordering
+    flow = _pack((holds, order, stop, False if job.fair is None else job.fair))
     return flow + len(flow).to_bytes(4, "big")
 
 
 def unpacked_flow(flow: bytes) -> tuple[tuple[Hold, ...], Ordering | None, str | None]:
     """A job's holds, ordering and tenant."""
-    holds, ordering, fair = _flow(flow[:-4])
-    return holds, None if isinstance(ordering, bool) else ordering, None if isinstance(fair, bool) else fair
+    holds, order, stop, fair = _flow(flow[:-4])
+    asked = tuple(Hold(limit, name[len(limit) + 1 :], cost) for limit, name, cost in holds)
+    return asked, None if isinstance(order, bool) else Ordering(order, stop), None if isinstance(fair, bool) else fair
 
 
 def _kind(job: NewJob) -> str:

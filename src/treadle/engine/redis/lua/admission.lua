@@ -2,8 +2,10 @@
 --
 -- A *room* is one key of a limit as it stands in this step, by its name `LIMIT\nKEY`; that of the limit as a whole has the key
 -- `\n`, which no hold can have: what waits for a closed limit is parked there. Kept of a room, beside what runs and is parked:
---   m:NAME     {tat, interval, used}, packed: the moment at which nothing that has started counts any more, the interval under
---              which it was counted, and with a strict rule what started within a period. Expires once it says nothing.
+--   meters     a hash: {tat, interval, used}, packed: the moment at which nothing that has started counts any more, the interval
+--              under which it was counted, and with a strict rule what started within a period. A field that says nothing any
+--              more goes when it is met: each claim that writes some looks at a few others, and `prune` at more. (As keys that
+--              expire by themselves they cost 3 us for each start.)
 --   log:NAME   with a strict rule, the starts within a period, as a list of `moment cost`, oldest first. Expires as well.
 --   throttled  a hash: until when nobody starts there.
 --   gates      a sorted set: when what is parked there is looked at next.
@@ -12,6 +14,7 @@ local admission = later(function()
   local its = {}
   local RECHECK = 1000000 -- how long those who were freed have time to start before others are freed in their stead
   local SLACK = 60000 -- milliseconds by which a key outlives what it says, for clocks that do not agree
+  local FEW = 1000 -- so many meters are not looked through
   local rooms, rules = {}, {}
   local paused, throttled, log_moved = nil, nil, false
 
@@ -69,10 +72,8 @@ local admission = later(function()
   end
 
   local function read_meter(room, now)
-    room.tat, room.interval, room.used = 0, 0, 0
     local rule = room.rule
-    if room.whole or not rule.rate then return end
-    local meter = call('GET', prefix .. 'm:' .. room.at)
+    local meter = call('HGET', prefix .. 'meters', room.at)
     if meter then room.tat, room.interval, room.used = struct.unpack('<ddd', meter) end
     if rule.strict then
       shorten(room, now)
@@ -92,20 +93,37 @@ local admission = later(function()
     return throttled
   end
 
+  local wholes = {} -- limit -> the name of its room
+  function its.whole_of(limit)
+    local at = wholes[limit]
+    if not at then
+      at = limit .. '\n\n'
+      wholes[limit] = at
+    end
+    return at
+  end
+
   function its.room(limit, at, now)
     local room = rooms[at]
     if room then return room end
-    local whole = at == limit .. '\n\n'
-    room = {limit = limit, at = at, whole = whole, rule = its.rule_of(limit), started = 0}
-    if whole and room.rule.closed_until or not whole and room.rule.concurrency then room.running = running_in(room) end
-    if not whole then
-      room.paused = pauses() and call('HEXISTS', prefix .. 'r:paused', 'key\n' .. at) == 1
-      room.closed_until = throttles() and tonumber(call('HGET', prefix .. 'throttled', at)) or nil
-    end
-    local front = gating.parks() and within(prefix .. 'parked', at, 'LIMIT', 0, 1)[1]
-    room.front = front and string.sub(front, #at + 2) or nil
-    read_meter(room, now)
+    local whole, rule = at == its.whole_of(limit), its.rule_of(limit)
+    room = {
+      limit = limit, at = at, whole = whole, rule = rule, running = false, paused = false, closed_until = false, front = false,
+      tat = 0, interval = 0, used = 0, started = 0, changed = false,
+    }
     rooms[at] = room
+    if whole then
+      if rule.closed_until then room.running = running_in(room) end
+    else
+      if rule.concurrency then room.running = running_in(room) end
+      if pauses() then room.paused = call('HEXISTS', prefix .. 'r:paused', 'key\n' .. at) == 1 end
+      if throttles() then room.closed_until = tonumber(call('HGET', prefix .. 'throttled', at) or nil) or false end
+      if rule.rate then read_meter(room, now) end
+    end
+    if gating.parks() then
+      local front = within(prefix .. 'parked', at, 'LIMIT', 0, 1)[1]
+      room.front = front and string.sub(front, #at + 2)
+    end
     return room
   end
 
@@ -160,31 +178,32 @@ local admission = later(function()
   -- Where a job stands, as text that sorts: its priority turned round, its seq and its number.
   function its.stand_of(priority, seq, n) return string.format('%03d', 100 - priority) .. padded(seq) .. padded(n) end
 
-  local function stopped_at(room, cost, job, now)
+  local function stopped_at(room, cost, priority, seq, n, now)
     local cause, til = obstacle(room, cost, now)
     -- Whoever fits where others wait before it would take their room each time, and a large cost would wait for ever.
-    if not cause and room.front and room.front < its.stand_of(unpack(job)) then return 1, now end
+    if not cause and room.front and room.front < its.stand_of(priority, seq, n) then return 1, now end
     return cause, til
   end
 
   -- Take all that these holds ask for, or say where the first stands that has something against it: the number of the hold,
   -- doubled, and one more if it is the key and not the limit as a whole; with it the cause, and until when.
-  -- `job` is {priority, seq, number}.
-  function its.judge(holds, job, now)
-    for i, hold in ipairs(holds) do
-      local all = its.room(hold.limit, hold.all, now)
+  function its.judge(holds, priority, seq, n, now)
+    for i = 1, #holds do
+      local limit, at, cost = unpack(holds[i])
+      local all = its.room(limit, its.whole_of(limit), now)
       if all.rule.closed_until or all.front then
-        local cause, til = stopped_at(all, hold.cost, job, now)
+        local cause, til = stopped_at(all, cost, priority, seq, n, now)
         if cause then return 2 * i, cause, til end
       end
-      local cause, til = stopped_at(its.room(hold.limit, hold.at, now), hold.cost, job, now)
+      local cause, til = stopped_at(its.room(limit, at, now), cost, priority, seq, n, now)
       if cause then return 2 * i + 1, cause, til end
     end
-    local counted = {}
-    for _, hold in ipairs(holds) do
-      start(rooms[hold.at], hold.cost, now)
-      if not counted[hold.limit] then start(rooms[hold.all], 1, now) end
-      counted[hold.limit] = true
+    for i = 1, #holds do
+      local limit, at, cost = unpack(holds[i])
+      start(rooms[at], cost, now)
+      local all, counted = rooms[its.whole_of(limit)], false
+      for before = 1, i - 1 do counted = counted or holds[before][1] == limit end
+      if not counted then start(all, 1, now) end
     end
   end
 
@@ -217,20 +236,32 @@ local admission = later(function()
     return freed
   end
 
+  -- Drop what says nothing any more among the meters given as a flat list.
+  function its.drop_idle(flat, now)
+    for i = 1, #flat, 2 do
+      if struct.unpack('<d', flat[i + 1]) <= now then call('HDEL', prefix .. 'meters', flat[i]) end
+    end
+  end
+
   -- Write down what was started.
   function its.keep(now)
+    local fields = {}
     for at, room in pairs(rooms) do
       if room.changed then
         room.changed = false
-        local lasts = math.max(1, math.ceil((room.tat - now) / 1000)) + SLACK
         if room.started > 0 then
           call('RPUSH', prefix .. 'log:' .. at, digits(now) .. ' ' .. digits(room.started))
-          call('PEXPIRE', prefix .. 'log:' .. at, digits(lasts))
+          call('PEXPIRE', prefix .. 'log:' .. at, digits(math.max(1, math.ceil((room.tat - now) / 1000)) + SLACK))
           room.used, room.started = room.used + room.started, 0
         end
-        local meter = struct.pack('<ddd', room.tat, room.interval, room.used)
-        call('SET', prefix .. 'm:' .. at, meter, 'PX', digits(lasts))
+        fields[#fields + 1] = at
+        fields[#fields + 1] = struct.pack('<ddd', room.tat, room.interval, room.used)
       end
+    end
+    if #fields == 0 then return end
+    in_parts(fields, 2000, function(...) call('HSET', prefix .. 'meters', ...) end)
+    if call('HLEN', prefix .. 'meters') > FEW then
+      its.drop_idle(call('HRANDFIELD', prefix .. 'meters', math.min(#fields, 100), 'WITHVALUES'), now)
     end
   end
 

@@ -7,7 +7,7 @@
 -- The set `waiting` holds the numbers of those that are parked because it is not their turn. A row says where it is parked by
 -- `spot`: 0 not at all, 1 for its turn, else a number as `admission.judge` answers it; `cause` is 1 (key) or 2 (limit).
 
-local freed, moved = {}, {} -- slots that came free by room, and orderings that somebody left
+local freed, limit_of, moved = {}, {}, {} -- slots that came free by room, its limit, and orderings that somebody left
 local any_freed = false
 
 gating = later(function()
@@ -21,10 +21,21 @@ gating = later(function()
     return parks
   end
 
-  local function turn_of(order, place, n) return order .. '\n' .. padded(place) .. padded(n) end
-  local function room_name(r)
-    local hold = r.flow.holds[math.floor(r.spot / 2)]
-    return r.spot % 2 == 0 and hold.all or hold.at, hold
+  -- Whether anybody is parked because it is not his turn.
+  local function anybody_waits()
+    if waits == nil then waits = call('EXISTS', prefix .. 'waiting') == 1 end
+    return waits
+  end
+
+  local function turn_of(order, place, n)
+    local number = padded(n)
+    return order .. '\n' .. (place == n and number or padded(place)) .. number
+  end
+
+  -- The name of a room, from where a job is parked.
+  local function room_at(flow, spot)
+    local hold = flow.holds[math.floor(spot / 2)]
+    return spot % 2 == 0 and admission.whole_of(hold[1]) or hold[2], hold
   end
 
   function its.park(r)
@@ -32,7 +43,7 @@ gating = later(function()
       call('SADD', prefix .. 'waiting', r.n)
       waits = true
     else
-      call('ZADD', prefix .. 'parked', 0, room_name(r) .. '\n' .. admission.stand_of(r.priority, r.seq, r.n))
+      call('ZADD', prefix .. 'parked', 0, room_at(r.flow, r.spot) .. '\n' .. admission.stand_of(r.priority, r.seq, r.n))
       parks = true
     end
   end
@@ -41,7 +52,7 @@ gating = later(function()
     if r.spot == 1 then
       call('SREM', prefix .. 'waiting', r.n)
     else
-      call('ZREM', prefix .. 'parked', room_name(r) .. '\n' .. admission.stand_of(r.priority, r.seq, r.n))
+      call('ZREM', prefix .. 'parked', room_at(r.flow, r.spot) .. '\n' .. admission.stand_of(r.priority, r.seq, r.n))
     end
     r.spot, r.cause = 0, 0
   end
@@ -60,10 +71,13 @@ gating = later(function()
     end
   end
 
+  -- Who comes next matters only where somebody waits.
   local function leave_turn(order, place, n)
     turns_go[#turns_go + 1] = turn_of(order, place, n)
-    moved[order] = true
-    any_freed = true
+    if anybody_waits() then
+      moved[order] = true
+      any_freed = true
+    end
   end
 
   -- Give up the place of a row that has ended, unless nothing may pass it.
@@ -74,16 +88,34 @@ gating = later(function()
     end
   end
 
-  local function give_back(flow, n)
+  -- A member of `slots` is longer than 64 bytes: a small sorted set of shorter ones is a list that is walked for each.
+  local ZEROS = '\n' .. string.rep('0', 64)
+
+  function its.take_slots(flow, n)
     for _, hold in ipairs(flow.holds) do
-      slots_go[#slots_go + 1] = hold.at .. '\n' .. n
-      freed[hold.at] = {hold.limit, 1 + (freed[hold.at] and freed[hold.at][2] or 0)}
-      freed[hold.all] = {hold.limit, 1 + (freed[hold.all] and freed[hold.all][2] or 0)}
-      any_freed = true
+      slots_come[#slots_come + 1] = 0
+      slots_come[#slots_come + 1] = hold[2] .. ZEROS .. n
     end
   end
 
-  function its.free_slots(r) give_back(r.flow, digits(r.n)) end
+  local function one_more(name, limit)
+    local count = freed[name]
+    freed[name] = count and count + 1 or 1
+    limit_of[name] = limit
+  end
+
+  -- Give back what a running job held. Whom it makes room for matters only where somebody is parked.
+  function its.free_slots(flow, n)
+    local matters = its.parks()
+    for _, hold in ipairs(flow.holds) do
+      slots_go[#slots_go + 1] = hold[2] .. ZEROS .. n
+      if matters then
+        one_more(hold[2], hold[1])
+        one_more(admission.whole_of(hold[1]), hold[1])
+        any_freed = true
+      end
+    end
+  end
 
   -- These were completed where they stand, as `settle` does with what nothing special has happened to.
   function its.completed(numbers)
@@ -91,7 +123,7 @@ gating = later(function()
       local asked = call('HMGET', block_key('j', block), unpack(numbers, first, last))
       for i = first, last do
         local flow, n = flow_of(asked[i - first + 1]), numbers[i]
-        give_back(flow, digits(n))
+        its.free_slots(flow, n)
         if flow.order then leave_turn(flow.order, n, n) end
       end
     end)
@@ -114,38 +146,32 @@ gating = later(function()
     firsts, parks, waits = {}, nil, nil
   end
 
-  local function park_at(flow, spot, til, job, now)
-    local hold = flow.holds[math.floor(spot / 2)]
-    local at = spot % 2 == 0 and hold.all or hold.at
-    local room, stand = admission.room(hold.limit, at, now), admission.stand_of(unpack(job))
+  local function park_at(flow, spot, til, stand, now)
+    local at, hold = room_at(flow, spot)
+    local room = admission.room(hold[1], at, now)
     if not room.front or stand < room.front then room.front = stand end
     if til then admission.wake_at(at, til) end
     return at, admission.wakes_at(at)
   end
 
   -- Let a queued job start, or say where it is to be parked, why, and when that or what stands behind it is looked at.
-  function its.judge(flow, job, now)
-    local n = job[3]
+  function its.judge(flow, priority, seq, n, now)
     local spot, cause, til
     if flow.order and first_in_line(flow.order) ~= n then
       spot, cause = 1, 1
     else
-      spot, cause, til = admission.judge(flow.holds, job, now)
+      spot, cause, til = admission.judge(flow.holds, priority, seq, n, now)
     end
     if not spot then
-      local number = digits(n)
-      for _, hold in ipairs(flow.holds) do
-        slots_come[#slots_come + 1] = 0
-        slots_come[#slots_come + 1] = hold.at .. '\n' .. number
-      end
+      its.take_slots(flow, n)
       return nil
     end
     local parked_at, wakes
-    if spot > 1 then parked_at, wakes = park_at(flow, spot, til, job, now) end
+    if spot > 1 then parked_at, wakes = park_at(flow, spot, til, admission.stand_of(priority, seq, n), now) end
     for _, hold in ipairs(flow.holds) do
-      if hold.at ~= parked_at and admission.room(hold.limit, hold.at, now).front then
-        admission.wake_at(hold.at, now)
-        wakes = math.min(wakes or now, admission.wakes_at(hold.at))
+      if hold[2] ~= parked_at and admission.room(hold[1], hold[2], now).front then
+        admission.wake_at(hold[2], now)
+        wakes = math.min(wakes or now, admission.wakes_at(hold[2]))
       end
     end
     return spot, cause, wakes
@@ -159,8 +185,7 @@ gating = later(function()
   end
 
   local function call_first(order)
-    if waits == nil then waits = call('EXISTS', prefix .. 'waiting') == 1 end
-    local n = waits and first_in_line(order)
+    local n = first_in_line(order)
     if n and call('SISMEMBER', prefix .. 'waiting', n) == 1 then come_back(row(n)) end
   end
 
@@ -171,8 +196,8 @@ gating = later(function()
     for i = 1, math.min(most, #names) do numbers[i] = tonumber(string.sub(names[i], -16)) end
     local list = rows_in(numbers)
     for i, r in ipairs(list) do
-      local at, hold = room_name(r)
-      costs[i] = at == room.at and r.spot % 2 == 1 and hold.cost or 1
+      local _, hold = room_at(r.flow, r.spot)
+      costs[i] = r.spot % 2 == 1 and hold[3] or 1
     end
     local count = admission.release(room, costs, #names > most, now, ended)
     for i = 1, count do come_back(list[i]) end
@@ -187,13 +212,13 @@ gating = later(function()
     table.sort(orders)
     for _, order in ipairs(orders) do call_first(order) end
     if its.parks() then
-      for at, its_freed in pairs(freed) do
-        local rule = admission.rule_of(its_freed[1])
+      for at in pairs(freed) do
+        local rule = admission.rule_of(limit_of[at])
         if rule.concurrency or rule.closed_until then names[#names + 1] = at end
       end
       table.sort(names)
       for _, at in ipairs(names) do
-        local limit, count = unpack(freed[at])
+        local limit, count = limit_of[at], freed[at]
         local room = admission.room(limit, at, now)
         local bounded = room.whole and room.rule.closed_until or not room.whole and room.rule.concurrency
         if bounded and room.front then call_parked(room, count, true, now) end

@@ -69,7 +69,7 @@ local function try(line, seq, n, asked, stand, got, mine)
     end
     if allowed.judged == MOST_JUDGED then gating.begin() end
     allowed.judged = allowed.judged - 1
-    local spot, cause, wakes = gating.judge(flow_of(asked or r.asked), {line.priority, seq, n}, now)
+    local spot, cause, wakes = gating.judge(flow_of(asked or r.asked), line.priority, seq, n, now)
     if wakes then allowed.wakes = math.min(allowed.wakes or wakes, wakes) end
     if spot then
       if not r then
@@ -120,7 +120,9 @@ end
 
 -- The line whose next entry stands first; nothing when all are at their end.
 local function foremost(group, chunk)
-  local best
+  local best = #group == 1 and group[1]
+  if best and best.at and best.at <= #best.numbers and not best.suspect then return best end
+  best = nil
   for _, line in ipairs(group) do
     if not line.suspect or allowed.suspects > 0 then
       if not line.at or (line.at > #line.numbers and not line.over) then read_on(line, chunk) end

@@ -78,8 +78,12 @@ local function prune_sorted(name, ended_before, permits)
   end
 end
 
--- Keys of limits at rest expire by themselves; throttles that are over go here.
-local function forget_throttles()
+-- Forget keys of limits at rest: some of those that have a meter, going on where the last prune stopped, and all throttles.
+local function forget_rooms()
+  local cursor = call('HGET', prefix .. 'meta', 'meters') or '0'
+  local found = call('HSCAN', prefix .. 'meters', cursor, 'COUNT', 1000)
+  admission.drop_idle(found[2], now)
+  if found[1] ~= cursor then call('HSET', prefix .. 'meta', 'meters', found[1]) end
   local flat = call('HGETALL', prefix .. 'throttled')
   for i = 1, #flat, 2 do
     if tonumber(flat[i + 1]) <= now then call('HDEL', prefix .. 'throttled', flat[i]) end
@@ -104,6 +108,6 @@ function verbs.prune(arg)
   end
   for i = completed + 1, #doomed do leave(doomed[i]) end
   drop_rows(doomed, false, now)
-  forget_throttles()
+  forget_rooms()
   return #doomed
 end

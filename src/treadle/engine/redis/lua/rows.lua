@@ -64,8 +64,8 @@ end
 
 local function some(time) if time ~= NEVER then return time end end
 
--- What a job asks of limits and of its queue: {holds, order, stop, fair}; nothing for a plain job. A hold is {limit, key, cost,
--- at, all}, `at` and `all` the names of the key and of the limit as a whole.
+-- What a job asks of limits and of its queue: {holds, order, stop, fair}; nothing for a plain job. A hold is {limit, name of the
+-- room: `LIMIT\nKEY`, cost}.
 local flows = {}
 local function flow_of(asked)
   if string.byte(asked, ASKED) ~= 157 then return nil end
@@ -73,13 +73,9 @@ local function flow_of(asked)
   local blob = string.sub(asked, last - struct.unpack('>I4', asked, last + 1) + 1, last)
   local flow = flows[blob]
   if not flow then
-    local holds, ordering, tenant = unpack(cmsgpack.unpack(blob))
-    for _, hold in ipairs(holds) do
-      hold.limit, hold.cost, hold.at, hold.all = hold[1], hold[3], hold[1] .. '\n' .. hold[2], hold[1] .. '\n\n'
-    end
-    local order = ordering and ordering[1] or nil
+    local _, holds, order, stop, fair = cmsgpack.unpack_limit(blob, 4, 1)
     flow = {
-      holds = holds, order = order, stop = order and ordering[2], fair = tenant or nil, gated = (order or #holds > 0) and 1 or 0,
+      holds = holds, order = order or nil, stop = stop, fair = fair or nil, gated = (order or holds[1]) and 1 or 0,
     }
     flows[blob] = flow
   end
