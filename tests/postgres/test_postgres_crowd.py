@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -49,7 +49,7 @@ def at_once(tasks: list[Callable[[], None]]) -> None:
 
 
 @contextmanager
-def lone(desk: Desk) -> Iterator[Session]:
+def lone(desk: Desk) -> Generator[Session, None, None]:
     session = desk.bench.store.session()
     yield session
     session.close()

@@ -74,10 +74,9 @@ class GatedClaim:
         if wanted <= 0:
             return []
         chunk = self._chunk
-        if answers is None:
-            answers = yield Asks(self.asks(queue, wanted))
-        ungated = sorted(Candidate(*row) for row in answers[0])
-        waiting = [Candidate(*row) for row in answers[1]]
+        told: Sequence[Rows] = (yield Asks(self.asks(queue, wanted))) if answers is None else answers
+        ungated = sorted(Candidate(*row) for row in told[0])
+        waiting = [Candidate(*row) for row in told[1]]
         picked: list[int] = []
         if waiting:
             self.seen.add(queue)

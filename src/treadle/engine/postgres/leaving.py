@@ -38,14 +38,13 @@ def call_next(sql: Statements, leavers: Sequence[Leaver], now: Micros, answers: 
     """Call whom the ends of these jobs made room for; `answers` are those of `leave_asks`, if it was asked before."""
     if not leavers:
         return
-    if answers is None:
-        answers = yield Asks(leave_asks(sql, leavers))
-    _, unplaced, first, freed, _ = answers
+    told: Sequence[Rows] = (yield Asks(leave_asks(sql, leavers))) if answers is None else answers
+    _, unplaced, first, freed, _ = told
     # A completed job never comes back to its line, so its row need not be touched.
     again = {each.n for each in leavers if each.state is not State.COMPLETED}.intersection(n for (n,) in unplaced)
     if again:
         yield Do(sql("flows", "unplaced"), {"ns": numbers(again)})
-    back = [n for (n,) in first] if unplaced else []
+    back: list[int] = [n for (n,) in first] if unplaced else []
     back += yield from _fill(sql, freed, now)
     yield from come_back(sql, back)
 

@@ -291,8 +291,8 @@ class Working:
 
         write = Ask(self.sql("note", "write"), values)
         if any(note.kind is NoteKind.THROTTLE for note in mine):
-            [rows] = yield Asks([write])
-            throttles = _throttles(mine[place - 1] for (place,) in rows)
+            rows: Rows = yield write
+            throttles = _throttles([mine[int(place) - 1] for (place,) in rows])
             if throttles:
                 yield Do(self.sql("flows", "throttle"), columns(("name", "key", "length"), throttles) | {"now": now})
             return answer([rows], Woken())

@@ -136,7 +136,7 @@ LEFT JOIN LATERAL (
 SELECT key, value FROM {ns}.records WHERE space = 'limit' AND key = ANY(:names::text::text[])
 
 -- part: running
--- How many jobs hold each of :names under any key. Result: [name, count].
+-- How many jobs hold each of :names under any key. Result: [name, count]. Relies on slots_at.
 SELECT e.name, (SELECT count(DISTINCT n) FROM {ns}.slots AS s WHERE s.name = e.name) FROM unnest(:names::text::text[]) AS e(name)
 
 -- part: log
