@@ -43,6 +43,7 @@ RULES = {
     "mail": Rule(rate=SECOND, period=SECOND, burst=SECOND),
     "wide": Rule(concurrency=10_000),
     "db": Rule(concurrency=8),
+    "slow": Rule(rate=1, period=3600 * SECOND),
     "shut": Rule(closed_until=2**52),
 }
 
@@ -135,10 +136,10 @@ def beside(url: str, rounds: int, burden: Callable[[Store], None]) -> list[float
 
 
 def many_keys(store: Store) -> None:
-    """100,000 jobs, each with a key of its own: half of them have started, so that their keys are in use."""
-    store.fill(100_000, lambda i: {"holds": (Hold("mail", f"own{i}"), Hold("db", f"own{i}"))})
+    """100,000 keys in use: half of them have started within their hour, the others wait in a queue of their own."""
+    store.fill(100_000, lambda i: {"queue": "keys", "holds": (Hold("slow", f"own{i}"),)})
     for _ in range(500):
-        store.session.run(store.engine.claim(store.lease, [Want("default", BATCH, BATCH)], [NAME], gated=BATCH))
+        store.claim("keys", BATCH)
 
 
 def many_blocked(store: Store) -> None:
