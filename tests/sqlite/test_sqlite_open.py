@@ -227,3 +227,12 @@ def test_what_is_pending() -> None:
 def test_statements_are_cut_at_semicolons_outside_comments() -> None:
     text = "-- one; two\nCREATE TABLE {ns}_a (b);\n-- more\nCREATE INDEX {ns}_c ON {ns}_a (b);\n"
     assert Migration(1, "x", text).statements("q") == ["CREATE TABLE q_a (b)", "CREATE INDEX q_c ON q_a (b)"]
+
+
+@pytest.mark.parametrize("url", ["redis://u:top#secret@host/0", "mongo://u:top/secret@host/db", "postgres://u:se@cret@h/d#x"])
+def test_a_password_in_a_malformed_url_is_not_shown(url: str) -> None:
+    with pytest.raises(InvalidURL) as refused:
+        open_store(url)
+    assert "secret" not in str(refused.value)
+    assert "cret@" not in str(refused.value)
+    assert "://u:***@h" in str(refused.value)

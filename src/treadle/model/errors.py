@@ -13,6 +13,8 @@ TreadleError
   NoResult                    JobDead  JobCancelled  JobExpired  ResultTimeout (TimeoutError)
 """
 
+import re
+
 
 class TreadleError(Exception):
     """The root of everything that treadle raises on purpose."""
@@ -69,8 +71,14 @@ class InvalidSchedule(BadInput):
     """A cron expression, zone or interval that names no slots."""
 
 
+_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
+
+
 class InvalidURL(BadInput):
-    """A store URL with an unknown scheme or parameter."""
+    """A store URL with an unknown scheme or parameter. A password in it is not shown, however malformed the rest is."""
+
+    def __init__(self, value: object, rule: str, cure: str) -> None:
+        super().__init__(_PASSWORD.sub(r"\1***@", value) if isinstance(value, str) else value, rule, cure)
 
 
 class UnknownTask(BadInput):
