@@ -107,16 +107,27 @@ class Pool:
 
     async def _open_aside(self, deadline: float) -> Link:
         """Open in a thread. Whoever stops waiting leaves the connection to the next."""
-        opening = asyncio.ensure_future(asyncio.to_thread(self._opened, deadline))
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(self._adopt)
-            raise
+        handed: Future[Link] = Future()
 
-    def _adopt(self, opening: "asyncio.Task[Link]") -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            self.give(opening.result())
+        def open_() -> None:
+            try:
+                link = self._opened(deadline)
+            except BaseException as error:  # noqa: BLE001 - whatever happened belongs to the caller
+                if handed.set_running_or_notify_cancel():
+                    handed.set_exception(error)
+                return
+            if handed.set_running_or_notify_cancel():
+                handed.set_result(link)
+            else:
+                self.give(link)
+
+        asyncio.get_running_loop().run_in_executor(None, open_)
+        try:
+            return await asyncio.wrap_future(handed)
+        except asyncio.CancelledError:
+            if not handed.cancel() and handed.exception() is None:
+                self.give(handed.result())
+            raise
 
     def _room(self) -> None:
         """There is room for one more connection: let the first in the queue open it."""

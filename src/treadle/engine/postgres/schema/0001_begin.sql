@@ -73,7 +73,7 @@ CREATE TABLE {ns}.finished (
     result text,
     reason text
 );
-CREATE INDEX finished_age ON {ns}.finished (state, finished_at, n);
+CREATE INDEX finished_age ON {ns}.finished (state, finished_at);
 
 CREATE TABLE {ns}.attempts (
     n int8 NOT NULL,

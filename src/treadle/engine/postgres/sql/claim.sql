@@ -49,7 +49,7 @@ WITH held AS MATERIALIZED (
 SELECT t.n, j.id, t.task, j.version, j.codec, t.queue, t.priority, t.attempt, t.failures, t.crashes, t.snoozes, j.enqueued_at,
     h.now, t.first_failed_at, t.start_by, t.suspect, j.args, j.options, j.headers, t.seq, h.waits, h.gated,
     {shared}
-FROM held AS h LEFT JOIN (taken AS t JOIN {ns}.jobs AS j ON j.n = t.n) ON true
+FROM held AS h LEFT JOIN (taken AS t JOIN {ns}.jobs AS j ON j.n BETWEEN t.n AND t.n) ON true
 
 -- part: ungated
 -- The next :take jobs of :queue that are not gated, and the next :suspects suspects among them besides, locked.
@@ -102,5 +102,6 @@ WHERE n = ANY(:ns::text::int8[])
 -- Jobs that have just been started, in the order of :ns. Result: the columns of `Claimed`; gated ones bear their number turned.
 SELECT CASE WHEN l.flow = 2 THEN -l.n ELSE l.n END, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt, l.failures,
     l.crashes, l.snoozes, j.enqueued_at, l.claimed_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers
-FROM unnest(:ns::text::int8[]) WITH ORDINALITY AS e(n, place) JOIN {ns}.live AS l ON l.n = e.n JOIN {ns}.jobs AS j ON j.n = e.n
+FROM unnest(:ns::text::int8[]) WITH ORDINALITY AS e(n, place) JOIN {ns}.live AS l ON l.n BETWEEN e.n AND e.n
+JOIN {ns}.jobs AS j ON j.n BETWEEN e.n AND e.n
 ORDER BY e.place

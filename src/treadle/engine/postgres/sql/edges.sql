@@ -14,7 +14,7 @@ WITH met AS (
     SELECT count(pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0))) AS locks FROM (
         SELECT DISTINCT hashtext(f.line) & 1023 AS h
         FROM met JOIN {ns}.flows AS f ON f.n = met.child WHERE f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
-), counted AS (
+), counted AS MATERIALIZED (
     SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
     FROM (SELECT child AS n, count(*)::int4 AS met FROM met CROSS JOIN lined WHERE lined.locks >= 0
         GROUP BY child ORDER BY child) AS o
@@ -27,7 +27,7 @@ SET waiting = l.waiting - c.met,
     blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
     state = CASE WHEN l.waiting <> c.met THEN l.state
         WHEN l.due_at > coalesce(:now::int8, {clock}) THEN 'scheduled' ELSE 'queued' END
-FROM counted AS c WHERE l.n = c.n AND l.state = 'blocked'
+FROM counted AS c WHERE l.n BETWEEN c.n AND c.n AND l.state = 'blocked'
 RETURNING l.queue, l.state
 
 -- part: any-open
@@ -42,11 +42,15 @@ SELECT parent, child, on_dead FROM {ns}.edges WHERE parent = ANY(:ns::text::int8
 -- Close single edges. Relies on the primary key of edges.
 UPDATE {ns}.edges AS x SET open = false
 FROM unnest(:child::text::int8[], :parent::text::int8[]) AS e(child, parent)
-WHERE x.child = e.child AND x.parent = e.parent AND x.open
+WHERE x.child BETWEEN e.child AND e.child AND x.parent BETWEEN e.parent AND e.parent AND x.open
 
 -- part: count-down
 -- Take :met parents off the count of each; those with none left go to the queue, oldest first, or wait for their time.
 -- Result: [queue, state] of each. Relies on the primary key of live.
+WITH c AS MATERIALIZED (
+    SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
+    FROM (SELECT * FROM unnest(:n::text::int8[], :met::text::int4[]) AS u(n, met) ORDER BY n) AS o
+)
 UPDATE {ns}.live AS l
 SET waiting = l.waiting - c.met,
     seq = CASE WHEN l.waiting <> c.met OR l.due_at > :now::int8 THEN l.seq
@@ -54,10 +58,7 @@ SET waiting = l.waiting - c.met,
         ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, c.seq) END,
     blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
     state = CASE WHEN l.waiting <> c.met THEN l.state WHEN l.due_at > :now::int8 THEN 'scheduled' ELSE 'queued' END
-FROM (
-    SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
-    FROM (SELECT * FROM unnest(:n::text::int8[], :met::text::int4[]) AS u(n, met) ORDER BY n) AS o
-) AS c WHERE l.n = c.n AND l.state = 'blocked'
+FROM c WHERE l.n BETWEEN c.n AND c.n AND l.state = 'blocked'
 RETURNING l.queue, l.state
 
 -- part: ids

@@ -1,4 +1,5 @@
 -- Store new jobs. A batch has few kinds: what many jobs have in common travels once, and each job names its kind by place.
+-- Numbers are given in a step of their own, here and elsewhere: inside a join they come in the order that the join likes.
 
 -- part: plain
 -- Store and queue jobs that are due at once; an id that is known is passed by. Result: how many are new, and the ids of those
@@ -10,15 +11,15 @@ WITH kinds AS MATERIALIZED (
     WITH ORDINALITY AS k(task, version, codec, queue, priority, options, headers, key, tags, max_crashes, place)
 ), moment AS MATERIALIZED (
     SELECT coalesce(:now::int8, {clock}) AS now
+), numbered AS MATERIALIZED (
+    SELECT nextval('{ns}.numbers') AS n, u.*
+    FROM unnest(:ids::text::text[], :kinds::text::int8[], :args::text::text[]) AS u(id, kind, args)
 ), new AS (
     INSERT INTO {ns}.jobs (
         n, enqueued_at, version, max_crashes, priority, id, task, codec, queue, args, options, headers, key, tags)
     SELECT e.n, moment.now, k.version, k.max_crashes, k.priority, e.id, k.task, k.codec, k.queue, e.args, k.options, k.headers,
         k.key, k.tags
-    FROM (
-        SELECT nextval('{ns}.numbers') AS n, u.*
-        FROM unnest(:ids::text::text[], :kinds::text::int8[], :args::text::text[]) AS u(id, kind, args)
-    ) AS e JOIN kinds AS k ON k.place = e.kind CROSS JOIN moment
+    FROM numbered AS e JOIN kinds AS k ON k.place = e.kind CROSS JOIN moment
     ON CONFLICT (id) DO NOTHING
     RETURNING n, id, queue, priority, task
 ), placed AS (
@@ -56,13 +57,13 @@ WITH kinds AS MATERIALIZED (
         AS k(task, version, codec, queue, priority, options, headers, key, tags, max_crashes, delay, run_at, within, place)
 ), moment AS MATERIALIZED (
     SELECT coalesce(:now::int8, {clock}) AS now
+), numbered AS MATERIALIZED (
+    SELECT nextval('{ns}.numbers') AS n, u.*
+    FROM unnest(:ids::text::text[], :kinds::text::int8[], :args::text::text[]) AS u(id, kind, args)
 ), asked AS MATERIALIZED (
     SELECT e.*, k.*, moment.now, coalesce(moment.now + k.delay, k.run_at) AS due_at,
         coalesce(moment.now + k.delay, k.run_at, moment.now) + k.within AS start_by
-    FROM (
-        SELECT nextval('{ns}.numbers') AS n, u.*
-        FROM unnest(:ids::text::text[], :kinds::text::int8[], :args::text::text[]) AS u(id, kind, args)
-    ) AS e JOIN kinds AS k ON k.place = e.kind CROSS JOIN moment
+    FROM numbered AS e JOIN kinds AS k ON k.place = e.kind CROSS JOIN moment
 ), new AS (
     INSERT INTO {ns}.jobs (
         n, enqueued_at, version, max_crashes, priority, id, task, codec, queue, args, options, headers, key, tags)
@@ -104,7 +105,8 @@ FROM (
     SELECT e.*, j.queue, j.priority, j.task FROM unnest(
         :n::text::int8[], :state::text::text[], :due_at::text::int8[], :start_by::text::int8[], :waiting::text::int4[],
         :blocked_on::text::text[], :flow::text::int2[], :enters::text::boolean[])
-    AS e(n, state, due_at, start_by, waiting, blocked_on, flow, enters) JOIN {ns}.jobs AS j ON j.n = e.n ORDER BY e.n) AS o
+    AS e(n, state, due_at, start_by, waiting, blocked_on, flow, enters) JOIN {ns}.jobs AS j
+    ON j.n BETWEEN e.n AND e.n ORDER BY e.n) AS o
 
 -- part: ended
 -- Jobs that a parent's bad end cancels as they come.
@@ -128,17 +130,18 @@ SELECT * FROM unnest(:child::text::int8[], :parent::text::int8[], :on_dead::text
 -- part: hold-parents
 -- Let no parent end before this transaction does: its end must find the edges that are written here. Claims and renewals pass.
 -- Relies on the unique id of jobs.
-SELECT l.n FROM {ns}.jobs AS j JOIN {ns}.live AS l ON l.n = j.n
-WHERE j.id = ANY(:parents::text::text[]) ORDER BY l.n FOR KEY SHARE OF l
+SELECT l.n FROM {ns}.jobs AS j JOIN {ns}.live AS l ON l.n BETWEEN j.n AND j.n
+WHERE j.id = ANY(:parents::text::text[]) ORDER BY l.n + 0 FOR KEY SHARE OF l
 
 -- part: hold-letters
 -- Let no dead parent be replayed, resolved or erased meanwhile. Relies on the unique id of jobs.
-SELECT d.n FROM {ns}.jobs AS j JOIN {ns}.dead AS d ON d.n = j.n
-WHERE j.id = ANY(:parents::text::text[]) ORDER BY d.n FOR SHARE OF d
+SELECT d.n FROM {ns}.jobs AS j JOIN {ns}.dead AS d ON d.n BETWEEN j.n AND j.n
+WHERE j.id = ANY(:parents::text::text[]) ORDER BY d.n + 0 FOR SHARE OF d
 
 -- part: known
 -- What is known of these ids. Result: [id, n, state, status of the dead letter]. Relies on the unique id of jobs.
 SELECT j.id, j.n, coalesce(l.state, f.state), d.status
 FROM {ns}.jobs AS j
-LEFT JOIN {ns}.live AS l ON l.n = j.n LEFT JOIN {ns}.finished AS f ON f.n = j.n LEFT JOIN {ns}.dead AS d ON d.n = j.n
+LEFT JOIN {ns}.live AS l ON l.n BETWEEN j.n AND j.n LEFT JOIN {ns}.finished AS f ON f.n BETWEEN j.n AND j.n
+LEFT JOIN {ns}.dead AS d ON d.n BETWEEN j.n AND j.n
 WHERE j.id = ANY(:ids::text::text[])

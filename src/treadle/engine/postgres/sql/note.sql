@@ -11,7 +11,7 @@ WITH held AS MATERIALIZED (
         :ns::text::int8[], :attempt::text::int4[], :kind::text::text[], :name::text::text[], :value::text::text[],
         :ids::text::text[])
     WITH ORDINALITY AS a(n, attempt, kind, name, value, id, place)
-    JOIN {ns}.live AS l ON l.n = a.n JOIN {ns}.jobs AS j ON j.n = a.n
+    JOIN {ns}.live AS l ON l.n BETWEEN a.n AND a.n JOIN {ns}.jobs AS j ON j.n BETWEEN a.n AND a.n
     WHERE l.attempt = a.attempt AND l.lease = h.k AND l.state = 'running' AND j.id = a.id
     FOR KEY SHARE OF l
 ), written AS (

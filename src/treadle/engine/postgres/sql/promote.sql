@@ -2,7 +2,7 @@
 
 -- part: late
 -- The :take jobs that have missed their start-by deadline first. Result: [n, id, moment, flow]. Relies on live_start_by.
-SELECT l.n, j.id, coalesce(:now::int8, {clock}), l.flow FROM {ns}.live AS l JOIN {ns}.jobs AS j ON j.n = l.n
+SELECT l.n, j.id, coalesce(:now::int8, {clock}), l.flow FROM {ns}.live AS l JOIN {ns}.jobs AS j ON j.n BETWEEN l.n AND l.n
 WHERE l.start_by IS NOT NULL AND l.state <> 'running' AND l.start_by < coalesce(:now::int8, (SELECT {clock}))
 ORDER BY l.start_by, l.n LIMIT :take::int8 FOR UPDATE OF l SKIP LOCKED
 
@@ -17,14 +17,13 @@ WITH due AS MATERIALIZED (
     SELECT count(pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0))) AS locks FROM (
         SELECT DISTINCT hashtext(f.line) & 1023 AS h FROM due JOIN {ns}.flows AS f ON f.n = due.n
         WHERE due.flow = 2 AND f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
-)
-UPDATE {ns}.live AS l SET state = 'queued', seq = c.seq
-FROM (
+), c AS MATERIALIZED (
     SELECT o.n, CASE WHEN o.flow = 0 AND NOT {shared} THEN o.number
         ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.number) END AS seq
     FROM (SELECT s.*, nextval('{ns}.numbers') AS number
         FROM (SELECT due.* FROM due CROSS JOIN lined WHERE lined.locks >= 0 ORDER BY due.due_at, due.n) AS s) AS o
-) AS c WHERE l.n = c.n
+)
+UPDATE {ns}.live AS l SET state = 'queued', seq = c.seq FROM c WHERE l.n BETWEEN c.n AND c.n
 RETURNING l.queue
 
 -- part: next

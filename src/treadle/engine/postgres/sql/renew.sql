@@ -14,5 +14,5 @@ WHERE id = :lease::text AND expires_at > coalesce(:now::int8, {clock}) RETURNING
 
 -- part: cancels
 -- Result: ids of the lease's running jobs that are asked to stop. Relies on live_cancels.
-SELECT j.id FROM {ns}.leases AS s JOIN {ns}.live AS l ON l.lease = s.k JOIN {ns}.jobs AS j ON j.n = l.n
-WHERE s.id = :lease::text AND l.cancel_requested AND l.state = 'running' ORDER BY l.n
+SELECT j.id FROM {ns}.leases AS s JOIN {ns}.live AS l ON l.lease BETWEEN s.k AND s.k JOIN {ns}.jobs AS j ON j.n BETWEEN l.n AND l.n
+WHERE s.id = :lease::text AND l.cancel_requested AND l.state = 'running' ORDER BY l.n + 0

@@ -13,7 +13,7 @@ WITH held AS MATERIALIZED (
     WITH ORDINALITY AS a(n, attempt, took, result, place)
 ), gone AS (
     DELETE FROM {ns}.live AS l USING asked AS a, held AS h
-    WHERE l.n = a.n AND l.attempt = a.attempt AND l.lease = h.k AND l.state = 'running'
+    WHERE l.n BETWEEN a.n AND a.n AND l.attempt = a.attempt AND l.lease = h.k AND l.state = 'running'
     RETURNING l.n, h.now, l.claimed_at, l.due_at, l.start_by, coalesce(a.took, 0) AS took, l.attempt, l.failures, l.crashes,
         l.snoozes, l.releases, a.result
 ), done AS (
@@ -32,7 +32,8 @@ WHERE (SELECT count(*) FROM gone) < :total::int8 AND NOT EXISTS (SELECT 1 FROM g
 SELECT a.place, l.n, j.id, l.queue, l.attempt, l.crashes, j.max_crashes, l.cancel_requested, l.claimed_at, l.suspect, l.due_at,
     l.start_by, l.reason, l.flow
 FROM unnest(:ns::text::int8[], :attempt::text::int4[], :ids::text::text[]) WITH ORDINALITY AS a(n, attempt, id, place)
-JOIN {ns}.live AS l ON l.n = a.n JOIN {ns}.jobs AS j ON j.n = a.n JOIN {ns}.leases AS s ON s.k = l.lease
+JOIN {ns}.live AS l ON l.n BETWEEN a.n AND a.n JOIN {ns}.jobs AS j ON j.n BETWEEN a.n AND a.n
+JOIN {ns}.leases AS s ON s.k = l.lease
 WHERE s.id = :lease::text AND l.attempt = a.attempt AND l.state = 'running' AND j.id = a.id
 FOR UPDATE OF l
 
@@ -40,5 +41,5 @@ FOR UPDATE OF l
 -- Which of these attempts are completed. Result: places in the batch, from 1. Relies on the primary keys of finished and jobs.
 SELECT a.place
 FROM unnest(:ns::text::int8[], :attempt::text::int4[], :ids::text::text[]) WITH ORDINALITY AS a(n, attempt, id, place)
-JOIN {ns}.finished AS f ON f.n = a.n JOIN {ns}.jobs AS j ON j.n = a.n
+JOIN {ns}.finished AS f ON f.n BETWEEN a.n AND a.n JOIN {ns}.jobs AS j ON j.n BETWEEN a.n AND a.n
 WHERE f.attempt = a.attempt AND (f.state = 'completed') IS TRUE AND j.id = a.id
