@@ -34,7 +34,7 @@ test: setup ## Everything that must hold: lint, types, import contracts, tests, 
 	$(BIN)/coverage erase
 	@# Outside the repository, so that what a test starts there does not find our own settings above it.
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	set -x && $(BIN)/coverage run -m pytest --basetemp="$$scratch/tests" --junitxml=build/report.xml $(ARGS)
+	set -x && $(BIN)/coverage run -m pytest --numprocesses=2 --dist=worksteal --basetemp="$$scratch/tests" --junitxml=build/report.xml $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	@$(PY) .ci/summary.py build/report.xml

@@ -12,6 +12,7 @@ import os
 import platform
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -143,6 +144,8 @@ def main(
     untimed: bool,
 ) -> None:
     """Kill, freeze and wake real workers under load, and check what is left."""
+    # As Ctrl-C would: what was started here does not outlive the run.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = seed or secrets.token_hex(4)
     print(f"chaos on {engine}, seed {seed}", flush=True)
     began = time.monotonic()

@@ -65,7 +65,7 @@ class Scenario:
     @property
     def longest(self) -> float:
         """Seconds after which the harm stops by itself, done or not."""
-        return 30.0 + 4 * GAP * (self.kills + self.deaths + self.troubles) + 6 * self.lease * (self.freezes + self.deaths / 2)
+        return 90.0 + 4 * GAP * (self.kills + self.deaths + self.troubles) + 6 * self.lease * (self.freezes + self.deaths / 2)
 
 
 @dataclass

@@ -112,19 +112,30 @@ def postgres(folder: Path) -> Iterator[Bench]:
 
 def _postgres(url: str) -> Iterator[Bench]:
     store = PostgresStore(address(url, ()))
+    spare: list[psycopg.Connection[Any]] = []
 
     @contextmanager
     def transaction() -> Iterator[Any]:
-        with psycopg.connect(url) as connection:
+        connection = spare.pop() if spare else psycopg.connect(url)
+        try:
             yield connection
+        except BaseException:
+            connection.rollback()
+            raise
+        else:
+            connection.commit()
+        finally:
+            spare.append(connection)
 
     def audit() -> list[AuditEntry]:
-        with psycopg.connect(url) as connection:
+        with transaction() as connection:
             rows = connection.execute("SELECT actor, change, jobs FROM treadle.audit ORDER BY k").fetchall()
         return [AuditEntry(actor, change, frozenset(json.loads(jobs))) for actor, change, jobs in rows]
 
     yield Bench(store, transaction, audit)
     store.close()
+    for connection in spare:
+        connection.close()
 
 
 ENGINES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {

@@ -1,12 +1,13 @@
 """A small chaos run on each engine that keeps what it is told, and one broken worker that must be found out.
 
-The whole of it is `make chaos`.
+The whole of it is `make chaos`. These mostly wait, for leases to run out and for jobs to end, so they all run at once.
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,26 +15,53 @@ import pytest
 from chaos.fleet import PATH, ROOT
 from servers.ground import GROUNDS
 
+Playing = subprocess.Popen[str]
 
-def play(*words: str) -> str:
-    """Play a part of the chaos runs, which must go well; returns what was printed."""
+ENGINES = ("sqlite", *GROUNDS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the figures are written."""
+    return tmp_path_factory.mktemp("chaos")
+
+
+@pytest.fixture(scope="module")
+def plays(folder: Path) -> Iterator[dict[str, Playing]]:
+    """The runs under way, by the engine or the mutant they are about."""
+    small = ("--n", "3", "--only", "chaos", "--lease", "3", "--untimed")
+    words = {engine: ("--engine", engine, *small, "--out", str(folder / engine)) for engine in ENGINES}
+    words["claim_unlocked"] = ("--only", "claim_unlocked")
+    found = {name: play(*each) for name, each in words.items()}
+    yield found
+    for each in found.values():
+        each.kill()
+        each.communicate()
+
+
+def play(*words: str) -> Playing:
+    """Start to play a part of the chaos runs."""
     command = [sys.executable, "-m", "chaos.run", *words]
     environment = os.environ | {"PYTHONPATH": PATH}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    print(done.stdout)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-@pytest.mark.parametrize("engine", ["sqlite", *GROUNDS])
-def test_three_kills_and_a_freeze_break_no_promise(engine: str, tmp_path: Path) -> None:
-    """Slow (20 s; 40 s on a server): a freeze must outlast its lease, and what it hit must run to its end afterwards.
+def printed(playing: Playing) -> str:
+    """What a run printed, when it is over; it must have gone well."""
+    told, _ = playing.communicate(timeout=300)
+    print(told)
+    assert playing.returncode == 0, told
+    return told
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_three_kills_and_a_freeze_break_no_promise(engine: str, plays: dict[str, Playing], folder: Path) -> None:
+    """Slow (60 s for all of them): a freeze must outlast its lease, and what it hit must run to its end afterwards.
 
     Where the store lies on a server, that dies too, and the network to it is troubled twice.
     """
-    out = tmp_path / "chaos.json"
-    play("--engine", engine, "--n", "3", "--only", "chaos", "--lease", "3", "--untimed", "--out", str(out))
-    chaos = json.loads(out.read_text())["scenarios"]["chaos"]["figures"]
+    printed(plays[engine])
+    chaos = json.loads((folder / engine).read_text())["scenarios"]["chaos"]["figures"]
     kills, outages = chaos["kills"], chaos["outages"]
     assert sum(kills.values()) - kills.get("producer", 0) == 3
     assert chaos["freezes"] == 1
@@ -41,5 +69,5 @@ def test_three_kills_and_a_freeze_break_no_promise(engine: str, tmp_path: Path) 
     assert outages.get("server killed", 0) == (engine in GROUNDS)
 
 
-def test_a_claim_without_a_lock_is_found_out() -> None:
-    assert "  caught: " in play("--only", "claim_unlocked")
+def test_a_claim_without_a_lock_is_found_out(plays: dict[str, Playing]) -> None:
+    assert "  caught: " in printed(plays["claim_unlocked"])

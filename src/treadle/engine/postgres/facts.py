@@ -42,15 +42,18 @@ class Facts:
     def read(self, space: Space, keys: Sequence[str] | None = None) -> Steps[list[Record]]:
         """Records of a space, sorted by key: those named that exist, or all."""
         values: dict[str, Any] = {"space": str(space)}
-        part = "all"
+        part, firmly = "all", list[Ask]()
         if keys is not None:
             values["keys"] = texts(keys)
             part = "named"
+            # A plan that reads and then writes means the same records: let nobody come in between.
+            spaces = {"spaces": texts([space] * len(keys)), "keys": values["keys"]}
+            firmly = [Ask(self.sql("records", "lock"), spaces)]
 
         def answer(rows: list[Rows], _aside: Aside) -> list[Record]:
             return [Record(space, key, value, version) for key, value, version in rows[0]]
 
-        records: list[Record] = yield Later([Ask(self.sql("records", part), values)], answer)
+        records: list[Record] = yield Later([Ask(self.sql("records", part), values)], answer, firmly)
         return records
 
     @verb

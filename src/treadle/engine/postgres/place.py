@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -32,7 +32,8 @@ def address(url: str, own: tuple[str, ...]) -> Address:
     pairs = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in own]
     query = urlencode(pairs, quote_via=quote)
     try:
-        parameters: dict[str, Any] = dict(conninfo_to_dict(urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))))
+        place = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        parameters: dict[str, Any] = dict(conninfo_to_dict(f"{place}?{query}" if query else place))
     except psycopg.ProgrammingError as error:
         reason = " ".join(str(error).split())
         for secret in (parts.password, *(value for name, value in pairs if "password" in name)):

@@ -72,6 +72,8 @@ class Later(NamedTuple):
 
     asks: Iterable[Ask]
     finish: Callable[[list[Rows], Aside], Any]
+    firmly: Sequence[Ask] = ()
+    """What is run before, for its locks, where a plan that changes something goes on after this look."""
 
 
 Marks = Mapping[int, int]

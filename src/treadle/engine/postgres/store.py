@@ -162,8 +162,7 @@ class PostgresStore:
         while True:
             link = Link(self._connect(deadline), prepares=False)
             try:
-                version = self._introduce(link, deadline)
-                break
+                self._introduce(link, deadline)
             except Overdue:
                 link.close()
                 raise overdue(self.location, self.timeout) from None
@@ -175,13 +174,11 @@ class PostgresStore:
             except BaseException:
                 link.close()
                 raise
-        if pending(migrations(SCHEMA), version, self.location):
-            link.close()
-            raise unmigrated(self.location, self.namespace)
-        return link
+            else:
+                return link
 
-    def _introduce(self, link: Link, deadline: float) -> int:
-        """Let a new connection hold to our settings; returns the version of the schema that it sees."""
+    def _introduce(self, link: Link, deadline: float) -> None:
+        """Let a new connection hold to our settings. Raises `SchemaMismatch` when it sees another schema than this code."""
         if self._is_pooled(link, deadline):
             link.settings = (self._settings(local=True),)
         else:
@@ -189,7 +186,8 @@ class PostgresStore:
             link.command(self._settings(local=False))
             link.sync()
             link.wait(deadline)
-        return self.version(link, deadline)
+        if pending(migrations(SCHEMA), self.version(link, deadline), self.location):
+            raise unmigrated(self.location, self.namespace)
 
     def ask(self, text: str, deadline: float) -> Rows:
         """The rows of one question on a connection of its own, whatever the schema is like."""

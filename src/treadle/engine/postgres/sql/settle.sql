@@ -21,8 +21,8 @@ WITH held AS MATERIALIZED (
         n, finished_at, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, state, result)
     SELECT n, now, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, 'completed', result FROM gone
 )
-SELECT a.place, EXISTS (
-    SELECT 1 FROM {ns}.finished AS f WHERE f.n = a.n AND f.attempt = a.attempt AND (f.state = 'completed') IS TRUE)
+SELECT a.place, coalesce((
+    SELECT (f.state = 'completed') FROM {ns}.finished AS f WHERE f.n = a.n AND f.attempt = a.attempt), false)
 FROM asked AS a
 WHERE (SELECT count(*) FROM gone) < :total::int8 AND NOT EXISTS (SELECT 1 FROM gone AS g WHERE g.n = a.n AND g.attempt = a.attempt)
 

@@ -1,0 +1,112 @@
+"""The SQL files: all of them used, and the indexes they rely on really chosen, also by plans made for empty tables."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from treadle.engine.plan import Plan, Steps
+from treadle.engine.postgres.statements import Statements, compiled, statements
+from treadle.engine.postgres.steps import Ask, columns, literal, numbers, texts
+from treadle.engine.postgres.store import PostgresStore
+from treadle.model.filter import Filter, Order
+
+ROOM = Path(__file__).parents[2] / "src" / "treadle" / "engine" / "postgres"
+
+
+def test_names_become_places_and_casts_stay() -> None:
+    statement = compiled("SELECT :one::int8 + :two::text::int8 WHERE :one::int8 > 0 AND {clock} > 0")
+    assert statement.names == ("one", "two")
+    assert statement.text.startswith("SELECT $1::int8 + $2::text::int8 WHERE $1::int8 > 0 AND (extract(")
+
+
+def test_every_part_is_used_somewhere() -> None:
+    code = "\n".join([*(path.read_text() for path in ROOM.glob("*.py")), *(f'"{order}"' for order in Order)])
+    built = {f"by-{name}".replace("_", "-") for name in Filter.__slots__}
+    parts = [name.split("/")[1] for name in statements("treadle").names()]
+    assert [part for part in parts if f'"{part}"' not in code and part not in built] == []
+
+
+def test_the_namespace_is_in_every_statement() -> None:
+    sql = Statements("shop")
+    names = [name.split("/") for name in sql.names()]
+    unnamed = {"clock", "numbers", "lock", "matching", "grouped", "groups", "newest", "oldest", "altered"}
+    for verb, part in names:
+        text = sql(verb, part).text
+        assert "{ns}" not in text
+        assert "treadle." not in text
+        assert "shop." in text or part in unnamed or part.startswith("by-") or (verb, part) == ("enqueue", "edges")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["plain", "", "NULL", "null", 'a "quoted" word', "back\\slash", "{braces}, and commas", "line\nbreak", "ümlaut ✓"],
+        [1, -7, 2**62],
+        [0.5, 1e-07, 1e300, -0.0],
+        [True, False],
+        [None, "x", None],
+        [],
+    ],
+)
+def test_arrays_arrive_as_they_were(store: PostgresStore, values: list[Any]) -> None:
+    first = next((value for value in values if value is not None), "")
+    kind = {str: "text", int: "int8", float: "float8", bool: "boolean"}[type(first)]
+
+    def begin() -> Steps[Any]:
+        return (yield Ask(compiled(f"SELECT e FROM unnest(:given::text::{kind}[]) AS e"), {"given": literal(values)}))
+
+    session = store.session()
+    assert [row[0] for row in session.run(Plan("read", begin))] == values
+    session.close()
+
+
+def test_the_short_ways_of_writing_arrays_say_the_same() -> None:
+    assert numbers([1, 2]) == literal([1, 2])
+    assert texts(["a", 'b"\\']) == literal(["a", 'b"\\'])
+    assert texts([]) == literal([]) == "{}"
+    assert texts([""]) == literal([""]) == '{""}'
+    assert columns(("a", "b"), [(1, "x"), (2, None)]) == {"a": "{1,2}", "b": '{"x",NULL}'}
+    assert columns(("a", "b"), []) == {"a": "{}", "b": "{}"}
+
+
+CHOSEN = [
+    ("claim", ("take",), ("live_ready", "live_suspects", "leases_id", "jobs_pkey", "Tid Scan")),
+    ("settle", ("complete",), ("live_pkey", "finished_pkey")),
+    ("settle", ("held",), ("live_pkey",)),
+    ("settle", ("already",), ("finished_pkey",)),
+    ("edges", ("met",), ("edges_open", "finished_pkey")),
+    ("edges", ("any-open",), ("edges_open",)),
+    ("edges", ("waiting",), ("edges_open",)),
+    ("promote", ("late",), ("live_start_by",)),
+    ("promote", ("queue",), ("live_due",)),
+    ("promote", ("next",), ("live_due",)),
+    ("renew", ("cancels",), ("live_cancels",)),
+    ("prune", ("old",), ("finished_age",)),
+    ("prune", ("dead",), ("dead_status",)),
+    ("enqueue", ("known",), ("jobs_id",)),
+    ("note", ("write",), ("live_pkey",)),
+    ("shared", ("reenter",), ("live_pkey",)),
+    ("wake", ("notify",), ("idle_pkey",)),
+]
+
+
+def explained(store: PostgresStore, verb: str, parts: tuple[str, ...]) -> str:
+    """The plan that a session makes on empty tables and keeps."""
+    with psycopg.connect(store.location, autocommit=True) as connection:
+        connection.execute(store._settings(local=False))
+        rows = connection.execute(
+            f"EXPLAIN (COSTS OFF, GENERIC_PLAN) {store.statements(verb, *parts).text}".encode()
+        ).fetchall()
+    return "\n".join(str(row[0]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("verb", "parts", "indexes"), CHOSEN, ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_the_index_is_chosen(store: PostgresStore, verb: str, parts: tuple[str, ...], indexes: tuple[str, ...]) -> None:
+    plan = explained(store, verb, parts)
+    assert [index for index in indexes if index not in plan] == []
+    assert not re.search(r"Seq Scan on (live|jobs|finished|edges)", plan)

@@ -1,0 +1,101 @@
+"""Wakes across processes: the table of sleepers, what a lost connection does, and names that fit a channel."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from conformance.desk import Desk
+from treadle.engine.postgres.channels import Channels
+from treadle.engine.postgres.place import Settings, address
+from treadle.engine.postgres.store import PostgresStore
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def asked(database: str) -> Callable[[str], list[Any]]:
+    def ask(text: str) -> list[Any]:
+        with psycopg.connect(database, autocommit=True) as connection:
+            cursor = connection.execute(text.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    return ask
+
+
+def test_names_fit() -> None:
+    channels = Channels("n" * 41)
+    topics = [f"{kind}:{'x' * 500}{n}" for kind in ("queue", "job", "lease") for n in range(3)]
+    assert len({channels.name(topic) for topic in topics}) == len(topics)
+    assert all(len(channels.name(topic)) <= 63 and channels.name(topic).startswith(channels.prefix(topic[:-502].rstrip(":x")))
+               for topic in topics)  # fmt: skip
+
+
+def test_a_sleeper_is_written_down_while_it_sleeps(store: PostgresStore, asked: Callable[[str], list[Any]]) -> None:
+    waiter = store.waiter(["queue:red", "queue:blue"])
+    assert asked("SELECT count(*) FROM treadle.idle") == [(0,)]
+    waiter.idle(True)
+    assert asked("SELECT count(*) FROM treadle.idle") == [(2,)]
+    gone = threading.Event()
+
+    def look() -> None:
+        while asked("SELECT count(*) FROM treadle.idle") != [(0,)]:
+            pass
+        gone.set()
+
+    waiter.idle(False)
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    assert gone.wait(PATIENCE)
+    waiter.close()
+
+
+def test_another_process_is_woken(database: str, own_desk: Desk) -> None:
+    """Another store stands for another process: it shares nothing with the first but the server."""
+    other = PostgresStore(address(database, ()), settings=Settings(timeout=30.0))
+    waiter = other.waiter(["queue:default"])
+    waiter.idle(True)
+    own_desk.add()
+    assert waiter.wait(PATIENCE)
+    waiter.close()
+    other.close()
+
+
+def test_a_waiter_whose_connection_is_lost_listens_again(
+    store: PostgresStore, own_desk: Desk, asked: Callable[[str], list[Any]]
+) -> None:
+    waiter = store.waiter(["queue:default"])
+    waiter.idle(True)
+    asked("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'treadle'")
+    woken = False
+    for _ in range(200):
+        own_desk.add()
+        woken = waiter.wait(PATIENCE / 200)
+        if woken:
+            break
+    assert woken
+    waiter.close()
+
+
+def test_waiters_of_one_store_share_a_connection(store: PostgresStore, asked: Callable[[str], list[Any]]) -> None:
+    waiters = [store.waiter([f"queue:{n}"]) for n in range(5)]
+    for waiter in waiters:
+        waiter.idle(True)
+    assert asked("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'treadle'") == [(1,)]
+    for waiter in waiters:
+        waiter.close()
+
+
+def test_nobody_is_notified_while_nobody_sleeps(store: PostgresStore, own_desk: Desk, database: str) -> None:
+    name = Channels("treadle").name("queue:default")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f'LISTEN "{name}"'.encode())
+        own_desk.add()
+        assert list(connection.notifies(timeout=0, stop_after=1)) == []
+        waiter = store.waiter(["queue:default"])
+        waiter.idle(True)
+        own_desk.add()
+        assert [notify.channel for notify in connection.notifies(timeout=PATIENCE, stop_after=1)] == [name]
+        waiter.close()
