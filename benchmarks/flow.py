@@ -88,6 +88,9 @@ class Store:
         self._app.close()
 
 
+Burden = Callable[[Store], None]
+
+
 def drained_by_loop(url: str, n: int, kind: str) -> float:
     """Jobs per second of a loop of claims and settles."""
     store = Store(url)
@@ -119,20 +122,30 @@ def filled(url: str, n: int) -> float:
     return took / n * 1e6
 
 
-def beside(url: str, rounds: int, burden: Callable[[Store], None]) -> list[float]:
-    """How a plain claim fares with a burden in the store, times the same without it: both taken in turns."""
-    store = Store(url)
-    ratios: list[float] = []
+def beside(url: Callable[[], str], rounds: int, burden: Burden, control: Burden) -> list[float]:
+    """How a plain claim fares beside a burden, times how it fares beside as many plain jobs; taken in turns."""
 
-    def claims() -> float:
+    def claims(load: Burden) -> float:
+        store = Store(url())
+        load(store)
         store.fill(BATCH * 40, lambda _: {"queue": "beside"})
-        return statistics.median(store.claim_time("beside") for _ in range(40))
+        median = statistics.median(store.claim_time("beside") for _ in range(40))
+        store.close()
+        return median
 
-    before = [claims() for _ in range(rounds)]
-    burden(store)
-    ratios = [claims() / statistics.median(before) for _ in range(rounds)]
-    store.close()
-    return ratios
+    return [claims(burden) / claims(control) for _ in range(rounds)]
+
+
+def many_plain(store: Store) -> None:
+    """100,000 plain jobs, half of them completed."""
+    store.fill(100_000, lambda _: {"queue": "keys"})
+    for _ in range(500):
+        store.claim("keys", BATCH)
+
+
+def few_plain(store: Store) -> None:
+    """10,000 plain jobs in another queue."""
+    store.fill(10_000, lambda _: {"queue": "keys"})
 
 
 def many_keys(store: Store) -> None:
@@ -172,8 +185,8 @@ def measure(site: Site, n: int, rounds: int) -> None:
         for kind in list(KINDS)[1:]:
             note(f"{way}, {kind}, share of plain", [a / b for a, b in zip(rates[kind], rates["plain"], strict=True)])
     note("enqueue, plain (us/job)", [filled(url(), n) for _ in range(rounds)])
-    note("claim beside 100,000 keys, times without", beside(url(), rounds, many_keys))
-    note("claim beside 10,000 blocked, times without", beside(url(), rounds, many_blocked))
+    note("claim beside 100,000 keys, times without", beside(url, rounds, many_keys, many_plain))
+    note("claim beside 10,000 blocked, times without", beside(url, rounds, many_blocked, few_plain))
 
 
 def main() -> None:

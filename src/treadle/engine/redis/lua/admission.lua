@@ -2,10 +2,10 @@
 --
 -- A *room* is one key of a limit as it stands in this step, by its name `LIMIT\nKEY`; that of the limit as a whole has the key
 -- `\n`, which no hold can have: what waits for a closed limit is parked there. Kept of a room, beside what runs and is parked:
---   meters     a hash: {tat, interval, used}, packed: the moment at which nothing that has started counts any more, the interval
---              under which it was counted, and with a strict rule what started within a period. A field that says nothing any
---              more goes when it is met: each claim that writes some looks at a few others, and `prune` at more. (As keys that
---              expire by themselves they cost 3 us for each start.)
+--   meters     a hash: {tat, interval, used}, packed: the moment at which nothing that has started counts any more, the
+--              interval under which it was counted, and with a strict rule what started within a period. A field that says
+--              nothing any more goes when it is met: each claim that writes some looks at a few others, and `prune` at more.
+--              (As keys that expire by themselves they cost 3 us for each start.)
 --   log:NAME   with a strict rule, the starts within a period, as a list of `moment cost`, oldest first. Expires as well.
 --   throttled  a hash: until when nobody starts there.
 --   gates      a sorted set: when what is parked there is looked at next.
@@ -45,8 +45,8 @@ local admission = later(function()
     if not room.whole then
       return call('ZLEXCOUNT', prefix .. 'slots', '[' .. room.at .. '\n0', '(' .. room.at .. '\n:')
     end
-    local names, seen_before, count = call('ZRANGEBYLEX', prefix .. 'slots', '[' .. room.limit .. '\n', '(' .. room.limit .. '\11'), {}, 0
-    for _, name in ipairs(names) do
+    local seen_before, count = {}, 0
+    for _, name in ipairs(call('ZRANGEBYLEX', prefix .. 'slots', '[' .. room.limit .. '\n', '(' .. room.limit .. '\11')) do
       local n = string.match(name, '%d+$')
       if not seen_before[n] then count = count + 1 end
       seen_before[n] = true

@@ -2,8 +2,8 @@
 --
 -- KEYS[1] is the namespace as a hash tag, `{NAMESPACE}`: every key begins with it, so all of them share one slot. ARGV holds
 -- a token (empty but for scripts that claim), what the plan has read before (empty or the MessagePack of a map from space to
--- how often it had been written; when that is no longer so, nothing is done and nothing answered), and for each call a verb, the MessagePack of its parameters, how many texts go
--- with it, and these. Result: one reply for each call.
+-- how often it had been written; when that is no longer so, nothing is done and nothing answered), and for each call a
+-- verb, the MessagePack of its parameters, how many texts go with it, and these. Result: one reply for each call.
 
 local function commit()
   flush_indices()

@@ -29,7 +29,8 @@ function verbs.gates(arg)
   for i = 1, math.min(most, #names) do
     local at = names[i]
     local limit, key = string.match(at, '^([^\n]*)\n(.*)$')
-    out[i] = {limit, key, stand_at('slots', at), stand_at('parked', at), tonumber(call('ZSCORE', prefix .. 'gates', at)) or false}
+    local wakes_at = tonumber(call('ZSCORE', prefix .. 'gates', at)) or false
+    out[i] = {limit, key, stand_at('slots', at), stand_at('parked', at), wakes_at}
   end
   return cmsgpack.pack(out)
 end

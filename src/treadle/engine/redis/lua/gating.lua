@@ -1,6 +1,6 @@
 -- Gated jobs: what runs, what is parked, whose turn it is, and who comes back when there is room. Rests on `admission`.
 --
--- Sorted sets whose members sort as text, all with score 0, so that one write serves a whole batch and nothing is counted twice:
+-- Sorted sets whose members sort as text, all with score 0, so that one write serves a batch and nothing is counted twice:
 --   slots    `LIMIT\nKEY\nNUMBER` of each running job, for each of its holds. It goes with the attempt.
 --   parked   `LIMIT\nKEY\nSTAND` of each job parked there; a stand is its priority turned round, its seq and its number.
 --   turns    `ORDERING\nPLACE NUMBER` of each job in line.

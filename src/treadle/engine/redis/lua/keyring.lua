@@ -1,7 +1,7 @@
 -- Who has a unique or an idempotency key. Rests on `rows`.
 --
--- `u:KEY` and `i:KEY` hold {number, id, digest, since, until}, packed: the job that has the key, when that was stored, and until
--- when it has it at least. A key of a request expires by itself, a unique one with its job. `q:BLOCK` leads from a job's
+-- `u:KEY` and `i:KEY` hold {number, id, digest, since, until}, packed: the job that has the key, when that was stored, and
+-- until when it has it at least. A key of a request expires by itself, a unique one with its job. `q:BLOCK` leads from a job's
 -- number to the names of its keys. Nobody but `enqueue` and what removes jobs looks at any of this.
 
 local keyring = later(function()

@@ -21,8 +21,8 @@ local function lines_of(name, known)
       end
       local group = groups[#groups]
       group[#group + 1] = {
-        priority = tonumber(priority), line = line, name = name .. '\n' .. line, key = line_key(name, line), suspect = SUSPECT[kind], gated = GATED[kind],
-        sorted = SORTED[kind],
+        priority = tonumber(priority), line = line, name = name .. '\n' .. line, key = line_key(name, line),
+        suspect = SUSPECT[kind], gated = GATED[kind], sorted = SORTED[kind],
       }
       group.mixed = group.mixed or SORTED[kind]
     end

@@ -64,8 +64,8 @@ end
 
 local function some(time) if time ~= NEVER then return time end end
 
--- What a job asks of limits and of its queue: {holds, order, stop, fair}; nothing for a plain job. A hold is {limit, name of the
--- room: `LIMIT\nKEY`, cost}.
+-- What a job asks of limits and of its queue: {holds, order, stop, fair}; nothing for a plain job. A hold is {limit, name of
+-- the room: `LIMIT\nKEY`, cost}.
 local flows = {}
 local function flow_of(asked)
   if string.byte(asked, ASKED) ~= 157 then return nil end
