@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from treadle.app.context import Context
     from treadle.app.declare import Tasks
     from treadle.app.failure import ErrorRecord
+    from treadle.app.flow import Ordered
     from treadle.app.handle import JobHandle, JobHandles
     from treadle.app.ids import new_id
+    from treadle.app.limit import Limit
+    from treadle.app.limits import LimitView
     from treadle.app.retry_after import retry_after
     from treadle.app.schedules import Schedules
     from treadle.app.signature import Redacted, Secret
     from treadle.app.slot import Slot
     from treadle.app.task import Task
     from treadle.app.timetable import ScheduleView
+    from treadle.app.unique import Unique, debounce, throttle
     from treadle.app.view import Attempt, Count, DeadLetter, Job, Progress, QueueView, Relative, Standstill, WorkerView
     from treadle.app.where import Filter
     from treadle.engine.session import Durability
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
         BadInput,
         CannotOpen,
         DefinitionError,
+        DuplicateJob,
+        IdempotencyConflict,
         InvalidArguments,
         InvalidDuration,
         InvalidOption,
@@ -46,12 +52,14 @@ if TYPE_CHECKING:
         NotPermitted,
         NotTransactional,
         PayloadTooLarge,
+        QueueFull,
         ResultTimeout,
         SchemaMismatch,
         StoreBusy,
         StoreError,
         TreadleError,
         UnknownJob,
+        UnknownLimit,
         UnknownParent,
         UnknownSchedule,
         UnknownTask,
@@ -64,7 +72,9 @@ if TYPE_CHECKING:
     from treadle.model.priority import CRITICAL, HIGH, LOW, NORMAL
     from treadle.model.raised import CancelJob, GiveUp, Retry, Snooze
     from treadle.model.state import State
+    from treadle.policy.breaker import Breaker
     from treadle.policy.catching_up import CatchUp, Overlap
+    from treadle.policy.pressure import Cap
     from treadle.policy.retry import NO_RETRY, Retries
 
 __all__ = [
@@ -77,19 +87,23 @@ __all__ = [
     "Attempt",
     "Axis",
     "BadInput",
+    "Breaker",
     "Call",
     "CancelJob",
     "CannotOpen",
+    "Cap",
     "CatchUp",
     "Client",
     "Context",
     "Count",
     "DeadLetter",
     "DefinitionError",
+    "DuplicateJob",
     "Durability",
     "ErrorRecord",
     "Filter",
     "GiveUp",
+    "IdempotencyConflict",
     "InvalidArguments",
     "InvalidDuration",
     "InvalidOption",
@@ -104,6 +118,8 @@ __all__ = [
     "JobHandle",
     "JobHandles",
     "LeaseLost",
+    "Limit",
+    "LimitView",
     "MixedSQLite",
     "NetworkFileSystem",
     "NoResult",
@@ -111,10 +127,12 @@ __all__ = [
     "NotTransactional",
     "OnDead",
     "Order",
+    "Ordered",
     "Overlap",
     "Page",
     "PayloadTooLarge",
     "Progress",
+    "QueueFull",
     "QueueView",
     "Redacted",
     "Relative",
@@ -136,7 +154,9 @@ __all__ = [
     "Tasks",
     "Treadle",
     "TreadleError",
+    "Unique",
     "UnknownJob",
+    "UnknownLimit",
     "UnknownParent",
     "UnknownSchedule",
     "UnknownTask",
@@ -144,11 +164,23 @@ __all__ = [
     "VulnerableSQLite",
     "WorkerView",
     "WouldBlock",
+    "debounce",
     "new_id",
     "retry_after",
+    "throttle",
 ]
 
 _HOMES = {
+    "treadle.policy.breaker": ("Breaker",),
+    "treadle.policy.pressure": ("Cap",),
+    "treadle.app.unique": (
+        "Unique",
+        "debounce",
+        "throttle",
+    ),
+    "treadle.app.limits": ("LimitView",),
+    "treadle.app.limit": ("Limit",),
+    "treadle.app.flow": ("Ordered",),
     "treadle.app.app": ("Treadle",),
     "treadle.app.call": ("Call",),
     "treadle.app.client": ("Client",),
@@ -180,6 +212,8 @@ _HOMES = {
         "BadInput",
         "CannotOpen",
         "DefinitionError",
+        "DuplicateJob",
+        "IdempotencyConflict",
         "InvalidArguments",
         "InvalidDuration",
         "InvalidOption",
@@ -197,12 +231,14 @@ _HOMES = {
         "NotPermitted",
         "NotTransactional",
         "PayloadTooLarge",
+        "QueueFull",
         "ResultTimeout",
         "SchemaMismatch",
         "StoreBusy",
         "StoreError",
         "TreadleError",
         "UnknownJob",
+        "UnknownLimit",
         "UnknownParent",
         "UnknownSchedule",
         "UnknownTask",

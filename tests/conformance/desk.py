@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from treadle.engine.plan import Plan
 from treadle.engine.session import Store
-from treadle.model.filter import Altered, Change, Filter, Order, Page
+from treadle.model.filter import Altered, Change, Filter, Order, Page, Retention
+from treadle.model.flow import Gate, Rule
 from treadle.model.job import (
     Claimed,
+    Claims,
     Edge,
     Enqueued,
     Job,
@@ -27,7 +29,7 @@ from treadle.model.job import (
     WorkerInfo,
 )
 from treadle.model.outcome import Cause, Completed, Died, Outcome, Settlement, Verdict
-from treadle.model.record import Space
+from treadle.model.record import Space, Write, Written
 from treadle.model.state import State
 
 R = TypeVar("R")
@@ -113,14 +115,21 @@ class Desk:
     def renew(self, lease: LeaseId, beat: int, length: float, worker: WorkerInfo | None = None) -> Renewal:
         return self.run(self.engine.renew(lease, beat, length, worker=worker, now=self.now))
 
-    def claim(self, lease: LeaseId, *wants: Want, tasks: Sequence[str] = TASKS, suspects: int = 0) -> list[Claimed]:
+    def claim(
+        self, lease: LeaseId, *wants: Want, tasks: Sequence[str] = TASKS, suspects: int = 0, gated: int = 100
+    ) -> list[Claimed]:
         """Claim under a lease that must hold."""
-        answer = self.run(
-            self.engine.claim(lease, wants or (Want("default", 100, 100),), tasks, suspects=suspects, now=self.now)
-        )
+        return self.claims_of(lease, *wants, tasks=tasks, suspects=suspects, gated=gated).jobs
+
+    def claims_of(
+        self, lease: LeaseId, *wants: Want, tasks: Sequence[str] = TASKS, suspects: int = 0, gated: int = 100
+    ) -> Claims:
+        """The whole answer of a claim under a lease that must hold."""
+        wants = wants or (Want("default", 100, 100),)
+        answer: Claims = self.run(self.engine.claim(lease, wants, tasks, suspects=suspects, gated=gated, now=self.now))
         assert not answer.lost
         self.claims.update((claimed.id, claimed) for claimed in answer.jobs)
-        return answer.jobs
+        return answer
 
     def claim_one(self, lease: LeaseId, job: JobId, *, suspects: int = 0) -> Claimed:
         """Claim what there is, which must be exactly this job."""
@@ -146,8 +155,20 @@ class Desk:
         assert len(claimed) == 1
         return self.finish(lease, claimed[0], outcome)
 
+    def run_once_in(self, queue: str, job: JobId) -> None:
+        """Claim and complete this job, the only one of its queue."""
+        lease = self.worker("once")
+        [claimed] = self.claim(lease, Want(queue, 9, 9))
+        assert claimed.id == job
+        self.finish(lease, claimed)
+
     def promote(self, limit: int = 1000) -> Promoted:
         return self.run(self.engine.promote(limit=limit, now=self.now))
+
+    def prune_all(self) -> int:
+        """Forget whatever has ended."""
+        gone = Retention(completed=0.0, cancelled=0.0, expired=0.0, dead=0.0)
+        return self.run(self.engine.prune(gone, now=self.now + 1))
 
     def rescue(self, *witnesses: Witness, delay: float = 1.0) -> list[Rescued]:
         return self.run(self.engine.rescue(witnesses, delay=delay, now=self.now))
@@ -158,6 +179,35 @@ class Desk:
     def alter_one(self, job: JobId, change: Change) -> Altered:
         [answer] = self.alter(Filter(ids=[job]), change)
         return answer
+
+    def limit(self, name: str, **rule: Any) -> None:
+        """Set the rule of a limit; `per` is its period in seconds."""
+        if "per" in rule:
+            rule["period"] = round(rule.pop("per") * SECOND)
+        self.write(Write(Space.LIMIT, name, Rule(**rule).to_text()))
+
+    def write(self, *writes: Write) -> list[Written]:
+        return self.run(self.engine.write(writes, now=self.now))
+
+    def gates(self, *limits: str) -> list[Gate]:
+        return self.run(self.engine.gates(limits or None))
+
+    def started(self, lease: LeaseId, seconds: float, *wants: Want) -> list[tuple[float, JobId]]:
+        """What starts from now on for so long, and when: promotes whenever the store says that there is something to do."""
+        begin, end = self.now, self.now + round(seconds * SECOND)
+        starts: list[tuple[float, JobId]] = []
+        while True:
+            answer = self.claims_of(lease, *wants)
+            starts += [((self.now - begin) / SECOND, each.id) for each in answer.jobs]
+            self.settle(lease, *((each, Completed()) for each in answer.jobs))
+            promoted = self.promote()
+            if answer.jobs or answer.more or promoted.queued:
+                continue
+            due = promoted.next_due
+            if due is None or due > end:
+                self.now = end
+                return starts
+            self.now = max(self.now, due)
 
     def find(self, *, page: Page | None = None, **fields: Any) -> list[Job]:
         """Jobs by filter, oldest first, with details."""
@@ -178,4 +228,4 @@ class Desk:
     def snapshot(self) -> tuple[Any, ...]:
         """All that is stored and can be seen."""
         records = [self.run(self.engine.read(space)) for space in Space]
-        return self.find(), self.run(self.engine.leases(now=self.now)), records, self.bench.audit()
+        return self.find(), self.run(self.engine.leases(now=self.now)), records, self.gates(), self.bench.audit()

@@ -7,7 +7,8 @@ import pytest
 from conformance.desk import DEATH, Desk
 from conformance.test_verb_alter import bring
 from treadle.model.filter import Cancel, Erase, Filter, Replay
-from treadle.model.job import Edge, JobId, NewJob, Want
+from treadle.model.flow import Hold, OnConflict, Ordering, Unique
+from treadle.model.job import Edge, JobId, NewJob, Want, Witness
 from treadle.model.outcome import (
     Cancelled,
     Completed,
@@ -34,7 +35,9 @@ OUTCOMES: list[Outcome] = [
     Crashed("signal 9", 5.0),
     Expired(),
 ]
-VARIANTS = ("plain", "deadline", "last crash", "due later")
+VARIANTS = ("plain", "deadline", "last crash", "due later", "slots", "turns", "unique")
+FULL = (Hold("full"),)
+KEY = Unique("own", on_conflict=OnConflict.REPLACE)
 
 
 def settle(outcome: Outcome) -> Attempt:
@@ -57,6 +60,44 @@ def settle_parents(outcome: Outcome) -> Attempt:
     return attempt
 
 
+def make_room(end: Callable[[Desk, JobId, str], object]) -> Attempt:
+    def attempt(desk: Desk, job: JobId) -> None:
+        """End whatever stands in the way of a parked job."""
+        for other in desk.find(queues=["in the way"]):
+            if not other.state.final:
+                end(desk, other.id, other.lease or "")
+
+    return attempt
+
+
+def complete_it(desk: Desk, job: JobId, lease: str) -> None:
+    desk.settle(lease, (desk.claims[job], Completed()))
+
+
+def lose_it(desk: Desk, job: JobId, lease: str) -> None:
+    desk.rescue(Witness(lease, ""))
+
+
+def raise_the_limit(desk: Desk, job: JobId) -> None:
+    desk.limit("full", concurrency=2)
+    desk.promote()
+
+
+def stand_in_the_way(desk: Desk, job: JobId, lease: str) -> None:
+    """Let it retry much later: its slot is free, its place is kept until somebody takes that away."""
+    desk.settle(lease, (desk.claims[job], Retrying(1e6, "{}")))
+
+
+def cancel_it(desk: Desk, job: JobId, lease: str) -> None:
+    stand_in_the_way(desk, job, lease)
+    desk.alter_one(job, Cancel("out of the way"))
+
+
+def replace_it(desk: Desk, job: JobId, lease: str) -> None:
+    stand_in_the_way(desk, job, lease)
+    desk.enqueue(desk.new(unique=Unique("in the way", on_conflict=OnConflict.REPLACE), queue="beside"))
+
+
 def promote(seconds: float) -> Attempt:
     def attempt(desk: Desk, job: JobId) -> None:
         desk.later(seconds)
@@ -77,19 +118,26 @@ def cancel_and_rescue(desk: Desk, job: JobId) -> None:
 
 
 ATTEMPTS: dict[str, list[Attempt]] = {
-    "enqueue": [lambda desk, job: desk.enqueue(desk.new(id=job)), lambda desk, job: desk.enqueue(desk.new(id=job, delay=5.0))],
+    "enqueue": [
+        lambda desk, job: desk.enqueue(desk.new(id=job)),
+        lambda desk, job: desk.enqueue(desk.new(id=job, delay=5.0)),
+        lambda desk, job: desk.enqueue(desk.new(unique=KEY)),
+        make_room(replace_it),
+    ],
     "claim": [lambda desk, job: desk.claim(desk.worker("claims"), suspects=100)],
     "settle": [
         *(settle(outcome) for outcome in OUTCOMES),
         settle_parents(Completed()),
         settle_parents(Cancelled("no")),
+        make_room(complete_it),
     ],
-    "promote": [promote(100.0), promote(10_000.0)],
-    "rescue": [rescue, cancel_and_rescue],
+    "promote": [promote(100.0), promote(10_000.0), raise_the_limit],
+    "rescue": [rescue, cancel_and_rescue, make_room(lose_it)],
     "alter": [
         lambda desk, job: desk.alter_one(job, Cancel("operator")),
         lambda desk, job: desk.alter_one(job, Replay()),
         lambda desk, job: desk.alter_one(job, Replay(delay=5.0)),
+        make_room(cancel_it),
     ],
 }
 
@@ -105,7 +153,21 @@ def prepared(desk: Desk, state: State, variant: str) -> JobId:
         return job
     if variant == "due later" and state is State.BLOCKED:
         return desk.child(desk.add(queue="beside"), delay=50.0)
-    return bring(desk, state)
+    if variant in ("slots", "turns") and state in (State.QUEUED, State.BLOCKED):
+        return kept_out(desk, state, Ordering("line") if variant == "turns" else None)
+    return bring(desk, state, unique=KEY if variant == "unique" else None)
+
+
+def kept_out(desk: Desk, state: State, ordering: Ordering | None) -> JobId:
+    """A job that must wait for another, which has the only slot or stands before it as well: about to be parked, or parked."""
+    desk.limit("full", concurrency=1)
+    other = desk.add(queue="in the way", holds=FULL, ordering=ordering, unique=Unique("in the way"), max_crashes=1)
+    [claimed] = desk.claim(desk.worker(), Want("in the way", 1, 1))
+    assert claimed.id == other
+    job = desk.add(holds=FULL, ordering=ordering)
+    if state is State.BLOCKED:
+        assert desk.claim(desk.worker()) == []
+    return job
 
 
 def sweep(desk: Desk) -> None:
@@ -113,8 +175,9 @@ def sweep(desk: Desk) -> None:
     desk.alter(Filter(), Cancel("sweep"))
     desk.later(1e8)
     desk.rescue()
+    desk.alter(Filter(), Cancel("sweep"))
     desk.alter(Filter(), Erase())
-    assert desk.find() == []
+    assert desk.find() == desk.gates() == []
 
 
 def test_every_verb_of_the_table_is_tried() -> None:

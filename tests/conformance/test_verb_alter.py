@@ -1,5 +1,7 @@
 """alter: each change on each state, and the audit line it leaves."""
 
+from typing import Any
+
 import pytest
 
 from conformance.desk import DEATH, SECOND, AuditEntry, Desk
@@ -20,18 +22,18 @@ CHANGES: list[Change] = [
 ]
 
 
-def bring(desk: Desk, state: State) -> JobId:
+def bring(desk: Desk, state: State, **options: Any) -> JobId:
     """A job in this state; whatever it needs beside it is kept in another queue."""
     match state:
         case State.SCHEDULED:
-            return desk.add(delay=60.0)
+            return desk.add(delay=60.0, **options)
         case State.BLOCKED:
-            return desk.child(desk.add(queue="beside"))
+            return desk.child(desk.add(queue="beside"), **options)
         case State.QUEUED:
-            return desk.add()
+            return desk.add(**options)
         case _:
             pass
-    job = desk.add()
+    job = desk.add(**options)
     if state is State.CANCELLED:
         desk.alter_one(job, Cancel("no"))
         return job

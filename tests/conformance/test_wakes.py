@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,8 @@ from conformance.desk import DEATH, Bench, Desk
 from treadle.engine.plan import Plan, together
 from treadle.engine.session import Waiter
 from treadle.model.filter import Cancel, Erase, Filter, Replay, Resolve
-from treadle.model.job import Edge, JobId, OnDead
+from treadle.model.flow import Hold, OnConflict, Ordering, Unique
+from treadle.model.job import Edge, JobId, OnDead, Want, Witness
 from treadle.model.outcome import Completed, Outcome, Released, Settlement
 from treadle.model.record import Space, Write
 
@@ -123,6 +125,40 @@ def ending(desk: Desk, job: JobId, outcome: Outcome) -> Plan[object]:
     return desk.engine.settle(lease, [settlement], now=desk.now)
 
 
+def in_the_way(desk: Desk, **options: Any) -> JobId:
+    """A running job that another of the queue `red` waits for."""
+    desk.limit("few", concurrency=1)
+    first = desk.add(queue="blue", **options)
+    desk.claim(desk.worker(), Want("blue", 1, 1))
+    desk.add(queue="red", **options)
+    assert desk.claim(desk.worker(), Want("red", 1, 1)) == []
+    return first
+
+
+def slot_freed(desk: Desk) -> tuple[str, Plan[object]]:
+    claimed = desk.claims[in_the_way(desk, holds=(Hold("few"),))]
+    lease = desk.job(claimed.id).lease or ""
+    settlement = Settlement(claimed.ref, claimed.id, claimed.attempt, Completed(), 0.1)
+    return "queue:red", desk.engine.settle(lease, [settlement], now=desk.now)
+
+
+def turn_come(desk: Desk) -> tuple[str, Plan[object]]:
+    claimed = desk.claims[in_the_way(desk, ordering=Ordering("line"), max_crashes=1)]
+    return "queue:red", desk.engine.rescue([Witness(desk.job(claimed.id).lease or "", "")], delay=0.0, now=desk.now)
+
+
+def limit_raised(desk: Desk) -> tuple[str, Plan[object]]:
+    in_the_way(desk, holds=(Hold("few"),))
+    desk.limit("few", concurrency=2)
+    return "queue:red", desk.engine.promote(now=desk.now)
+
+
+def replaced(desk: Desk) -> tuple[str, Plan[object]]:
+    unique = Unique("key", on_conflict=OnConflict.REPLACE)
+    old = desk.add(unique=unique)
+    return f"job:{old}", desk.engine.enqueue([desk.new(unique=unique)], now=desk.now)
+
+
 SCENES: list[Scene] = [
     queued,
     born_cancelled,
@@ -140,6 +176,10 @@ SCENES: list[Scene] = [
     resolved,
     erased,
     resumed,
+    slot_freed,
+    turn_come,
+    limit_raised,
+    replaced,
     second_of_two,
 ]
 

@@ -13,7 +13,8 @@ from conformance.test_wakes import SCENES, Scene, named
 from conformance.ways import PAIRS, WAYS, blocking
 from treadle.engine.plan import Plan, Steps, together
 from treadle.model.filter import Annotate, Axis, Cancel, Erase, Filter, Page, Replay, Resolve, Retention
-from treadle.model.job import Edge, OnDead, Want, Witness
+from treadle.model.flow import Hold, Idempotency, OnConflict, Ordering, Rule, Unique
+from treadle.model.job import Claimed, Edge, OnDead, Want, Witness
 from treadle.model.outcome import (
     Cancelled,
     Completed,
@@ -26,6 +27,7 @@ from treadle.model.outcome import (
     Retrying,
     Settlement,
     Snoozed,
+    throttle_name,
 )
 from treadle.model.record import Guard, Space, Write
 
@@ -127,6 +129,72 @@ def settle_and_claim(desk: Desk) -> Plan[Any]:
     )
 
 
+GATED: dict[str, Any] = {"holds": (Hold("few"), Hold("paced", "key")), "ordering": Ordering("line"), "fair": "tenant"}
+
+
+def gated_jobs(desk: Desk) -> tuple[str, list[Claimed]]:
+    """Running jobs of one key, with others that wait at it and behind them in a line."""
+    desk.limit("few", concurrency=2)
+    desk.limit("paced", rate=5, per=60, strict=True)
+    for number in range(6):
+        desk.add(holds=GATED["holds"], ordering=Ordering(f"line {number % 3}"), fair=f"t{number % 2}")
+    lease = desk.worker()
+    claimed = desk.claim(lease)
+    assert len(claimed) == 2
+    return lease, claimed
+
+
+def enqueue_gated(desk: Desk) -> Plan[Any]:
+    unique = Unique("key", on_conflict=OnConflict.REPLACE)
+    old = desk.add(unique=unique, **GATED)
+    desk.child(old, on_dead=OnDead.RUN)
+    desk.add(fair="other")
+    jobs = [
+        desk.new(unique=unique, idempotency=Idempotency("request", "1", 60.0), **GATED),
+        desk.new(unique=unique, **GATED),
+        desk.new(idempotency=Idempotency("request", "2", 60.0)),
+        desk.new(),
+    ]
+    return desk.engine.enqueue(jobs, now=desk.now)
+
+
+def claim_gated(desk: Desk) -> Plan[Any]:
+    gated_jobs(desk)
+    for tenant in ("a", "b"):
+        desk.add(fair=tenant)
+        desk.add(holds=(Hold("paced", "key"),))
+    return desk.engine.claim(desk.worker(), [Want("default", 9, 9)], ["work"], gated=9, now=desk.now)
+
+
+def settle_gated(desk: Desk) -> Plan[Any]:
+    lease, claims = gated_jobs(desk)
+    outcomes = (Completed(), Retrying(1.0, "{}"))
+    settlements = [Settlement(c.ref, c.id, c.attempt, o, 0.1) for c, o in zip(claims, outcomes, strict=True)]
+    return desk.engine.settle(lease, settlements, now=desk.now)
+
+
+def throttle(desk: Desk) -> Plan[Any]:
+    lease, [first, _] = gated_jobs(desk)
+    note = Note(first.ref, first.id, first.attempt, NoteKind.THROTTLE, throttle_name("few"), "5")
+    return together(
+        desk.engine.note(lease, [note], now=desk.now),
+        desk.engine.write([Write(Space.LIMIT, "few", Rule(concurrency=4).to_text())], now=desk.now),
+    )
+
+
+def promote_gated(desk: Desk) -> Plan[Any]:
+    gated_jobs(desk)
+    desk.limit("few", concurrency=4)
+    desk.add(delay=1.0, **GATED)
+    desk.later(61)
+    return desk.engine.promote(now=desk.now)
+
+
+def erase_gated(desk: Desk) -> Plan[Any]:
+    gated_jobs(desk)
+    return desk.engine.alter(Filter(), Erase(), actor="ada", now=desk.now)
+
+
 def renew(desk: Desk) -> Plan[Any]:
     return desk.engine.renew("L", 0, 30.0, worker=desk.info(), now=desk.now)
 
@@ -210,6 +278,12 @@ def look(desk: Desk) -> Plan[Any]:
 PLANS: list[Callable[[Desk], Plan[Any]]] = [
     enqueue_plain,
     enqueue_with_edges,
+    enqueue_gated,
+    claim_gated,
+    settle_gated,
+    throttle,
+    promote_gated,
+    erase_gated,
     claim,
     settle,
     settle_and_claim,

@@ -9,13 +9,13 @@ from typing import Any
 
 import hypothesis.strategies as st
 
+from model.flowing import Dice, flow
 from treadle.model.filter import Annotate, Cancel, Change, Erase, Filter, Replay, Resolve, Retention
 from treadle.model.job import Edge, JobId, NewJob, OnDead, Want
 from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, Expired, Outcome, Released, Retrying, Snoozed
 from treadle.model.record import Guard, Space, Write
 from treadle.model.state import State
 
-Dice = random.Random
 DICE = st.integers(0, 2**32 - 1).map(random.Random)
 
 QUEUES = ("red", "blue")
@@ -30,14 +30,15 @@ def perhaps(dice: Dice, chance: float, values: Sequence[Any]) -> Any:
 
 
 def new_job(dice: Dice, job: JobId, parents: Sequence[JobId]) -> NewJob:
-    """A job that waits for up to two of the parents offered."""
+    """A job that waits for up to two of the parents offered; it may ask more of others."""
     chosen = dice.sample(parents, min(len(parents), dice.choice((0, 0, 0, 1, 2))))
     if dice.random() < 0.01:
         chosen.append("nobody")
     guard = Write(Space.SCHEDULE, dice.choice("xy"), dice.choice(("1", "1", None)), dice.choice((None, None, 0, 1, 2)))
+    task = dice.choice((*TASKS, "work"))
     return NewJob(
         job,
-        dice.choice((*TASKS, "work")),
+        task,
         queue=dice.choice(QUEUES),
         priority=dice.choice((0, 0, 0, -1, 1)),
         delay=perhaps(dice, 0.25, DELAYS),
@@ -46,6 +47,7 @@ def new_job(dice: Dice, job: JobId, parents: Sequence[JobId]) -> NewJob:
         edges=tuple(Edge(parent, dice.choice(list(OnDead))) for parent in chosen),
         max_crashes=dice.choice((1, 2, 3)),
         guard=Guard(guard) if dice.random() < 0.1 else None,
+        **flow(dice, task),
     )
 
 

@@ -9,6 +9,7 @@ from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
 from treadle.engine.session import Session
 from treadle.model.filter import Filter, Order, Page
+from treadle.model.flow import Gate
 from treadle.model.job import Claimed, Job, JobId, Lease, LeaseId
 from treadle.model.outcome import Note, NoteKind, Outcome, Settlement
 from treadle.model.record import Record, Space
@@ -30,6 +31,7 @@ class Seen(NamedTuple):
     jobs: list[Job]
     leases: list[Lease]
     records: list[Record]
+    gates: list[Gate]
 
 
 class Double:
@@ -52,7 +54,7 @@ class Double:
     def claim(self, lease: LeaseId, make: Callable[[Engine], Plan[Any]]) -> list[Held]:
         """Claim on both: the same jobs, each with its own address."""
         right, given = (session.run(make(engine)) for engine, session in (self._oracle, self._subject))
-        assert given.lost == right.lost
+        assert (given.lost, given.more, given.wakes_at) == (right.lost, right.more, right.wakes_at)
         assert [job._replace(ref=0) for job in given.jobs] == [job._replace(ref=0) for job in right.jobs]
         return [Held(*pair, lease) for pair in zip(right.jobs, given.jobs, strict=True)]
 
@@ -87,7 +89,7 @@ class Double:
     def _seen(engine: Engine, session: Session, now: int) -> Seen:
         jobs = [settled(job) for job in session.run(engine.find(Filter(), EVERYTHING))]
         records = [record for space in Space for record in session.run(engine.read(space))]
-        return Seen(jobs, session.run(engine.leases(now=now)), records)
+        return Seen(jobs, session.run(engine.leases(now=now)), records, session.run(engine.gates()))
 
 
 def settled(job: Job) -> Job:

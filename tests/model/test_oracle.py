@@ -6,6 +6,7 @@
 import os
 import random
 import tempfile
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from conformance.desk import SECOND, START
 from conformance.engines import ENGINES
-from model import chance
+from model import chance, flowing
 from model.chance import DICE, Dice
 from model.double import Double, Held, Seen, new_id
 from treadle.model.filter import Axis, Filter, Order, Page, Replay
 from treadle.model.job import JobId, LeaseId, Stored, Want, Witness, WorkerInfo
-from treadle.model.outcome import Completed, NoteKind
+from treadle.model.outcome import Completed, NoteKind, throttle_name
 from treadle.model.record import Space, Write
 from treadle.model.state import State
 
@@ -47,7 +48,8 @@ class Engines(RuleBasedStateMachine):
         self.started: set[tuple[JobId, int]] = set()
         self.ended_once: set[JobId] = set()
         self.sent_back: set[JobId] = set()
-        self.seen = Seen([], [], [])
+        self.seen = Seen([], [], [], [])
+        self.ledger = flowing.Ledger()
         self.stack = ExitStack()
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.double = self.open_stores(folder)
@@ -81,6 +83,7 @@ class Engines(RuleBasedStateMachine):
             self.prune: 1,
             self.alter: 3,
             self.pause_or_resume: 1,
+            self.write_a_rule: 2,
             self.look_at_a_page: 1,
             self.count_some: 1,
             self.look_at_what_a_lease_holds: 1,
@@ -102,6 +105,9 @@ class Engines(RuleBasedStateMachine):
         dice.shuffle(jobs)
         answers = self.double.ask(lambda engine: engine.enqueue(jobs, now=self.now))
         fresh = [answer.id for answer in answers if answer.verdict is Stored.STORED]
+        keys = {job.id: job.unique.key for job in jobs if job.unique is not None}
+        for job in fresh:
+            self.ledger.unique[job] = keys.get(job)
         self.stored += len(fresh)
         self.jobs += fresh
 
@@ -134,18 +140,23 @@ class Engines(RuleBasedStateMachine):
 
     def claim(self, dice: Dice) -> None:
         tasks = dice.choice((chance.TASKS, chance.TASKS, ("work",), ()))
-        self.take(self.some_lease(dice), chance.wants(dice), tasks, dice.choice((0, 0, 1, 2)))
+        self.take(self.some_lease(dice), chance.wants(dice), tasks, dice.choice((0, 0, 1, 2)), dice.choice((0, 1, 2, 9)))
 
     def claim_all(self, dice: Dice) -> None:
-        self.take(self.some_lease(dice), [Want(queue, 10, 10) for queue in chance.QUEUES], chance.TASKS, 5)
+        self.take(self.some_lease(dice), [Want(queue, 10, 10) for queue in chance.QUEUES], chance.TASKS, 5, 20)
 
-    def take(self, lease: LeaseId, wants: list[Want], tasks: tuple[str, ...], suspects: int) -> None:
-        held = self.double.claim(lease, lambda engine: engine.claim(lease, wants, tasks, suspects=suspects, now=self.now))
+    def take(self, lease: LeaseId, wants: list[Want], tasks: tuple[str, ...], suspects: int, gated: int) -> None:
+        held = self.double.claim(
+            lease, lambda engine: engine.claim(lease, wants, tasks, suspects=suspects, gated=gated, now=self.now)
+        )
         starts = {(each.oracle.id, each.oracle.attempt) for each in held}
         assert len(starts) == len(held) <= sum(want.take for want in wants)
         assert not starts & self.started
         self.started |= starts
         self.claims += held
+        jobs = {job.id: job for job in self.double.look(self.now).jobs}
+        self.ledger.started([each.oracle for each in held], jobs, self.now)
+        assert sum(bool(jobs[each.oracle.id].holds or jobs[each.oracle.id].ordering) for each in held) <= gated
 
     def some_claims(self, dice: Dice) -> list[Held]:
         """Most often of one lease and still running, sometimes any that ever were, or the same twice."""
@@ -175,7 +186,8 @@ class Engines(RuleBasedStateMachine):
 
     def note(self, dice: Dice) -> None:
         held, kind = self.some_claims(dice)[0], dice.choice(list(NoteKind))
-        self.double.note(held.lease, held, kind, dice.choice(("", "part")), dice.choice("12"), self.now)
+        name = dice.choice(("", "part", throttle_name(dice.choice(flowing.LIMITS), dice.choice(flowing.KEYS))))
+        self.double.note(held.lease, held, kind, name, dice.choice("12"), self.now)
 
     # time
 
@@ -186,7 +198,8 @@ class Engines(RuleBasedStateMachine):
         """Exactly to, or a microsecond around, one of the next moments at which something changes."""
         edges = {job.due_at for job in self.seen.jobs} | {job.start_by for job in self.seen.jobs}
         ends = {self.now + round(lease.expires_in * SECOND) for lease in self.seen.leases}
-        moments = sorted({edge + drift for edge in (edges | ends) - {None} for drift in (-1, 0, 1)})
+        wakes = {gate.wakes_at for gate in self.seen.gates}
+        moments = sorted({edge + drift for edge in (edges | ends | wakes) - {None} for drift in (-1, 0, 1)})
         ahead = [moment for moment in moments if moment > self.now]
         if ahead:
             self.now = dice.choice(ahead[:6])
@@ -225,6 +238,11 @@ class Engines(RuleBasedStateMachine):
     def pause_or_resume(self, dice: Dice) -> None:
         queue, value = dice.choice(chance.QUEUES), dice.choice((None, None, "{}"))
         self.double.ask(lambda engine: engine.write([Write(Space.PAUSED, queue, value)], now=self.now))
+
+    def write_a_rule(self, dice: Dice) -> None:
+        write = flowing.record(dice, self.now)
+        self.double.ask(lambda engine: engine.write([write], now=self.now))
+        self.ledger.ruled(write)
 
     def look_at_a_page(self, dice: Dice) -> None:
         where = self.some_filter(dice)
@@ -272,6 +290,28 @@ class Engines(RuleBasedStateMachine):
         for job in self.seen.jobs:
             if job.state in free and job.id not in self.sent_back:
                 assert all(parent in self.ended_once for parent, _, _ in job.parents)
+
+    @invariant()
+    def slots_are_those_of_running_jobs(self) -> None:
+        running = Counter(
+            key
+            for job in self.seen.jobs
+            if job.state is State.RUNNING
+            for key in {(hold.limit, hold.key) for hold in job.holds}
+        )
+        assert running == Counter({(gate.limit, gate.key): gate.running for gate in self.seen.gates if gate.running})
+        blocked = Counter(job.blocked_on for job in self.seen.jobs)
+        assert blocked["limit"] <= sum(gate.parked for gate in self.seen.gates) <= blocked["limit"] + blocked["key"]
+
+    @invariant()
+    def who_is_first_in_line_runs_first(self) -> None:
+        self.ledger.lines(self.seen.jobs)
+
+    @invariant()
+    def a_unique_key_has_one_holder(self) -> None:
+        live = {job.id for job in self.seen.jobs if not job.state.final} - self.sent_back
+        holders = Counter(self.ledger.unique[job] for job in live)
+        assert all(count == 1 for key, count in holders.items() if key is not None)
 
     @invariant()
     def what_is_final_has_an_end(self) -> None:

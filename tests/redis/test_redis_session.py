@@ -13,8 +13,10 @@ from treadle.engine.redis.store import RedisStore
 from treadle.engine.session import Durability
 from treadle.model.errors import StoreBusy
 from treadle.model.filter import Cancel, Erase, Filter, Page, Resolve, Retention
-from treadle.model.job import Edge, NewJob, Stored, Want
+from treadle.model.flow import Hold, Idempotency, Ordering, Unique
+from treadle.model.job import Edge, NewJob, Stored, Want, Witness
 from treadle.model.outcome import Completed, Verdict
+from treadle.model.record import Space, Write
 from treadle.model.state import State
 
 Serve = Callable[..., valkey.Valkey]
@@ -148,6 +150,31 @@ def test_nothing_is_left_of_jobs_that_were_removed_and_no_key_lies_outside_the_s
     names = {line for line in server.ask("KEYS", "*").decode().split("\r\n") if line.startswith("{") or ":" in line}
     assert {name for name in names if not name.startswith("{jobs}:")} == set()
     assert names <= {"{jobs}:meta", "{jobs}:audit", "{jobs}:f:6", "{jobs}:stale"}
+
+
+def test_nothing_is_left_of_gated_jobs_and_of_tenants(serve: Serve, desk_at: DeskAt) -> None:
+    server = serve()
+    desk = desk_at(RedisStore(server.address(), namespace="jobs"))
+    desk.limit("api", rate=2, per=10)
+    desk.limit("exact", rate=5, per=10, strict=True)
+    desk.limit("db", concurrency=1)
+    lease = desk.worker(length=10_000.0)
+    holds = (Hold("api"), Hold("exact", "k"), Hold("db", "k"))
+    for i in range(8):
+        unique, asked = Unique(f"u{i}"), Idempotency(f"i{i}", "d", 1.0)
+        desk.add(holds=holds, ordering=Ordering("o"), fair=f"t{i % 2}", unique=unique, idempotency=asked)
+    assert len(desk.started(lease, 100.0)) == 8
+    desk.later(100)
+    desk.alter(Filter(), Erase(), limit=100)
+    desk.rescue(Witness(lease, ""))
+    desk.prune_all()
+    desk.write(*(Write(Space.LIMIT, name, None) for name in ("api", "exact", "db")))
+
+    names = {line for line in server.ask("KEYS", "*").decode().split("\r\n") if line.startswith("{")}
+    expiring = {name for name in names if int(server.ask("PTTL", name)[1:-2]) > 0}
+    assert {name.partition("\n")[0] for name in expiring} <= {"{jobs}:log:exact"}
+    left = {name.partition("\n")[0] for name in names - expiring}
+    assert left <= {"{jobs}:meta", "{jobs}:audit", "{jobs}:f:6", "{jobs}:stale", "{jobs}:tenants:default"}
 
 
 def test_a_write_that_no_replica_confirms_is_an_error_unless_it_may_be_lost(serve: Serve) -> None:

@@ -4,22 +4,28 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, Unpack
 
-from treadle.app.call import Call, Outbox, check_calls, handles
+from treadle.app.call import Call, check_calls, handles
 from treadle.app.client import Client
 from treadle.app.connection import Connection
 from treadle.app.declare import Declares, Tasks, make_task
 from treadle.app.handle import JobHandle, JobHandles
-from treadle.app.options import OptionWords, check_retry, read_options
+from treadle.app.limit import Limit
+from treadle.app.options import OptionWords, check_queue, check_retry, read_options
+from treadle.app.outbox import Outbox
+from treadle.app.pressure import OnFull
+from treadle.app.queue import Queue
 from treadle.app.registry import Registry
 from treadle.app.schedule import Schedule
 from treadle.app.schedules import Schedules
 from treadle.app.settings import DEFAULT_RETRY, PAYLOAD_CAP, RESULT_CAP, Defaults
 from treadle.app.task import AnyTask
 from treadle.engine.session import Session, Store
-from treadle.model.errors import DefinitionError, InvalidArguments, InvalidOption
+from treadle.model.errors import BadInput, DefinitionError, InvalidArguments, InvalidOption
 from treadle.model.filter import Retention
 from treadle.model.kind import is_a
+from treadle.policy.pressure import Cap
 from treadle.policy.retry import Retries
+from treadle.policy.window import read_window
 
 R = TypeVar("R")
 
@@ -69,11 +75,15 @@ class Treadle(Declares):
             after_commit=transactions == "after_commit",
         )
         """The way to the store, for workers and tests; everyday code has no need of it."""
-        self.client: Client = Client(self.connection, self.registry)
+        self.limits: dict[str, Limit] = {}
+        """The limits that code declares, by name."""
+        self.client: Client = Client(self.connection, self.registry, declared=self.limits)
         """What an operator may ask and change."""
         self.schedules: Schedules = Schedules(self.connection, self.registry, self.client)
         """What is enqueued by the clock, and what an operator may ask and change about it."""
-        self._outbox = Outbox(self.connection)
+        self.queues: dict[str, Queue] = {}
+        """What code says of queues, by name."""
+        self._outbox = Outbox(self.connection, self.queues)
 
     def __repr__(self) -> str:
         return f"<Treadle with {len(self.registry.names())} tasks>"
@@ -94,14 +104,38 @@ class Treadle(Declares):
         return self.connection.session
 
     def attach(self, tasks: Tasks) -> None:
-        """Take over the tasks of a library, and their schedules.
+        """Take over the tasks of a library, their limits and their schedules.
 
         Raises `DefinitionError` if a name is taken or they belong to another app.
         """
+        for limit in tasks.limits:
+            self._keep(limit)
         for task in tasks:
             self._add(task)
         for schedule in tasks.schedules:
             self._put(schedule)
+
+    def queue(self, name: str, *, cap: Cap | None = None, window: str | None = None, tz: str = "UTC") -> Queue:
+        """Say how much may wait in a queue, and in which hours it is served: `app.queue("bulk", window="22:00-06:00")`.
+
+        A cap is heeded by producers that declare it, a window by workers that do; what an operator says goes before both.
+        Raises `DefinitionError`.
+        """
+        try:
+            found = Queue(check_queue(name), _cap(cap), None if window is None else read_window(window, tz))
+        except BadInput as error:
+            raise DefinitionError(f"queue {name}: {error}") from error
+        if self.queues.setdefault(name, found) != found:
+            raise DefinitionError(f"queue {name} is described twice, and differently. Describe it once.")
+        return found
+
+    def on_full(self, told: OnFull) -> OnFull:
+        """Have a function told of each queue that is over a cap whose action is `signal`: `@app.on_full`.
+
+        It is called by whoever enqueues, with the queue's name and why, at most every ten seconds for each queue.
+        """
+        self._outbox.pressure.on_full.append(told)
+        return told
 
     def alias(self, name: str, task: AnyTask) -> None:
         """Let jobs stored under another name, such as a task's former one, run as this task. Raises `DefinitionError`."""
@@ -127,26 +161,22 @@ class Treadle(Declares):
     def enqueue_many(self, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """Store many calls, of any tasks, in one step: all of them or none. Raises what `Task.enqueue` raises."""
         listed = check_calls(calls)
-        self._outbox.send(listed)
-        return handles(listed)
+        return handles(listed, self._outbox.send(listed))
 
     async def aenqueue_many(self, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """The awaitable twin of `enqueue_many`."""
         listed = check_calls(calls)
-        await self._outbox.asend(listed)
-        return handles(listed)
+        return handles(listed, await self._outbox.asend(listed))
 
     def enqueue_many_in(self, connection: Any, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """Store many calls inside the transaction that is open on `connection`, as `Task.enqueue_in` does one."""
         listed = check_calls(calls)
-        self._outbox.send_in(connection, listed)
-        return handles(listed)
+        return handles(listed, self._outbox.send_in(connection, listed))
 
     async def aenqueue_many_in(self, connection: Any, calls: Iterable[Call[R]]) -> JobHandles[R]:
         """The awaitable twin of `enqueue_many_in`."""
         listed = check_calls(calls)
-        await self._outbox.asend_in(connection, listed)
-        return handles(listed)
+        return handles(listed, await self._outbox.asend_in(connection, listed))
 
     def close(self) -> None:
         """Close the store. The app stays usable and opens it again when needed."""
@@ -155,6 +185,10 @@ class Treadle(Declares):
     def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
         return self._add(make_task(fn, words))
 
+    def _keep(self, limit: Limit) -> None:
+        if self.limits.setdefault(limit.name, limit) != limit:
+            raise DefinitionError(f"two limits are called {limit.name} and differ. Declare it once, and hand it to both.")
+
     def _put(self, schedule: Schedule) -> None:
         if self.registry.get(schedule.task.name) is not schedule.task:
             raise DefinitionError(f"{schedule.task.name} is not a task of this app, so it cannot be scheduled here. Attach it.")
@@ -162,6 +196,8 @@ class Treadle(Declares):
 
     def _add(self, task: AnyTask) -> AnyTask:
         self.registry.add(task)
+        for limit in task.settings.flow.limits:
+            self._keep(limit)
         task.bind(self._outbox, self._defaults)
         return task
 
@@ -173,6 +209,12 @@ def _retention(given: Retention) -> Retention:
     if is_a(given, Retention):
         return given
     raise InvalidOption(given, "this is not a Retention", "Write Retention(completed=3600): seconds for each kind of end.")
+
+
+def _cap(given: Cap | None) -> Cap | None:
+    if given is None or is_a(given, Cap):
+        return given
+    raise InvalidOption(given, "this is not a cap", 'Write cap=Cap(10_000, action="reject").')
 
 
 def _bytes(variable: str, given: int | None, default: int) -> int:

@@ -10,6 +10,7 @@ import msgspec
 
 from treadle.app.slot import TAG, SlotKind, write_slot
 from treadle.model.errors import InvalidSchedule
+from treadle.model.flow import Hold, Ordering
 from treadle.model.job import JobId, LeaseId, Micros, NewJob
 from treadle.model.record import Record, Space, Write
 from treadle.policy.catching_up import Passed
@@ -31,6 +32,9 @@ class Template(msgspec.Struct, frozen=True, omit_defaults=True):
     headers: str | None = None
     tags: tuple[str, ...] = ()
     max_crashes: int = 3
+    holds: tuple[Hold, ...] = ()
+    ordering: Ordering | None = None
+    fair: str | None = None
 
     @classmethod
     def of(cls, job: NewJob) -> "Template":

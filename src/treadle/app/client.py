@@ -3,10 +3,14 @@
 import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from treadle.app import operating
 from treadle.app.connection import Connection
-from treadle.app.options import check_queue
+from treadle.app.deploying import Fitting, Misfit
+from treadle.app.limit import Limit
+from treadle.app.limits import Limits
+from treadle.app.queue import described, stopped
 from treadle.app.registry import Registry
 from treadle.app.view import Count, Job, QueueView, Standstill, WorkerView, view_count, view_worker
 from treadle.app.where import EVERYTHING, Filter, Where, among, narrowed, whole
@@ -30,6 +34,7 @@ from treadle.model.job import JobId
 from treadle.model.record import Write
 from treadle.model.state import LIVE, State
 from treadle.policy.duration import Duration, seconds
+from treadle.policy.pressure import Cap
 
 _OPEN = Filter(states=(State.DEAD,), status="open")
 _CHUNK = 1000
@@ -44,9 +49,16 @@ class Client:
     notes take at most 2,000 characters. Raises `InvalidOption`.
     """
 
-    def __init__(self, connection: Connection, registry: Registry, actor: str | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        registry: Registry,
+        actor: str | None = None,
+        declared: Mapping[str, Limit] | None = None,
+    ) -> None:
         self._connection = connection
         self._registry = registry
+        self._declared: Mapping[str, Limit] = {} if declared is None else declared
         check_remark("actor", actor, ACTOR_CAP)
         self._actor = actor
 
@@ -62,7 +74,12 @@ class Client:
 
     def acting_as(self, actor: str) -> "Client":
         """The same client with another name in the audit."""
-        return Client(self._connection, self._registry, actor)
+        return Client(self._connection, self._registry, actor, self._declared)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the store: what they let through, and changing that."""
+        return Limits(self._connection, self._declared, lambda: self.actor)
 
     def get(self, job: JobId) -> Job:
         """One job with its attempts, parents and children. Raises `UnknownJob`."""
@@ -181,21 +198,71 @@ class Client:
         """The awaitable twin of `erase`."""
         return await self._achange(narrowed(where, tag, key), Erase(), dry_run)
 
-    def pause(self, queue: str, reason: str = "") -> None:
-        """Stop handing out jobs of a queue, everywhere, until it is resumed. Jobs that run already go on."""
-        self._connection.run(self._connection.engine.write([self._paused(queue, reason)]))
+    def pause(
+        self,
+        queue: str | None = None,
+        reason: str = "",
+        *,
+        task: str | None = None,
+        limit: str | None = None,
+        key: str = "",
+    ) -> None:
+        """Stop handing out jobs of a queue, of a task in all queues, or of one key of a limit, everywhere, until resumed.
 
-    async def apause(self, queue: str, reason: str = "") -> None:
+        Jobs that run already go on. Raises `InvalidOption` unless exactly one of the three is named.
+        """
+        self._connection.run(self._connection.engine.write([self._paused(stopped(queue, task, limit, key), reason)]))
+
+    async def apause(
+        self,
+        queue: str | None = None,
+        reason: str = "",
+        *,
+        task: str | None = None,
+        limit: str | None = None,
+        key: str = "",
+    ) -> None:
         """The awaitable twin of `pause`."""
-        await self._connection.arun(self._connection.engine.write([self._paused(queue, reason)]))
+        await self._connection.arun(self._connection.engine.write([self._paused(stopped(queue, task, limit, key), reason)]))
 
-    def resume(self, queue: str) -> bool:
-        """Hand out jobs of a queue again; False if it was not paused."""
-        return self._connection.run(operating.resume_queue(self._connection.engine, check_queue(queue)))
+    def resume(self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = "") -> bool:
+        """Hand out jobs again of what was paused; False if it was not."""
+        return self._connection.run(operating.resume(self._connection.engine, stopped(queue, task, limit, key)))
 
-    async def aresume(self, queue: str) -> bool:
+    async def aresume(
+        self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = ""
+    ) -> bool:
         """The awaitable twin of `resume`."""
-        return await self._connection.arun(operating.resume_queue(self._connection.engine, check_queue(queue)))
+        return await self._connection.arun(operating.resume(self._connection.engine, stopped(queue, task, limit, key)))
+
+    def describe(
+        self,
+        queue: str,
+        *,
+        cap: Cap | Literal["none", "declared"] | None = None,
+        window: str | None = None,
+        tz: str = "UTC",
+        weight: int | None = None,
+    ) -> None:
+        """Say how much may wait in a queue, in which hours it is served, and its share of each worker, without a deploy.
+
+        What is left out stays as it is. `"none"` takes a cap or a window away, `"declared"` leaves it to the code again; a
+        weight of 0 leaves it to how the workers were started. Producers and workers heed it within ten seconds. Raises
+        `InvalidOption`.
+        """
+        self._connection.run(self._connection.engine.write(described(queue, cap, window, tz, weight, self.actor)))
+
+    async def adescribe(
+        self,
+        queue: str,
+        *,
+        cap: Cap | Literal["none", "declared"] | None = None,
+        window: str | None = None,
+        tz: str = "UTC",
+        weight: int | None = None,
+    ) -> None:
+        """The awaitable twin of `describe`."""
+        await self._connection.arun(self._connection.engine.write(described(queue, cap, window, tz, weight, self.actor)))
 
     def queues(self) -> list[QueueView]:
         """Every queue that holds live jobs or is paused, by name."""
@@ -204,6 +271,20 @@ class Client:
     async def aqueues(self) -> list[QueueView]:
         """The awaitable twin of `queues`."""
         return await self._connection.arun(operating.see_queues(self._connection.engine))
+
+    def misfits(self) -> list[Misfit]:
+        """Waiting jobs that this app's code cannot take, and why: what `treadle check-deploy` says before a deploy."""
+        fitting = Fitting(self._registry)
+        while fitting.take(self._connection.run(fitting.page(self._connection.engine))):
+            pass
+        return fitting.misfits()
+
+    async def amisfits(self) -> list[Misfit]:
+        """The awaitable twin of `misfits`."""
+        fitting = Fitting(self._registry)
+        while fitting.take(await self._connection.arun(fitting.page(self._connection.engine))):
+            pass
+        return fitting.misfits()
 
     def workers(self) -> list[WorkerView]:
         """Every worker process whose lease has not been removed."""
@@ -257,10 +338,10 @@ class Client:
 
         def check(job: stored.Job) -> None:
             task = self._registry.get(job.task)
-            operating.check_object(args) if task is None else task.check_args(args)
+            operating.check_object(args) if task is None else task.check_args(args, job.version)
 
         return check
 
-    def _paused(self, queue: str, reason: str) -> Write:
+    def _paused(self, what: str, reason: str) -> Write:
         check_remark("reason", reason)
-        return operating.pause_write(check_queue(queue), self.actor, reason or "")
+        return operating.pause_write(what, self.actor, reason or "")

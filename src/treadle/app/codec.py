@@ -156,6 +156,11 @@ class Returned:
             ) from error
 
 
+def to_plain(value: object) -> Any:
+    """A value as it would come out of JSON. Raises `TypeError` for what JSON cannot carry."""
+    return msgspec.to_builtins(value, enc_hook=_encode_foreign, str_keys=True)
+
+
 _NOTHING: dict[str, Any] = {}
 
 

@@ -10,11 +10,12 @@ from treadle.app.after_commit import after_commit
 from treadle.app.slot import Slot, read_slot
 from treadle.engine.plan import Plan
 from treadle.engine.session import Session
-from treadle.model.errors import InvalidArguments, LeaseLost
+from treadle.model.errors import InvalidArguments, InvalidOption, LeaseLost
 from treadle.model.job import Claimed, JobId
 from treadle.model.kind import is_a
-from treadle.model.outcome import NoteKind, Verdict
-from treadle.model.raised import CancelJob
+from treadle.model.outcome import NoteKind, Verdict, throttle_name
+from treadle.model.raised import CancelJob, Snooze
+from treadle.policy.duration import Duration, seconds
 
 
 class Reporter(Protocol):
@@ -67,6 +68,11 @@ class Context:
     def queue(self) -> str:
         """The queue it was claimed from."""
         return self._claimed.queue
+
+    @property
+    def priority(self) -> int:
+        """Its priority: what a child gets that this job waits for, `child.options(priority=ctx.priority)`."""
+        return self._claimed.priority
 
     @property
     def attempt(self) -> int:
@@ -146,6 +152,23 @@ class Context:
                 data, f"progress data must be JSON ({error})", "Pass numbers, text, lists and dicts."
             ) from error
         self._reporter.report(NoteKind.PROGRESS, "progress", text)
+
+    def throttled(self, retry_after: Duration, *, limit: str | None = None) -> Snooze:
+        """Slow a limit for everybody: nobody starts under this job's key of it until `retry_after` (seconds) is over.
+
+        For a service that answers "too many requests": `raise ctx.throttled(retry_after(response))` ends the attempt as well,
+        without counting a failure; what is not raised changes nothing here. Without `limit`, all limits of the job are slowed.
+        A limit with a breaker counts it as a failure. Raises `InvalidOption` for a limit that the job does not have.
+        """
+        wait = seconds(retry_after)
+        held = [(name, key) for name, key in self.headers.get("limits", ()) if limit in (None, name)]
+        if not held:
+            raise InvalidOption(
+                "no limit" if limit is None else limit, "this job holds no such limit", "Name it in the task's limits=."
+            )
+        for name, key in held:
+            self._reporter.report(NoteKind.THROTTLE, throttle_name(name, key), f"{wait:.6f}")
+        return Snooze(wait)
 
     def complete_in(self, connection: Any, result: object = None) -> None:
         """Complete the job inside the transaction that is open on `connection`: it is done if and only if that commits.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from treadle.app.context import Context
+from treadle.app.limit import Limit, LimitWords, make_limit
 from treadle.app.schedule import Schedule, ScheduleWords, make_schedule
 from treadle.app.settings import Defaults, TaskWords
 from treadle.app.task import AnyTask, CoroutineTask, FunctionTask, Task
@@ -64,6 +65,26 @@ class Declares(ABC):
     def _declare(self, fn: Callable[..., Any], words: Mapping[str, Any]) -> AnyTask:
         """Make a function a task and keep it."""
 
+    @abstractmethod
+    def _keep(self, limit: Limit) -> None:
+        """Keep a limit."""
+
+    def limit(self, name: str, **words: Unpack[LimitWords]) -> Limit:
+        """Declare a limit for tasks to hold: `stripe = app.limit("stripe", rate="100/min", burst=20, by="account")`.
+
+        `rate` is how many jobs start in which time, over all workers, evenly spread; `burst` how many may start at once after
+        a quiet while; with `strict` no stretch of that time ever sees more than the rate. `concurrency` is how many run at
+        once. `by` names parameters of the task: each of their values has a limit of its own. `breaker` stops the whole limit
+        when jobs keep failing. What is declared goes to the store when a worker starts, unless an operator has changed it
+        there. Raises `DefinitionError`.
+        """
+        try:
+            made = make_limit(name, words)
+        except BadInput as error:
+            raise DefinitionError(f"limit {name}: {error}") from error
+        self._keep(made)
+        return made
+
     @overload
     def task(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
         self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
@@ -120,6 +141,8 @@ class Tasks(Declares):
         self.prefix = prefix
         self.schedules: list[Schedule] = []
         """Their schedules."""
+        self.limits: list[Limit] = []
+        """Their limits."""
         self._tasks: dict[str, AnyTask] = {}
 
     def __repr__(self) -> str:
@@ -140,6 +163,9 @@ class Tasks(Declares):
             raise DefinitionError(f"two tasks of this collection are called {task.name}. Give one of them another name=.")
         self._tasks[task.name] = task
         return task
+
+    def _keep(self, limit: Limit) -> None:
+        self.limits.append(limit)
 
     def _put(self, schedule: Schedule) -> None:
         self.schedules.append(schedule)

@@ -29,10 +29,14 @@ _READ = 250
 class JobHandle(Generic[R_co]):
     """One enqueued job. Costs nothing until it is asked something; every question has an awaitable twin."""
 
-    __slots__ = ("_connection", "_decode", "id")
+    __slots__ = ("_connection", "_decode", "existing", "id")
 
-    def __init__(self, job: JobId, connection: Connection, decode: Callable[[str | None], R_co]) -> None:
+    def __init__(
+        self, job: JobId, connection: Connection, decode: Callable[[str | None], R_co], *, existing: bool = False
+    ) -> None:
         self.id: JobId = job
+        self.existing: bool = existing
+        """True when the enqueue that gave this handle stored nothing: the job was there already."""
         self._connection = connection
         self._decode = decode
 

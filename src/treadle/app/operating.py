@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from treadle.app.queue import see_words
 from treadle.app.view import Job, QueueView, Standstill, moment, view_job
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
@@ -14,7 +15,7 @@ from treadle.model import job as stored
 from treadle.model.errors import InvalidArguments, UnknownJob
 from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Erase, Filter, Order, Page, Replay, Resolve
 from treadle.model.job import JobId, WorkerInfo
-from treadle.model.record import Space, Write
+from treadle.model.record import Space, Write, paused_task
 from treadle.model.state import LIVE, TRANSITIONS, Move, State
 
 _CHUNK = 1000
@@ -118,6 +119,11 @@ def _see_hands(engine: Engine) -> Plan[_Hands]:
 
 def _obstacle(queue: str, task: str, hands: _Hands) -> _Obstacle | None:
     """Why jobs of this task in this queue are not taken, and what to do about it."""
+    if paused_task(task) in hands.paused:
+        by, why = hands.paused[paused_task(task)]
+        return _Obstacle(
+            f"task {task} is paused by {by}" + (f": {why}" if why else ""), f"End that with `treadle tasks resume {task}`."
+        )
     if queue in hands.paused:
         by, why = hands.paused[queue]
         return _Obstacle(
@@ -222,25 +228,25 @@ def alter_these(engine: Engine, where: Filter, ids: Sequence[JobId], change: Cha
     return engine.alter(replace(where, ids=tuple(ids)), change, actor=actor, limit=len(ids))
 
 
-def pause_write(queue: str, actor: str, reason: str) -> Write:
-    """The record that pauses a queue, and says who did it and why."""
-    return Write(Space.PAUSED, queue, msgspec.json.encode({"by": actor, "why": reason}).decode())
+def pause_write(what: str, actor: str, reason: str) -> Write:
+    """The record that pauses a queue, a task or a key, and says who did it and why."""
+    return Write(Space.PAUSED, what, msgspec.json.encode({"by": actor, "why": reason}).decode())
 
 
-def resume_queue(engine: Engine, queue: str) -> Plan[bool]:
-    """Remove the record that pauses a queue; whether there was one."""
+def resume(engine: Engine, what: str) -> Plan[bool]:
+    """Remove the record that pauses a queue, a task or a key; whether there was one."""
 
     def begin() -> Steps[bool]:
-        paused = yield from engine.read(Space.PAUSED, [queue]).begin()
+        paused = yield from engine.read(Space.PAUSED, [what]).begin()
         if paused:
-            yield from engine.write([Write(Space.PAUSED, queue, None)]).begin()
+            yield from engine.write([Write(Space.PAUSED, what, None)]).begin()
         return bool(paused)
 
     return Plan("write", begin)
 
 
 def see_queues(engine: Engine) -> Plan[list[QueueView]]:
-    """Every queue that holds live jobs or is paused, by name."""
+    """Every queue that holds live jobs, is paused, or of which an operator said something, by name."""
 
     def begin() -> Steps[list[QueueView]]:
         counts = yield from engine.count(Filter(states=tuple(LIVE)), (Axis.QUEUE, Axis.STATE)).begin()
@@ -253,10 +259,19 @@ def see_queues(engine: Engine) -> Plan[list[QueueView]]:
             depth.setdefault(queue, {})[state] = each.count
             if state is State.QUEUED and each.oldest is not None:
                 oldest[queue] = max(0.0, (now - each.oldest) / 1_000_000)
-        paused = {each.key: _words(each.value) for each in records}
+        paused = {each.key: _words(each.value) for each in records if "\n" not in each.key}
+        said = yield from see_words(engine).begin()
+        names = depth.keys() | paused.keys() | said.keys()
         return [
-            QueueView(name, depth.get(name, {}), oldest.get(name), name in paused, *paused.get(name, (None, None)))
-            for name in sorted(depth.keys() | paused.keys())
+            QueueView(
+                name,
+                depth.get(name, {}),
+                oldest.get(name),
+                name in paused,
+                *paused.get(name, (None, None)),
+                **said.get(name, {}),
+            )
+            for name in sorted(names)
         ]
 
     return Plan("count", begin)

@@ -1,11 +1,15 @@
 """What may be said about one call: the options, checked the moment they are given."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypedDict
 
+from treadle.app.flow import READERS, Ordered
+from treadle.app.keys import By
+from treadle.app.limit import Limit
+from treadle.app.unique import Unique
 from treadle.engine.session import Durability
 from treadle.model.errors import InvalidOption, InvalidTime
 from treadle.model.job import Edge, JobId, Micros, OnDead
@@ -44,11 +48,20 @@ class OptionWords(TypedDict, total=False):
     after: After
     durability: Durability | str | None
     retry: Retries | None
+    limits: Sequence[Limit] | None
+    costs: Mapping[str, int] | None
+    ordered_by: By | Ordered | None
+    unique: Unique | None
+    fair_by: By | None
+    idempotency_key: str | None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Options:
-    """The options of one call, checked. None, or nothing in it, means that the task decides."""
+    """The options of one call, checked. None, or nothing in it, means that the task decides.
+
+    `flow` is what was said about limits, order and uniqueness, by the names of the fields of `Flow`.
+    """
 
     delay: float | None = None
     run_at: Micros | None = None
@@ -62,6 +75,7 @@ class Options:
     after: tuple[Edge, ...] = ()
     durability: Durability | None = None
     retry: Retries | None = None
+    flow: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def over(self, below: "Options") -> "Options":
         """These options, and those below where these say nothing. A delay here replaces a `run_at` there."""
@@ -71,6 +85,7 @@ class Options:
         for name in ("delay", "priority", "timeout", "start_within"):
             mine = getattr(self, name)
             merged[name] = getattr(below, name) if mine is None else mine
+        merged["flow"] = {**below.flow, **self.flow}
         if self.delay is not None or self.run_at is not None:
             merged["delay"], merged["run_at"] = self.delay, self.run_at
         return Options(**merged)
@@ -88,7 +103,9 @@ def read_options(words: OptionWords) -> Options:
         raise InvalidOption(name, "there is no such option", f"Use one of: {', '.join(OptionWords.__annotations__)}.")
     if given.get("delay") is not None and given.get("run_at") is not None:
         raise InvalidOption("delay and run_at", "a job has one due time", "Give one of the two.")
-    return Options(**{name: _READERS[name](value) for name, value in given.items() if value is not None})
+    read = {name: _READERS[name](value) for name, value in given.items() if value is not None}
+    flow = {name: read.pop(word) for word, name in _FLOW.items() if word in read}
+    return Options(**read, flow=flow)
 
 
 def check_queue(value: str) -> str:
@@ -144,12 +161,20 @@ def micros(value: datetime) -> Micros:
 
 def _label(what: str, value: object) -> str:
     if not isinstance(value, str) or not value or not value.isprintable() or len(value.encode("utf-8", "replace")) > 200:
-        raise InvalidOption(value, f"a {what} is 1 to 200 bytes of printable text", "Use a short, stable text such as an id.")
+        raise InvalidOption(value, f"{_a(what)} is 1 to 200 bytes of printable text", "Use a short, stable text such as an id.")
     return value
+
+
+def _a(what: str) -> str:
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
 
 
 def _key(value: object) -> str:
     return _label("key", value)
+
+
+def _idempotency_key(value: object) -> str:
+    return _label("idempotency key", value)
 
 
 def _job_id(value: object) -> JobId:
@@ -211,4 +236,7 @@ _READERS: dict[str, Any] = {
     "after": _after,
     "durability": check_durability,
     "retry": _retry,
+    "idempotency_key": _idempotency_key,
+    **{word: read for word, (_, read) in READERS.items()},
 }
+_FLOW = {word: name for word, (name, _) in READERS.items()} | {"idempotency_key": "idempotency_key"}

@@ -6,8 +6,12 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
+from treadle.app.flow import FREE, READERS, Flow, Ordered
+from treadle.app.keys import By, Parameters
+from treadle.app.limit import Limit
 from treadle.app.options import Options, check_durability, check_priority, check_queue, check_retry, check_tags
 from treadle.app.signature import Signature
+from treadle.app.unique import Unique
 from treadle.engine.session import Durability
 from treadle.model.errors import BadInput, DefinitionError
 from treadle.model.kind import is_whole
@@ -41,6 +45,11 @@ class TaskWords(TypedDict, total=False):
     version: int
     payload_cap: int | None
     result_cap: int | None
+    limits: Sequence[Limit]
+    costs: Mapping[str, int]
+    ordered_by: By | Ordered | None
+    unique: Unique | None
+    fair_by: By | None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -58,11 +67,16 @@ class TaskSettings:
 
     `timeout` is how long one attempt may run, `start_within` how long after it is due a job may still start,
     `max_crashes` how often the process under it may die, `redacted` the parameters whose values no view shows, and `return`
-    where it is the result.
+    where it is the result. `flow` is what holds its jobs back, `governed` says that something does; `held` names the limits
+    of one job, and a `gated` job is claimed only into a free slot.
     """
 
     name: str
     executor: Executor
+    flow: Flow = FREE
+    governed: bool = False
+    held: tuple[str, ...] = ()
+    gated: bool = False
     queue: str = "default"
     priority: int = 0
     retry: Retries = DEFAULT_RETRY
@@ -103,7 +117,28 @@ def settle_settings(signature: Signature, words: Mapping[str, Any], defaults: De
     checked.setdefault("retry", defaults.retry)
     checked.setdefault("payload_cap", defaults.payload_cap)
     checked.setdefault("result_cap", defaults.result_cap)
-    return TaskSettings(name=signature.name, executor=executor, redacted=signature.redacted(), **checked)
+    redacted = signature.redacted()
+    flow = _flow(signature, redacted, given)
+    return TaskSettings(
+        name=signature.name,
+        executor=executor,
+        flow=flow,
+        governed=not flow.plain,
+        held=tuple(limit.name for limit in flow.limits),
+        gated=flow.gated,
+        redacted=redacted,
+        **checked,
+    )
+
+
+def _flow(signature: Signature, redacted: tuple[str, ...], given: Mapping[str, Any]) -> Flow:
+    defaults = {each.name: each.default for each in signature.parameters if each.default is not each.empty}
+    parameters = Parameters(signature.name, tuple(each.name for each in signature.parameters), defaults, redacted)
+    try:
+        said = {name: read(given[word]) for word, (name, read) in READERS.items() if word in given}
+        return Flow(parameters=parameters, **said)
+    except BadInput as error:
+        raise DefinitionError(f"{signature.name}: {error}") from error
 
 
 def _executor(signature: Signature, given: Mapping[str, Any]) -> Executor:
@@ -197,19 +232,24 @@ class _Overrides(msgspec.Struct, omit_defaults=True):
     timeout: float | None = None
     retry: _RetryRule | None = None
     durability: Durability | None = None
+    held: tuple[str, ...] | None = None
+    gated: bool | None = None
 
 
 _overrides = msgspec.json.Decoder(_Overrides)
 
 
-def write_overrides(options: Options) -> str | None:
-    """The part of a call's options that its worker must know, as JSON; None when there is none."""
-    if options.timeout is None and options.retry is None and options.durability is None:
+def write_overrides(options: Options, flow: Flow) -> str | None:
+    """The part of a call's options that its worker must know, as JSON; None when there is none. `flow` is the call's own."""
+    if options.timeout is None and options.retry is None and options.durability is None and not options.flow:
         return None
     rule = None
     if options.retry is not None:
         rule = _RetryRule(**{name: getattr(options.retry, name) for name in _RetryRule.__struct_fields__})
-    return msgspec.json.encode(_Overrides(options.timeout, rule, options.durability)).decode()
+    found = _Overrides(options.timeout, rule, options.durability)
+    if "limits" in options.flow or "ordered" in options.flow:
+        found.held, found.gated = tuple(limit.name for limit in flow.limits), flow.gated
+    return None if found == _Overrides() else msgspec.json.encode(found).decode()
 
 
 def override(settings: TaskSettings, text: str) -> TaskSettings:
@@ -230,4 +270,11 @@ def override(settings: TaskSettings, text: str) -> TaskSettings:
             give_up_on=settings.retry.give_up_on,
         )
     timeout = settings.timeout if found.timeout is None else found.timeout
-    return replace(settings, retry=retry, timeout=timeout, durability=found.durability or settings.durability)
+    return replace(
+        settings,
+        retry=retry,
+        timeout=timeout,
+        durability=found.durability or settings.durability,
+        held=settings.held if found.held is None else found.held,
+        gated=settings.gated if found.gated is None else found.gated,
+    )

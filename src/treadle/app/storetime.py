@@ -17,7 +17,7 @@ from treadle.model.job import Micros
 class Timed(Protocol):
     """A store that knows its time without being asked: one whose clock a test turns."""
 
-    def moment(self) -> Micros:
+    def this_moment(self) -> Micros:
         """This moment."""
         ...
 
@@ -25,7 +25,7 @@ class Timed(Protocol):
 def own_time(store: Store) -> Micros | None:
     """The store's time where it need not be asked for, else None."""
     if isinstance(store, Timed):
-        return store.moment()
+        return store.this_moment()
     return here() if store.local else None
 
 

@@ -1,19 +1,23 @@
 """A task: a function that can be called now, as itself, or enqueued to be called later."""
 
+import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack
 
 import msgspec
 
-from treadle.app.call import Call, Outbox
+from treadle.app.call import Call
 from treadle.app.codec import Arguments, Prepared, Returned
 from treadle.app.handle import JobHandle
 from treadle.app.ids import new_id
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
+from treadle.app.outbox import Outbox
 from treadle.app.settings import Defaults, TaskSettings, override, settle_settings
 from treadle.app.signature import Signature, examine
+from treadle.app.upgrading import Upgrader, upgraded
 from treadle.model.errors import BadInput, DefinitionError, InvalidArguments
+from treadle.model.kind import is_whole
 
 Own = ParamSpec("Own")
 P = ParamSpec("P")
@@ -40,6 +44,7 @@ class Task(Generic[Own, P, R]):
         self.wants_context: bool = self._signature.wants_context
         """True when the body takes a `Context` in front."""
         self._overridden: dict[str, TaskSettings] = {}
+        self._upgraders: dict[int, Upgrader] = {}
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(fn, name))
         self.__wrapped__ = fn
@@ -92,12 +97,40 @@ class Task(Generic[Own, P, R]):
         """A call with arguments by name: `*args` as a list under its name, `**kwargs` as an object under its."""
         return self._wrap(self._arguments.encode_named(dict(values), self.settings.payload_cap), said)
 
-    def check_args(self, text: str) -> None:
-        """Raise `InvalidArguments` unless this JSON text would do as stored arguments: what an edited replay must pass."""
-        self._arguments.prepare(text)
+    def upgrade(self, *, to: int) -> Callable[[Upgrader], Upgrader]:
+        """Turn the stored arguments of one version into those of the next: `@charge.upgrade(to=3)` above a function.
 
-    def prepare(self, payload: str) -> Prepared:
-        """The arguments of a stored call as (args, kwargs), without the context. Raises `InvalidArguments`."""
+        It is given the arguments by name, as JSON has them, of a job that was stored at version `to - 1`, and returns those
+        of version `to`. It runs each time such a job starts, and changes nothing in the store, so it must be pure. A version
+        without one is taken as it is. Raises `DefinitionError`.
+        """
+
+        def keep(upgrader: Upgrader) -> Upgrader:
+            if not is_whole(to, 2, self.settings.version):
+                raise DefinitionError(
+                    f"{self.name}: upgrade(to={to!r}) leads nowhere, for the task has version {self.settings.version}. "
+                    f"Name a version from 2 to that, or give the task version={to!r}."
+                )
+            if to in self._upgraders:
+                raise DefinitionError(f"{self.name}: two functions upgrade to version {to}. Make them one.")
+            if not callable(upgrader) or inspect.iscoroutinefunction(upgrader):
+                raise DefinitionError(f"{self.name}: an upgrade is a plain function from arguments to arguments.")
+            self._upgraders[to] = upgrader
+            return upgrader
+
+        return keep
+
+    def check_args(self, text: str, version: int | None = None) -> None:
+        """Raise `InvalidArguments` unless this JSON text would do as stored arguments: what an edited replay must pass."""
+        self.prepare(text, version)
+
+    def prepare(self, payload: str, version: int | None = None) -> Prepared:
+        """The arguments of a stored call as (args, kwargs), without the context. Raises `InvalidArguments`.
+
+        `version` is that of the task when they were stored; what is older is upgraded.
+        """
+        if version is not None and version != self.settings.version:
+            payload = upgraded(self.name, payload, version, self.settings.version, self._upgraders)
         arguments = self._arguments
         if payload == "{}" and arguments.empty is not None:
             return arguments.empty

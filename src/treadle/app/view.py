@@ -141,7 +141,10 @@ class Count:
 
 @dataclass(slots=True, frozen=True)
 class QueueView:
-    """One queue as an operator sees it. `oldest` is how many seconds its longest waiting job has been due."""
+    """One queue as an operator sees it. `oldest` is how many seconds its longest waiting job has been due.
+
+    `cap`, `window` and `weight` are what operators said of it, as text; None leaves it to the code.
+    """
 
     name: str
     depth: Mapping[State, int]
@@ -149,6 +152,9 @@ class QueueView:
     paused: bool
     paused_by: str | None = None
     paused_why: str | None = None
+    cap: str | None = None
+    window: str | None = None
+    weight: int | None = None
 
 
 @dataclass(slots=True, frozen=True)

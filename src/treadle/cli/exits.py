@@ -10,6 +10,7 @@ from treadle.model.errors import (
     StoreError,
     TreadleError,
     UnknownJob,
+    UnknownLimit,
     UnknownSchedule,
 )
 
@@ -30,7 +31,7 @@ MEANINGS = {
     Exit.OK: "done",
     Exit.FAILED: "a job ended without a result, a check failed, or the store is unhealthy",
     Exit.USAGE: "bad input: nothing was changed",
-    Exit.NOT_FOUND: "no such job, queue, schedule or dead letter",
+    Exit.NOT_FOUND: "no such job, queue, schedule, limit or dead letter",
     Exit.TIMEOUT: "the job had not ended in time; it goes on",
     Exit.STORE: "the store is missing, busy or cannot be used",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
@@ -39,7 +40,7 @@ MEANINGS = {
 
 def code_for(error: TreadleError) -> Exit:
     """The exit code that says what kind of error this is."""
-    if isinstance(error, (UnknownJob, UnknownSchedule)):
+    if isinstance(error, (UnknownJob, UnknownLimit, UnknownSchedule)):
         return Exit.NOT_FOUND
     if isinstance(error, ResultTimeout):
         return Exit.TIMEOUT

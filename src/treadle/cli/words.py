@@ -36,6 +36,15 @@ def read_queue(text: str) -> tuple[str, int]:
     return name, int(weight) if colon else 1
 
 
+def read_processes(text: str) -> tuple[int, int | None]:
+    """`2` or `1:8` as the fewest and the most; None where no most is written. Raises `InvalidOption`."""
+    least, colon, most = text.partition(":")
+    if not all(each.isascii() and each.isdigit() for each in ((least, most) if colon else (least,))):
+        rule = "processes are a whole number, or two with a colon between"
+        raise InvalidOption(f"processes {text}", rule, "Write `--processes 4`, or `--processes 1:8`.")
+    return int(least), int(most) if colon else None
+
+
 def read_object(text: str, what: str) -> dict[str, Any]:
     """A JSON object. Raises `InvalidArguments` that says what is wrong, and where."""
     cure = """Write an object with the arguments by name, as in '{"name": "Ada"}'."""

@@ -1,4 +1,4 @@
-"""The engine boundary: fifteen verbs, each a plan, and the promise each one makes.
+"""The engine boundary: sixteen verbs, each a plan, and the promise each one makes.
 
 What holds for all of them:
 
@@ -13,6 +13,12 @@ What holds for all of them:
 * **Edges of time.** A lease holds while now < its end. A job is due when `due_at` <= now. It has missed its start-by
   deadline when `start_by` < now. A finished job is older than an age when `finished_at` < now - age.
 * **Age.** Wherever jobs come "oldest first", or tie, they stand in the order in which they were stored.
+* **Gated.** A job with holds or an ordering is judged by the claim that would start it. Where it may not start it is
+  *parked*: `blocked` on `limit` or `key`, out of its queue, and costs the claims that follow nothing. It comes back to where it
+  stood (its `seq` stays) when it may be judged again, and whoever frees it wakes its queue. A plain job pays for none of this.
+* **Turns.** A job with an ordering takes its place when it first enters its queue (new when it is sent back to the queue after
+  its end), and is in line from then until it ends, whatever its state; with `stop` also as an open dead letter. First in line
+  is the lowest place. Nobody else of the key starts.
 * **Wakes.** A verb that makes work claimable, ends a job or asks a running one to stop yields a `Wake` with topics
   (`queue:NAME`, `job:ID`, `lease:ID`); the session delivers it after the commit. A wake is a hint; polling is the truth.
 """
@@ -22,6 +28,7 @@ from typing import Protocol
 
 from treadle.engine.plan import Plan
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
+from treadle.model.flow import Gate
 from treadle.model.job import (
     Claimed,
     Claims,
@@ -58,11 +65,34 @@ class Engine(Protocol):
         otherwise with `cancel` or `hold` stores the job cancelled, which settles its own children in turn. Parents may
         stand in the same batch, before or after. A parent named twice counts once, as first named. The queue is entered in
         batch order.
+
+        A job is judged by its id, its idempotency key, its unique key and its guard, in this order, and the first that speaks
+        against it answers; nothing of it is stored then, and it is a stranger to edges. Each sees the jobs before it in the
+        batch, which have their unique key whatever their state. A unique key is taken while the job that has it is in one of
+        the new job's `during`, or the new job's `within` seconds since that one was stored are not over; otherwise the new job
+        takes it over. With `REPLACE` a holder that waits is cancelled with the reason `replaced by ID`, which settles its
+        children, and the new job is stored; one of the same batch is stored cancelled. An idempotency key holds while
+        now < when its holder was stored + `ttl`, even after the holder is gone. A hold on a limit and key named twice counts
+        once, as first named.
+
+        Where a job has a tenant, its queue and priority are entered by start-time fair queueing: a job stands where its
+        tenant's job before it stands plus 1000 / weight (rounded, at least 1), or level with the first that waits if that is
+        further back; of those that stand level, older ones go first. Jobs without a tenant are one tenant more. This is so
+        from the first job with a tenant until the queue (at this priority) is found empty; what waited before keeps its
+        order, as if it had all been given to those without a tenant; how the second and later jobs of others mix with it is
+        left open.
         """
         ...
 
     def claim(
-        self, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], *, suspects: int = 0, now: Now = None
+        self,
+        lease: LeaseId,
+        wants: Sequence[Want],
+        tasks: Sequence[str],
+        *,
+        suspects: int = 0,
+        gated: int = 0,
+        now: Now = None,
     ) -> Plan[Claims]:
         """Move queued jobs to `running` under `lease`, by priority (larger first), then `seq`, per queue.
 
@@ -71,6 +101,15 @@ class Engine(Protocol):
         `take`; what one leaves unused, later passes give to the others, up to their `up_to`, in the order of `wants`; all
         wants together never get more than the sum of `take`. Each claim adds one to `attempt`. The answer stands in the
         order of `wants`, then the order of the queue. A lease that is unknown or has run out claims nothing and is told so.
+
+        At most `gated` gated jobs are taken over all wants, earlier wants first; where the next job of a queue is gated and
+        none may be taken any more, the queue ends there for this claim, and `more` says so. A gated job starts when it is
+        first in line of its ordering and every one of its holds has room, all of which it takes in the same step: the rate is
+        charged its cost, and it has a slot until its attempt ends, however that ends. Else it is parked at the first that
+        stops it, the ordering before the holds, these in their order; of one hold: a closed limit, a paused or throttled key,
+        its slots, its rate, others that are parked there and stand before it. The other keys that it holds are looked at by
+        the next `promote`: what is parked there may go on in its stead. At most 500 gated jobs are judged in one claim; beyond
+        them a queue ends, and `more` says so. Tasks that are paused are passed by.
         """
         ...
 
@@ -91,6 +130,10 @@ class Engine(Protocol):
         otherwise with `cancel` or `hold` cancels it, with the reason `parent ID` (one of them), and so on down. Children
         freed together enter the queue oldest first, ahead of those freed further down. This holds for every verb that ends
         a job.
+
+        The slots of an attempt are free with its end, and as many of the first parked there come back to the queue as slots
+        came free and the rule allows. The next in line of its ordering comes back if that is what it was parked for. This
+        holds for every verb that ends an attempt, or a job in line.
         """
         ...
 
@@ -104,9 +147,10 @@ class Engine(Protocol):
         ...
 
     def note(self, lease: LeaseId, notes: Sequence[Note], *, now: Now = None) -> Plan[list[Verdict]]:
-        """Write down what running jobs say in mid-run: progress, the stuck flag. Fenced like `settle`: `DONE` or `LOST`.
+        """Write down what running jobs say in mid-run: progress, the stuck flag, a throttle. Fenced: `DONE` or `LOST`.
 
-        Notes stay with the job over its attempts; the stuck flag goes when the attempt ends.
+        Notes stay with the job over its attempts; the stuck flag goes when the attempt ends. A throttle closes its key until
+        that many seconds from now, and never shortens an earlier one. One whose value is no number of seconds closes nothing.
         """
         ...
 
@@ -114,7 +158,14 @@ class Engine(Protocol):
         """Queue what is due (in due order, with new `seq`) and expire what missed its start-by deadline, `limit` of each.
 
         What is due but past its deadline is expired, never queued. What is queued precedes the children that expiry frees.
-        `next_due` is the earliest `due_at` still scheduled or retrying afterwards.
+        `next_due` is the earliest `due_at` still scheduled or retrying afterwards, or the earliest moment at which parked jobs
+        want to be looked at, whichever comes first.
+
+        After that it looks at the keys (and closed limits) whose moment has come, earliest first, and frees of each the first
+        parked that it has room for now, `limit` of all. What the others wait for sets the next moment: the time at which the
+        next may start; one second, where some were freed and slots are what the others wait for (those freed may never
+        start: their queue may be paused); none, where nothing but an end can help. A key is looked at at once when its rule
+        was written or its pause has ended.
         """
         ...
 
@@ -131,7 +182,8 @@ class Engine(Protocol):
         """Delete finished jobs older or more than `retention` allows, `limit` at most; returns how many.
 
         An open dead letter is never pruned, nor a job that a live job names as a parent (it may read its result). Of each
-        state the longest finished go first.
+        state the longest finished go first. Uncounted go what limits and keys have no use for any more: unique keys whose job
+        is gone and whose time is over, idempotency keys whose time is over, keys of limits at rest.
         """
         ...
 
@@ -156,11 +208,19 @@ class Engine(Protocol):
         ...
 
     def write(self, writes: Sequence[Write], *, now: Now = None) -> Plan[list[Written]]:
-        """Compare-and-set each record on its own, in order. Deleting `PAUSED` of a queue wakes it."""
+        """Compare-and-set each record on its own, in order. Deleting `PAUSED` of a queue wakes it.
+
+        Raises `InvalidOption` for a value of `LIMIT` that is no rule and one of `FAIR` that is no weights, before anything is
+        written; the guard of a new job does too.
+        """
         ...
 
     def leases(self, *, now: Now = None) -> Plan[list[Lease]]:
         """Every lease not yet removed, by (`started_at`, `id`): which workers live, and what they know and hold."""
+        ...
+
+    def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Plan[list[Gate]]:
+        """The keys of limits (those named, or all) at which jobs run or are parked, by (limit, key), `limit` at most."""
         ...
 
     def held(self, lease: LeaseId) -> Plan[list[Claimed]]:

@@ -1,4 +1,4 @@
-"""Where new jobs belong: their time, their parents, their guards. Decided from what an engine has read; no I/O."""
+"""Where new jobs belong: their time, their parents, their keys, their guards. Decided from what an engine has read; no I/O."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from treadle.engine.keying import Keyring, because_of
 from treadle.engine.ledger import Ledger
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, OnDead, Stored, micros
 from treadle.model.state import State
@@ -51,11 +52,19 @@ class Known(NamedTuple):
 
 @dataclass(slots=True)
 class Judgement:
-    """The answers for a whole batch, and what is to be written: the chosen jobs, in batch order, and where they belong."""
+    """What becomes of each job of a batch, and of which job the answer tells; the chosen ones, in batch order.
 
-    answers: list[Enqueued]
+    `replaced` are the stored jobs that others take the place of: their numbers, their ids and the reason.
+    """
+
+    verdicts: list[tuple[Stored, JobId]]
     chosen: list[int]
-    places: dict[JobId, Place]
+    replaced: list[tuple[int, JobId, str]]
+
+    def answers(self, known: Mapping[JobId, Known], places: Mapping[JobId, Place]) -> list[Enqueued]:
+        """The answers, once it is known where the chosen belong."""
+        states = {job: each.state for job, each in known.items()} | {job: place.state for job, place in places.items()}
+        return [Enqueued(job, verdict, states.get(job)) for verdict, job in self.verdicts]
 
 
 def place_alone(job: NewJob, now: Micros) -> Place:
@@ -69,43 +78,42 @@ def place_alone(job: NewJob, now: Micros) -> Place:
     return Place(State.SCHEDULED if due is not None and due > now else State.QUEUED, due, start_by)
 
 
-def judge(jobs: Sequence[NewJob], known: Mapping[JobId, Known], facts: Ledger, now: Micros) -> Judgement:
-    """Judge a batch in which some job carries an edge or a guard. `facts` takes the writes of the guards that hold."""
-    verdicts: list[Stored] = []
-    chosen: list[int] = []
-    new: set[JobId] = set()
-    for i, job in enumerate(jobs):
-        if job.id in known or job.id in new:
-            verdicts.append(Stored.ALREADY)
-        elif job.guard is not None and not facts.apply(job.guard.write).done:
-            verdicts.append(Stored.GUARDED)
-        else:
-            verdicts.append(Stored.STORED)
-            chosen.append(i)
-            new.add(job.id)
+def judge(jobs: Sequence[NewJob], known: Mapping[JobId, Known], facts: Ledger, ring: Keyring) -> Judgement:
+    """Judge a batch in which some job carries an edge, a guard or a key; what is replaced must end before the rest is placed.
+
+    `known` holds the holders of keys as well. `facts` takes the writes of the guards that hold, `ring` the keys taken.
+    """
+    verdicts = [_verdict(job, known, facts, ring) for job in jobs]
+    chosen = [i for i, (verdict, _) in enumerate(verdicts) if verdict is Stored.STORED]
+    new = ring.batch
     strangers = {i for i in chosen if any(e.parent not in known and e.parent not in new for e in jobs[i].edges)}
-    states: dict[JobId, State] = {job: each.state for job, each in known.items()}
     if strangers:
-        for i in chosen:
-            verdicts[i] = Stored.UNKNOWN_PARENT if i in strangers else Stored.REFUSED
-        return Judgement(_answers(jobs, verdicts, states), [], {})
-    places = place_together([jobs[i] for i in chosen], known, now)
-    states |= {job: place.state for job, place in places.items()}
-    return Judgement(_answers(jobs, verdicts, states), chosen, places)
+        refused = [
+            (Stored.UNKNOWN_PARENT if i in strangers else Stored.REFUSED, jobs[i].id) if told in new else (verdict, told)
+            for i, (verdict, told) in enumerate(verdicts)
+        ]
+        return Judgement(refused, [], [])
+    replaced = [(known[old].n, old, because_of(by)) for old, by in ring.replaced.items() if old in known]
+    return Judgement(verdicts, chosen, replaced)
 
 
-def _answers(jobs: Sequence[NewJob], verdicts: Sequence[Stored], states: dict[JobId, State]) -> list[Enqueued]:
-    told = (Stored.STORED, Stored.ALREADY)
-    return [
-        Enqueued(job.id, verdict, states.get(job.id) if verdict in told else None)
-        for job, verdict in zip(jobs, verdicts, strict=True)
-    ]
+def _verdict(job: NewJob, known: Mapping[JobId, Known], facts: Ledger, ring: Keyring) -> tuple[Stored, JobId]:
+    """What becomes of a job, and of which job the answer tells."""
+    if job.id in known or job.id in ring.batch:
+        return Stored.ALREADY, job.id
+    against = ring.judge(job)
+    if against is not None:
+        return against
+    if job.guard is not None and not facts.apply(job.guard.write).done:
+        return Stored.GUARDED, job.id
+    ring.take(job)
+    return Stored.STORED, job.id
 
 
-def place_together(jobs: Sequence[NewJob], known: Mapping[JobId, Known], now: Micros) -> dict[JobId, Place]:
-    """Place jobs by their time and their parents, which may stand in the same batch."""
+def place_together(jobs: Sequence[NewJob], known: Mapping[JobId, Known], ring: Keyring, now: Micros) -> dict[JobId, Place]:
+    """Place jobs by their time and their parents, which may stand in the same batch, as those may that replace them."""
     edges = {job.id: {edge.parent: OnDead(edge.on_dead) for edge in reversed(job.edges)} for job in jobs}
-    cancelled: dict[JobId, str] = {}
+    cancelled = {old: because_of(new) for old, new in ring.replaced.items() if old in ring.batch}
     children: dict[JobId, list[tuple[JobId, OnDead]]] = {}
     for job, parents in edges.items():
         for parent, on_dead in parents.items():

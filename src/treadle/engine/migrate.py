@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from treadle.model.errors import SchemaMismatch
 
+_STATEMENT = re.compile(r"(?:\$\$.*?\$\$|[^;])+", re.DOTALL)
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 
@@ -18,9 +19,10 @@ class Migration(NamedTuple):
     text: str
 
     def statements(self, namespace: str) -> list[str]:
-        """The single statements, for one namespace."""
+        """The single statements, for one namespace. What stands between two `$$` is one piece."""
         lines = (line for line in self.text.splitlines() if not line.lstrip().startswith("--"))
-        return [one.strip() for one in "\n".join(lines).replace("{ns}", namespace).split(";") if one.strip()]
+        parts = _STATEMENT.findall("\n".join(lines).replace("{ns}", namespace))
+        return [one.strip() for one in parts if one.strip()]
 
 
 @cache

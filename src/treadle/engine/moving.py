@@ -17,6 +17,9 @@ from treadle.model.outcome import (
 )
 from treadle.model.state import State
 
+PLAIN, TENANT, GATED = 0, 1, 2
+"""What a live row says of its job's flow: none, it has a tenant, it is gated (and may have a tenant)."""
+
 
 class Held(NamedTuple):
     """A running job as it stands before the move."""
@@ -33,6 +36,14 @@ class Held(NamedTuple):
     due_at: Micros | None
     start_by: Micros | None
     reason: str | None
+    flow: int = 0
+
+
+class Leaver(NamedTuple):
+    """A gated job that leaves its worker, or its line as well: `state` is where it has ended, None if it goes on."""
+
+    n: int
+    state: State | None
 
 
 class Ended(NamedTuple):
@@ -80,6 +91,7 @@ class Moves:
         self.worker = worker
         self.ended: list[Ended] = []
         self.queues: set[str] = set()
+        self.leavers: list[Leaver] = []
         self.reentries: list[Reentry] = []
         self.finishes: list[Finish] = []
         self.attempts: list[tuple[Any, ...]] = []
@@ -147,11 +159,13 @@ class Moves:
         self, job: Held, state: State, delay: float, *, failures: int = 0, crashes: int = 0, snoozes: int = 0,
         suspect: bool = False,
     ) -> None:  # fmt: skip
+        self._leave(job, None)
         first_failed = self.now if failures else None
         due = self.now + micros(delay)
         self.reentries.append(Reentry(job.n, state, due, None, suspect, failures, crashes, snoozes, 0, first_failed))
 
     def _back(self, job: Held) -> None:
+        self._leave(job, None)
         self.reentries.append(Reentry(job.n, State.QUEUED, job.due_at, job.start_by, bool(job.suspect), releases=1))
         self.queues.add(job.queue)
 
@@ -159,8 +173,13 @@ class Moves:
         self, job: Held, state: State, took: float | None, reason: str | None, *, failures: int = 0, crashes: int = 0,
         snoozes: int = 0, releases: int = 0,
     ) -> None:  # fmt: skip
+        self._leave(job, state)
         self.finishes.append(Finish(job.n, state, failures, crashes, snoozes, releases, took, reason))
         self.ended.append(Ended(job.n, job.id, state))
+
+    def _leave(self, job: Held, state: State | None) -> None:
+        if job.flow == GATED:
+            self.leavers.append(Leaver(job.n, state))
 
     def _attempt(
         self, job: Held, label: str, delay: float | None, *, error: str | None = None, exit_: str | None = None

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from treadle.model.flow import Hold
 from treadle.model.job import AttemptRecord, Claimed, DeadLetter, Job, JobId, OnDead, WorkerInfo
 from treadle.model.state import State
 
@@ -12,6 +13,7 @@ Row = Sequence[Any]
 Kin = tuple[JobId, OnDead, State]
 
 _encode = msgspec.json.Encoder().encode
+_decode_holds = msgspec.json.Decoder(tuple[Hold, ...]).decode
 _decode_strings = msgspec.json.Decoder(tuple[str, ...]).decode
 
 to_claimed: Callable[[str], list[Claimed]] = msgspec.json.Decoder(list[Claimed]).decode
@@ -26,6 +28,11 @@ def to_text(batch: object) -> str:
 def to_strings(text: str | None) -> tuple[str, ...]:
     """A stored JSON array of strings; None is empty."""
     return () if text is None else _decode_strings(text)
+
+
+def to_holds(text: str | None) -> tuple[Hold, ...]:
+    """Stored holds, as JSON arrays; None is empty."""
+    return () if text is None else _decode_holds(text)
 
 
 def to_dead(row: Row) -> DeadLetter | None:

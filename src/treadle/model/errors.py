@@ -3,11 +3,12 @@
 TreadleError
   BadInput (ValueError)       InvalidArguments  InvalidResult  PayloadTooLarge  InvalidDuration  InvalidTime
                               InvalidOption  InvalidSchedule  InvalidURL  UnknownTask  UnknownJob  UnknownParent
-                              UnknownSchedule  NotPermitted
+                              UnknownSchedule  UnknownLimit  NotPermitted  DuplicateJob  IdempotencyConflict
   DefinitionError (TypeError) a task or schedule that cannot be declared like this
   StoreError                  CannotOpen  SchemaMismatch  VulnerableSQLite  MixedSQLite  NetworkFileSystem
                               VolatileStore  NotTransactional  StoreBusy
   LeaseLost                   the caller no longer owns the job
+  QueueFull                   a queue is over its cap
   WouldBlock (RuntimeError)   a blocking call inside a running event loop
   NoResult                    JobDead  JobCancelled  JobExpired  ResultTimeout (TimeoutError)
 """
@@ -96,6 +97,22 @@ class UnknownSchedule(BadInput):
     """A schedule that neither the app declares nor the store knows."""
 
 
+class UnknownLimit(BadInput):
+    """A limit that neither the app declares nor the store knows."""
+
+
+class DuplicateJob(BadInput):
+    """A job that counts as the same is there already, and the rule of uniqueness wants this error. `job` is its id."""
+
+    def __init__(self, value: object, rule: str, cure: str, job: str) -> None:
+        super().__init__(value, rule, cure)
+        self.job = job
+
+
+class IdempotencyConflict(BadInput):
+    """An idempotency key under which another request, with other arguments, is known."""
+
+
 class NotPermitted(BadInput):
     """A change that the state of the job does not allow."""
 
@@ -142,6 +159,14 @@ class StoreBusy(StoreError):
 
 class LeaseLost(TreadleError):
     """The job is no longer owned by the caller; what it wanted to write was refused."""
+
+
+class QueueFull(TreadleError):
+    """A queue is over its cap, and its cap says that nothing more is taken. Nothing was stored."""
+
+    def __init__(self, message: str, queue: str) -> None:
+        super().__init__(message)
+        self.queue = queue
 
 
 class WouldBlock(TreadleError, RuntimeError):

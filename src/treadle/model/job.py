@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from treadle.model.flow import Hold, Idempotency, Ordering, Unique
 from treadle.model.record import Guard
 from treadle.model.state import State
 
@@ -50,7 +51,9 @@ class NewJob:
     `task` and `queue` are names without line breaks. `delay` is relative (seconds, counted by the store's clock), `run_at`
     absolute; at most one of them is set. `start_within` is seconds after the job is due; later than that it expires
     unstarted. `max_crashes` is how many times the process under it may die before the job does (1 for an at-most-once
-    task). `guard` is a compare-and-set that must hold in the same step, or the job is not stored.
+    task). `guard` is a compare-and-set that must hold in the same step, or the job is not stored. A job with `holds` or an
+    `ordering` is *gated*: it is judged when it is claimed, and its claim is its start. `fair` names the tenant whose turn a
+    job takes within its queue and priority.
     """
 
     id: JobId
@@ -70,6 +73,11 @@ class NewJob:
     edges: tuple[Edge, ...] = ()
     max_crashes: int = 3
     guard: Guard | None = None
+    holds: tuple[Hold, ...] = ()
+    ordering: Ordering | None = None
+    unique: Unique | None = None
+    idempotency: Idempotency | None = None
+    fair: str | None = None
 
 
 class Stored(StrEnum):
@@ -77,9 +85,13 @@ class Stored(StrEnum):
 
     STORED = "stored"
     ALREADY = "already"
-    """The id was known, live or finished: a repeated enqueue changed nothing."""
+    """The id was known, live or finished, or the idempotency key came with the same digest: nothing was changed."""
     GUARDED = "guarded"
     """The guard did not hold; nothing of this job was stored."""
+    DUPLICATE = "duplicate"
+    """Another job has its unique key; nothing of this job was stored."""
+    CONFLICT = "conflict"
+    """Its idempotency key came before with another digest; nothing of this job was stored."""
     UNKNOWN_PARENT = "unknown_parent"
     """An edge names a job that is neither stored nor in the batch; nothing of the whole batch was stored."""
     REFUSED = "refused"
@@ -87,7 +99,10 @@ class Stored(StrEnum):
 
 
 class Enqueued(NamedTuple):
-    """The answer for one new job: its id, what became of it, and its state (None when it was not stored)."""
+    """The answer for one new job: its id, what became of it, and its state (None when it was not stored).
+
+    Where another job has its unique or idempotency key, `id` and `state` are those of that job, `state` None once it is gone.
+    """
 
     id: JobId
     verdict: Stored
@@ -132,10 +147,17 @@ class Claimed(NamedTuple):
 
 
 class Claims(NamedTuple):
-    """A claim's answer. `lost` is true when the lease no longer holds: nothing was claimed and the worker must stop."""
+    """A claim's answer. `lost` is true when the lease no longer holds: nothing was claimed and the worker must stop.
+
+    `more` is true when a gated job stands next in some queue and no more of them might be taken: with a slot free for one it
+    pays to claim again. `wakes_at` is the earliest moment at which what this claim parked is looked at again (None: nothing
+    was parked for a time).
+    """
 
     jobs: list[Claimed]
     lost: bool
+    more: bool = False
+    wakes_at: Micros | None = None
 
 
 class WorkerInfo(NamedTuple):
@@ -173,7 +195,7 @@ class Rescued(NamedTuple):
 
 
 class Promoted(NamedTuple):
-    """What `promote` did: jobs now queued, jobs now expired, and when the next one is due (None: nothing is waiting)."""
+    """What `promote` did: jobs now queued, jobs now expired, and when there is more to do (None: nothing waits for a time)."""
 
     queued: int
     expired: int
@@ -223,7 +245,7 @@ class DeadLetter(NamedTuple):
 
 @dataclass(slots=True)
 class Job:
-    """A job as it is looked at. Details (`attempts`, `parents`, `children`, `notes`) are filled only when asked for.
+    """A job as it is looked at. Details (`attempts`, `parents` and all that follow) are filled only when asked for.
 
     `due_at` is None for a job that never had to wait for a time. `claimed_at` is the last claim. `lease`, `worker`, `stuck`
     and `cancel_requested` speak of a running job only, `suspect` of a live one. `reason` says why it was cancelled (or is
@@ -267,3 +289,6 @@ class Job:
     parents: tuple[tuple[JobId, OnDead, State], ...] = ()
     children: tuple[tuple[JobId, OnDead, State], ...] = ()
     notes: Mapping[str, str] | None = None
+    holds: tuple[Hold, ...] = ()
+    ordering: Ordering | None = None
+    fair: str | None = None

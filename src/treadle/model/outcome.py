@@ -117,6 +117,13 @@ class NoteKind(StrEnum):
 
     PROGRESS = "progress"
     STUCK = "stuck"
+    THROTTLE = "throttle"
+    """Nobody starts under one key of a limit for some seconds (`value`); the name is `throttle_name(limit, key)`."""
+
+
+def throttle_name(limit: str, key: str = "") -> str:
+    """The name of the note that throttles one key of a limit."""
+    return f"{limit}\n{key}"
 
 
 class Note(NamedTuple):

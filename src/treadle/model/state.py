@@ -36,6 +36,11 @@ class BlockedOn(StrEnum):
     """Why a blocked job is out of the claim index. Exactly one cause at a time."""
 
     PARENTS = "parents"
+    """A parent has not ended well yet."""
+    KEY = "key"
+    """It is not its turn, all slots of a key of a limit are taken or meant for others before it, or the key is paused."""
+    LIMIT = "limit"
+    """A limit's rate is used up, or the limit is closed."""
 
 
 class Move(StrEnum):
@@ -45,6 +50,7 @@ class Move(StrEnum):
     PROMOTE = "promote"
     EXPIRE = "expire"
     CLAIM = "claim"
+    PARK = "park"
     COMPLETE = "complete"
     RETRY = "retry"
     SNOOZE = "snooze"
@@ -79,6 +85,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Move.EXPIRE, "promote", _S.QUEUED, _S.EXPIRED, "its start-by deadline has passed"),
     Transition(Move.EXPIRE, "settle", _S.RUNNING, _S.EXPIRED, "claimed, but not started by its deadline"),
     Transition(Move.CLAIM, "claim", _S.QUEUED, _S.RUNNING, "a worker takes it under its lease"),
+    Transition(Move.PARK, "claim", _S.QUEUED, _S.BLOCKED, "a limit has no room for it, or it is not its turn"),
     Transition(Move.COMPLETE, "settle", _S.RUNNING, _S.COMPLETED, "the body returned"),
     Transition(Move.RETRY, "settle", _S.RUNNING, _S.RETRYING, "the body failed and may try again"),
     Transition(Move.SNOOZE, "settle", _S.RUNNING, _S.SCHEDULED, "the body asked for a later turn"),
@@ -95,8 +102,16 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Move.CANCEL, "alter", _S.QUEUED, _S.CANCELLED, "an operator cancels it"),
     Transition(Move.CANCEL, "alter", _S.RETRYING, _S.CANCELLED, "an operator cancels it"),
     Transition(Move.CANCEL, "settle", _S.BLOCKED, _S.CANCELLED, "a parent ended badly and its edge says cancel"),
-    Transition(Move.FREE, "settle", _S.BLOCKED, _S.QUEUED, "its last parent ended"),
+    Transition(Move.CANCEL, "enqueue", _S.SCHEDULED, _S.CANCELLED, "a new job takes its unique key"),
+    Transition(Move.CANCEL, "enqueue", _S.BLOCKED, _S.CANCELLED, "a new job takes its unique key"),
+    Transition(Move.CANCEL, "enqueue", _S.QUEUED, _S.CANCELLED, "a new job takes its unique key"),
+    Transition(Move.CANCEL, "enqueue", _S.RETRYING, _S.CANCELLED, "a new job takes its unique key"),
+    Transition(Move.FREE, "settle", _S.BLOCKED, _S.QUEUED, "its last parent ended, or it was parked and room came free"),
     Transition(Move.FREE, "settle", _S.BLOCKED, _S.SCHEDULED, "its last parent ended, due later"),
+    Transition(Move.FREE, "promote", _S.BLOCKED, _S.QUEUED, "it was parked, and there is room or its turn has come"),
+    Transition(Move.FREE, "rescue", _S.BLOCKED, _S.QUEUED, "it was parked, and a lost worker's room came free"),
+    Transition(Move.FREE, "alter", _S.BLOCKED, _S.QUEUED, "it was parked, and who stood before it is gone"),
+    Transition(Move.FREE, "enqueue", _S.BLOCKED, _S.QUEUED, "it was parked, and who stood before it was replaced"),
     Transition(Move.REPLAY, "alter", _S.SCHEDULED, _S.QUEUED, "an operator runs it now"),
     Transition(Move.REPLAY, "alter", _S.RETRYING, _S.QUEUED, "an operator runs it now"),
     Transition(Move.REPLAY, "alter", _S.DEAD, _S.QUEUED, "an operator replays it"),

@@ -78,6 +78,7 @@ class FakeContext(Context):
         crashes: int = 0,
         tags: Sequence[str] = (),
         key: str | None = None,
+        limits: Sequence[tuple[str, str]] = (),
         job_id: str | None = None,
         slot: datetime | None = None,
         zone: str = "UTC",
@@ -85,6 +86,8 @@ class FakeContext(Context):
         self.recorder: Recorder = Recorder()
         moment = time.time_ns() // 1000
         said: dict[str, Any] = {"tags": tuple(tags)} | ({"key": key} if key else {})
+        if limits:
+            said["limits"] = tuple(limits)
         if slot is not None:
             said["slot"] = write_slot(task, micros(slot), zone, SlotKind.SLOT)
         headers = msgspec.json.encode(said).decode()

@@ -11,6 +11,7 @@ from treadle.engine.plan import Plan
 from treadle.engine.session import Check, Session, Store, Waiter
 from treadle.model.errors import InvalidTime
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
+from treadle.model.flow import Gate
 from treadle.model.job import (
     Claimed,
     Claims,
@@ -85,9 +86,16 @@ class ClockedEngine:
         return self._engine.enqueue(jobs, now=self._at(now))
 
     def claim(
-        self, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], *, suspects: int = 0, now: Now = None
+        self,
+        lease: LeaseId,
+        wants: Sequence[Want],
+        tasks: Sequence[str],
+        *,
+        suspects: int = 0,
+        gated: int = 0,
+        now: Now = None,
     ) -> Plan[Claims]:
-        return self._engine.claim(lease, wants, tasks, suspects=suspects, now=self._at(now))
+        return self._engine.claim(lease, wants, tasks, suspects=suspects, gated=gated, now=self._at(now))
 
     def settle(self, lease: LeaseId, settlements: Sequence[Settlement], *, now: Now = None) -> Plan[list[Verdict]]:
         return self._engine.settle(lease, settlements, now=self._at(now))
@@ -130,6 +138,9 @@ class ClockedEngine:
     def held(self, lease: LeaseId) -> Plan[list[Claimed]]:
         return self._engine.held(lease)
 
+    def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Plan[list[Gate]]:
+        return self._engine.gates(limits, limit=limit)
+
 
 class ClockedStore:
     """A store that goes by a virtual clock."""
@@ -139,7 +150,7 @@ class ClockedStore:
         self.clock = clock
         self.engine: Engine = ClockedEngine(store.engine, clock)
 
-    def moment(self) -> Micros:
+    def this_moment(self) -> Micros:
         """This moment, by the clock."""
         return self.clock.micros
 

@@ -12,6 +12,7 @@ from treadle.app.app import Treadle
 from treadle.app.connection import refuse_in_loop
 from treadle.app.context import Ending
 from treadle.app.ids import new_id
+from treadle.app.limitbook import declare_limits
 from treadle.app.options import EPOCH, micros
 from treadle.model.filter import Axis, Filter
 from treadle.model.job import Claimed, JobId, Micros, Want, Witness, WorkerInfo
@@ -94,6 +95,7 @@ class _Drainer:
         """Take a lease."""
         worker = WorkerInfo("drain", "test", os.getpid(), (), self._app.registry.names(), 1)
         engine = self._connection.engine
+        await self._connection.arun(declare_limits(engine, self._app.limits.values()))
         await self._connection.arun(engine.renew(self._lease, 0, _LEASE, worker=worker, now=self._now))
 
     async def close(self) -> None:
@@ -125,10 +127,11 @@ class _Drainer:
         engine = self._connection.engine
         wants = [Want(queue, _BATCH, _BATCH) for queue in queues]
         names = self._app.registry.names()
-        claims = await self._connection.arun(engine.claim(self._lease, wants, names, suspects=1, now=self._now))
+        plan = engine.claim(self._lease, wants, names, suspects=1, gated=_BATCH, now=self._now)
+        claims = await self._connection.arun(plan)
         for claimed in claims.jobs:
             await self._run_one(claimed)
-        return bool(claims.jobs)
+        return bool(claims.jobs) or claims.more
 
     async def _queues(self) -> Sequence[str]:
         counts = await self._connection.arun(self._connection.engine.count(Filter(states=tuple(LIVE)), (Axis.QUEUE,)))

@@ -10,11 +10,13 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 
 from treadle.engine.session import Session, Store
 from treadle.model.filter import Retention
+from treadle.model.job import Micros
 from treadle.worker.trim import trimmer
 
 log: logging.Logger = logging.getLogger("treadle.worker")
@@ -33,6 +35,11 @@ class Chore:
     name: str
     interval: float
     work: Callable[[], Awaitable[float | None]]
+    _called: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def call(self, delay: float) -> None:
+        """Have the next turn in so many seconds, unless it comes sooner."""
+        asyncio.get_running_loop().call_later(delay, self._called.set)
 
     async def run(self) -> None:
         """Work at the interval, with a tenth of jitter, until cancelled. A failure is logged and tried again."""
@@ -45,7 +52,9 @@ class Chore:
             except Exception:
                 log.exception("the chore %s failed; trying again", self.name)
             pause = self.interval * random.uniform(0.9, 1.0) if wait is None else wait  # noqa: S311 - jitter
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._called.wait(), pause)
+            self._called.clear()
 
 
 class Chores:
@@ -70,6 +79,10 @@ class Chores:
         trim = trimmer()
         if trim is not None:
             self.rows.append(Chore("trim", TRIM_EVERY, partial(_apart, trim)))
+
+    def wake_at(self, moment: Micros) -> None:
+        """A claim has parked jobs that are to be looked at again at this moment, by the store's clock."""
+        self.rows[0].call(max(0.001, moment / 1e6 - time.time()))
 
     async def _promote(self) -> float | None:
         promoted = await self._session.arun(self._engine.promote(limit=BATCH))

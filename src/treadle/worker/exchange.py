@@ -12,7 +12,7 @@ from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, together
 from treadle.engine.session import Durability, Session, Waiter
 from treadle.model.errors import StoreError
-from treadle.model.job import LeaseId
+from treadle.model.job import LeaseId, Micros
 from treadle.model.outcome import Cause, Died, Note, Settlement
 from treadle.worker.doubt import Doubt
 from treadle.worker.fetcher import Ask, Fetcher
@@ -59,6 +59,8 @@ class Exchange:
         doubt: Doubt,
     ) -> None:
         self.fetcher: Fetcher | None = None
+        self.parked: Callable[[Micros], None] | None = None
+        """Told when what a claim has parked is to be looked at again."""
         self._engine = engine
         self._session = session
         self._waiter = waiter
@@ -216,6 +218,10 @@ class Exchange:
             self.fetcher.draining = True
             self._lost()
             return
+        if self.parked is not None:
+            for claims in answers:
+                if claims.wakes_at is not None:
+                    self.parked(claims.wakes_at)
         fetcher = self.fetcher
         short = [ask for ask, claims in zip(asks, answers, strict=True) if not fetcher.take(ask, claims)]
         if self._idle or len(short) < len(asks):

@@ -77,7 +77,7 @@ async def run_async(run: Run, bench: Bench) -> Outcome:
     task, claimed = run.task, run.claimed
     in_job(claimed)
     try:
-        args, kwargs = task.prepare(claimed.args)
+        args, kwargs = task.prepare(claimed.args, claimed.version)
     except Exception as error:
         return invalid(error)
     copies = len(_copies)
@@ -115,7 +115,7 @@ def run_sync(task: AnyTask, settings: TaskSettings, claimed: Claimed, context: C
     began = monotonic()
     in_job(claimed)
     try:
-        args, kwargs = task.prepare(claimed.args)
+        args, kwargs = task.prepare(claimed.args, claimed.version)
     except Exception as error:
         return invalid(error)
     copies = len(_copies)

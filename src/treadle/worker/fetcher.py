@@ -9,7 +9,7 @@ from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
 from treadle.model.errors import InvalidArguments
 from treadle.model.job import Claimed, Claims, LeaseId, Want
-from treadle.model.outcome import Cause, Died
+from treadle.model.outcome import Cause, Died, Snoozed
 from treadle.policy import fairness
 from treadle.worker.executors.port import Executor
 from treadle.worker.inflight import Inflight
@@ -22,12 +22,17 @@ MOST = 1000
 many were no faster, and hold the store longer."""
 
 
+NEWER_DELAY = 10.0
+"""Seconds for which a job is put off that was enqueued for a newer version of its task."""
+
+
 class Ask(NamedTuple):
-    """One claim to make: for which executors, what it asks of each queue, and whether it may bring a suspect."""
+    """One claim: for which executors, what it asks of each queue, and how many suspects and gated jobs it may bring."""
 
     places: list[str]
     takes: list[int]
     suspects: int
+    gated: int
     plan: Plan[Claims]
 
 
@@ -40,6 +45,9 @@ class Fetcher:
     too. A claim whose tasks are not at the head of the queue walks over those that are, so an executor that found nothing
     waits for a wake or the next poll instead of walking again with every exchange of a busy one (50,000 async jobs waiting:
     26 ms an exchange instead of 5).
+
+    A gated job starts with its claim, so no more of them are taken than there are slots free. Where one is next and no slot
+    is, the executor waits for a slot of its own: nobody announces what has been in the queue all along.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class Fetcher:
         self._registry = registry
         self._queues = [queue for queue, _ in queues]
         self._weights = [weight for _, weight in queues]
+        self._given = dict(queues)
         self._strict = strict
         self._executors = executors
         self._inflight = inflight
@@ -65,22 +74,36 @@ class Fetcher:
         self._turn = 0
         self._woken = False
         self._took_suspect = False
+        self._newer: set[tuple[str, int]] = set()
         self._hungry: set[str] = set()
+        self._wants_slot: set[str] = set()
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
             assert task is not None
             self._names[task.settings.executor].append(name)
-        if strict:
-            order = sorted(range(len(self._queues)), key=lambda index: -self._weights[index])
-            self._queues = [self._queues[index] for index in order]
-            self._weights = [self._weights[index] for index in order]
+        self._rank()
         self.wake()
 
     def wake(self) -> None:
         """There may be work for every executor."""
         self._hungry.update(place for place in self._executors if self._names[place])
         self._woken = True
+
+    def reweigh(self, said: Mapping[str, int]) -> None:
+        """From now on, share by these weights, and where they say nothing by those the worker was started with."""
+        weights = [said.get(queue, self._given[queue]) for queue in self._queues]
+        if weights != self._weights:
+            log.info("queues are shared anew: %s", ", ".join(f"{q}:{w}" for q, w in zip(self._queues, weights, strict=True)))
+            self._weights, self._credit = weights, [0.0] * len(weights)
+            self._rank()
+
+    def _rank(self) -> None:
+        """Where queues are served strictly, the heaviest comes first; of equals the one that was named first."""
+        if self._strict:
+            order = sorted(range(len(self._queues)), key=lambda index: -self._weights[index])
+            self._queues = [self._queues[index] for index in order]
+            self._weights = [self._weights[index] for index in order]
 
     @property
     def hungry(self) -> bool:
@@ -93,6 +116,9 @@ class Fetcher:
             # The suspect held here has ended and others may wait: nobody announces them, and a poll each would be slow.
             self._took_suspect = False
             self.wake()
+        ready = {place for place in self._wants_slot if self._executors[place].free() > 0}
+        self._wants_slot -= ready
+        self._hungry |= ready
         if self.draining or not self._hungry:
             return []
         room = {place: min(MOST, self._executors[place].room()) for place in self._hungry}
@@ -109,12 +135,13 @@ class Fetcher:
 
     def _ask(self, places: list[str], room: int, *, mark: bool) -> Ask:
         """A claim for these executors; `mark` when it may bring a suspect, which must start at once wherever it runs."""
-        at_once = mark and all(self._executors[place].free() > 0 for place in places)
-        suspects = self._inflight.suspects_wanted if at_once else 0
+        gated = max(0, min(self._executors[place].free() for place in places))
+        suspects = self._inflight.suspects_wanted if mark and gated else 0
         takes = self._split(room)
         wants = [Want(queue, take, room) for queue, take in zip(self._queues, takes, strict=True)]
         names = self._names[places[0]] if len(places) == 1 else [name for place in places for name in self._names[place]]
-        return Ask(places, takes, suspects, self._engine.claim(self._lease, wants, names, suspects=suspects))
+        plan = self._engine.claim(self._lease, wants, names, suspects=suspects, gated=gated)
+        return Ask(places, takes, suspects, gated, plan)
 
     def sated(self, ask: Ask) -> None:
         """What this claim asked for is not there now."""
@@ -123,14 +150,16 @@ class Fetcher:
     def take(self, ask: Ask, claims: Claims) -> bool:
         """Hand claimed jobs to their executor; True when the claim was filled, so that more may be waiting."""
         jobs = claims.jobs
+        more = claims.more and self._more_gated(ask)
         if not jobs:
             if not self._strict:
                 self._credit = fairness.charge(self._weights, self._credit, ask.takes, [0] * len(ask.takes))
-            return False
+            return more
         if len(self._queues) > 1 and not self._strict:
             jobs = self._shared(ask, jobs)
         get, take, holds, known = self._registry.get, self._inflight.take, self._inflight.holds, self._inflight.runs
         runs: list[Run] = []
+        at_once = ask.suspects > 0
         for claimed in jobs:
             if claimed.id in known and holds(claimed):
                 # A replica that lagged was promoted: it never heard of our claim, and hands out the same fence again.
@@ -147,15 +176,41 @@ class Fetcher:
                 self._inflight.ended(run, Died(Cause.INVALID, str(error)))
                 continue
             take(run)
+            if claimed.version > task.settings.version:
+                self._put_off(run)
+                continue
             runs.append(run)
+            at_once = at_once or run.settings.gated
         if ask.suspects:
             self._took_suspect = self._took_suspect or any(each.suspect for each in jobs)
-            runs.sort(key=_suspects_first)
+        if at_once:
+            runs.sort(key=_waits_well)
         for place in ask.places:
             mine = runs if len(ask.places) == 1 else [run for run in runs if run.settings.executor == place]
             if mine:
                 self._executors[place].submit(mine)
-        return len(jobs) >= sum(ask.takes)
+        return more or len(jobs) >= sum(ask.takes)
+
+    def _more_gated(self, ask: Ask) -> bool:
+        """A gated job is next and was not taken: whether it pays to ask again at once, each executor for itself."""
+        if ask.gated == 0 and len(ask.places) == 1:
+            self._wants_slot.update(ask.places)
+            return False
+        return True
+
+    def _put_off(self, run: Run) -> None:
+        """A job of a newer version than this code, as a deploy brings them: workers of the newer code will have it."""
+        claimed, mine = run.claimed, run.task.settings.version
+        if (claimed.task, claimed.version) not in self._newer:
+            self._newer.add((claimed.task, claimed.version))
+            log.warning(
+                "jobs of task %s were enqueued for version %d, and this worker has %d: they are put off, %g s at a time",
+                claimed.task,
+                claimed.version,
+                mine,
+                NEWER_DELAY,
+            )
+        self._inflight.ended(run, Snoozed(NEWER_DELAY))
 
     def _shared(self, ask: Ask, jobs: list[Claimed]) -> list[Claimed]:
         """Charge each queue for what it was given, and mix the queues as their weights say, each in its own order."""
@@ -176,6 +231,6 @@ class Fetcher:
         return fairness.ask(self._weights, self._credit, room)
 
 
-def _suspects_first(run: Run) -> bool:
-    claimed: Claimed = run.claimed
-    return not claimed.suspect
+def _waits_well(run: Run) -> bool:
+    """False for what must start at once: a suspect, and a job whose claim was counted as its start."""
+    return not (run.claimed.suspect or run.settings.gated)

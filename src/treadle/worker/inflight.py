@@ -38,6 +38,8 @@ class Inflight:
         self._deadlines = deadlines
         self._changed = changed
         self._suspect: JobId | None = None
+        self.watch: Callable[[Run, Outcome], None] | None = None
+        """Told of each end of a job that holds limits."""
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -78,6 +80,8 @@ class Inflight:
             self._deadlines.drop(run)
         if claimed.id == self._suspect:
             self._suspect = None
+        if run.settings.held and self.watch is not None:
+            self.watch(run, outcome)
         if took is None:
             took = 0.0 if run.started is None else monotonic() - run.started
         self._settler.add(Settlement(claimed.ref, claimed.id, claimed.attempt, outcome, took), run.settings.durability)
@@ -85,6 +89,8 @@ class Inflight:
 
     def report(self, run: Run, kind: NoteKind, name: str, value: str) -> None:
         """A body says something; any thread may call."""
+        if kind is NoteKind.THROTTLE:
+            run.throttled = True
         self._notes.add(run.claimed, kind, name, value)
 
     def completing(self, run: Run, connection: Any, result: object) -> Ending:

@@ -26,7 +26,7 @@ def _threads() -> int:
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _WHOLE = {"processes": 1, "async_slots": 0, "threads": 0, "children": 0}
-_WHOLE_OR_NONE = {"child_max_jobs": 1, "child_max_rss": 1}
+_WHOLE_OR_NONE = {"child_max_jobs": 1, "child_max_rss": 1, "most_processes": 1}
 _SECONDS = {
     "lease": 1.0,
     "grace": 0.0,
@@ -54,7 +54,9 @@ class WorkerOptions:
     strict: bool = False
     """Serve a queue only when those before it have nothing to give."""
     processes: int = 1
-    """Worker processes under the supervisor."""
+    """Worker processes under the supervisor; the fewest, where there may be more."""
+    most_processes: int | None = None
+    """The most worker processes: between the two, the supervisor starts and stops them as the load wants it."""
     async_slots: int = 100
     """`async def` bodies at once, per process."""
     threads: int = field(default_factory=_threads)
@@ -96,6 +98,12 @@ class WorkerOptions:
         for name, least in _WHOLE_OR_NONE.items():
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least)
+        if self.most_processes is not None and self.most_processes < self.processes:
+            raise InvalidOption(
+                f"{self.processes}:{self.most_processes}",
+                "the most processes are fewer than the fewest",
+                "Write for example 1:8.",
+            )
         for name, shortest in _SECONDS.items():
             _seconds(name, getattr(self, name), shortest)
         if self.child_max_age is not None:

@@ -20,10 +20,11 @@ class Run:
     """One claimed job and where it stands here.
 
     `started` and `deadline` are monotonic seconds; `started` is None while the run waits in a buffer. `stop` is set once,
-    by the first reason to stop it. Only the worker's loop thread writes here, but `stop` is read by the job's own thread.
+    by the first reason to stop it. Only the worker's loop thread writes here, but `stop` is read, and
+    `throttled` written, by the job's own thread.
     """
 
-    __slots__ = ("claimed", "deadline", "place", "settings", "started", "stop", "task")
+    __slots__ = ("claimed", "deadline", "place", "settings", "started", "stop", "task", "throttled")
 
     def __init__(self, claimed: Claimed, task: AnyTask, settings: TaskSettings) -> None:
         self.claimed: Claimed = claimed
@@ -32,6 +33,8 @@ class Run:
         self.started: float | None = None
         self.deadline: float | None = None
         self.stop: Stop | None = None
+        self.throttled: bool = False
+        """Whether the body said that a service wants it slower."""
         self.place: object = None
         """Where its executor keeps it: a task, a thread, a child. Nobody else looks inside."""
 

@@ -24,6 +24,7 @@ from treadle.worker.control import Abandon, Serving, Unusable
 from treadle.worker.heartbeat import EXIT_RECYCLE
 from treadle.worker.options import WorkerOptions
 from treadle.worker.rescuer import Rescuer
+from treadle.worker.scaler import Scaler
 from treadle.worker.start import EXIT_CONFIG
 from treadle.worker.ward import COMMAND, Ward
 
@@ -44,7 +45,7 @@ RESCUE_TIME = 10.0
 
 
 class Supervisor:
-    """Keeps `options.processes` worker processes serving until told to stop.
+    """Keeps `options.processes` worker processes serving until told to stop; up to `most_processes`, where the load wants it.
 
     `ready` is called each time all of them serve. With `patient`, a target that cannot be imported is waited for (until the
     next `reload`) instead of ending the supervisor. `command` starts a worker process.
@@ -64,6 +65,8 @@ class Supervisor:
         self._ready = ready
         self._patient = patient
         self._command = command
+        self._aim = options.processes
+        self._scaler: Scaler | None = None
         self._wards: list[Ward] = []
         self._due: list[float] = []
         self._failures = 0
@@ -99,13 +102,16 @@ class Supervisor:
         for a target that cannot be served. To be called on the main thread; signal handlers are put back afterwards."""
         options = self._options
         store = self._app.store
-        store.guard_processes(options.processes + 1)
+        store.guard_processes((options.most_processes or options.processes) + 1)
         _look_at(store)
         self._rescuer = Rescuer(store, options.crash_delay)
         before = self._take_signals()
         self._selector.register(self._woken, selectors.EVENT_READ)
+        if options.most_processes is not None and options.most_processes > options.processes:
+            self._scaler = Scaler(self._app, options, self._nudge)
+            self._scaler.start()
         try:
-            for _ in range(options.processes):
+            for _ in range(self._aim):
                 self._start()
             while not self._finished():
                 self._sleep()
@@ -115,6 +121,8 @@ class Supervisor:
         finally:
             self._kill_all()
             self._give_signals_back(before)
+            if self._scaler is not None:
+                self._scaler.close(RESCUE_TIME)
             self._rescuer.close(RESCUE_TIME)
             self._selector.close()
             self._woken.close()
@@ -232,7 +240,7 @@ class Supervisor:
             assert ward.successor_of is not None
             self._drain(ward.successor_of)
         staff = [each for each in self._wards if not each.leaving]
-        if self._ready is not None and len(staff) >= self._options.processes and all(each.serving_since for each in staff):
+        if self._ready is not None and len(staff) >= self._aim and all(each.serving_since for each in staff):
             self._ready()
 
     def _cannot_serve(self, ward: Ward, why: str) -> None:
@@ -261,8 +269,20 @@ class Supervisor:
                 ward.leaving = True
                 ward.kill()
         serving = [ward for ward in old if not ward.leaving]
-        for number in range(self._options.processes):
+        for number in range(self._aim):
             self._start(serving[number] if number < len(serving) else None)
+
+    def _resize(self, aim: int) -> None:
+        """Have more worker processes from now on, or fewer: the youngest leave, and finish what they have in hand."""
+        staff = [ward for ward in self._wards if not ward.leaving and ward.successor_of not in self._wards]
+        if self._due or any(ward.serving_since is None for ward in self._wards):
+            # One is on its way already, or a reload is: the next look is soon enough.
+            return
+        self._aim = aim
+        for _ in range(aim - len(staff)):
+            self._start()
+        for ward in staff[aim:]:
+            self._drain(ward)
 
     # -- the ends of processes
 
@@ -333,6 +353,8 @@ class Supervisor:
         self._due = [moment for moment in self._due if moment > now]
         for _ in due:
             self._start()
+        if self._scaler is not None and self._scaler.aim != self._aim and not self._asked:
+            self._resize(self._scaler.aim)
         for ward in self._wards:
             if ward.deadline is not None and ward.deadline <= now:
                 log.error("worker process %d did not leave in time and is killed", ward.pid)

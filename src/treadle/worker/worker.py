@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from treadle.app.app import Treadle
+from treadle.app.limitbook import declare_limits
 from treadle.model.job import JobId, LeaseId, Witness, WorkerInfo
 from treadle.model.outcome import NoteKind, Released, Settlement
 from treadle.model.record import Space, Write
-from treadle.worker.chores import Chores
+from treadle.worker.breakers import Breakers
+from treadle.worker.chores import Chore, Chores
 from treadle.worker.deadlines import Deadlines
 from treadle.worker.doubt import Doubt
 from treadle.worker.exchange import Exchange
@@ -33,6 +35,7 @@ from treadle.worker.inflight import Inflight
 from treadle.worker.logs import job_fields
 from treadle.worker.notes import Notes
 from treadle.worker.options import WorkerOptions
+from treadle.worker.rules import Rules
 from treadle.worker.run import Run, Stop
 from treadle.worker.scheduler import Scheduler
 from treadle.worker.settler import Settler
@@ -87,7 +90,10 @@ class Worker:
         )
         if self._app.schedules:
             chores.rows.append(Scheduler(self._app, self._session, self._lease).chore)
-        services.extend(self._loop.create_task(chore.run(), name=f"treadle {chore.name}") for chore in chores.rows)
+        chores.rows.append(Rules(self._app, self._session, self._fetcher.reweigh).chore)
+        self._exchange.parked = chores.wake_at
+        beside: list[Chore | Breakers] = [*chores.rows, *([self._breakers] if self._breakers else [])]
+        services.extend(self._loop.create_task(each.run(), name=f"treadle {each.name}") for each in beside)
         for service in services:
             service.add_done_callback(self._service_ended)
         self._signal.set()
@@ -124,6 +130,8 @@ class Worker:
         self._notes = Notes(self._changed_from_anywhere)
         self._deadlines = Deadlines(self._overdue)
         self._inflight = Inflight(self._app.connection, self._lease, self._settler, self._notes, self._deadlines, self._changed)
+        self._breakers = Breakers(self._engine, self._session, self._app.limits)
+        self._inflight.watch = self._breakers.saw if self._breakers else None
         self._threads = ThreadExecutor(self._inflight, options.threads)
         self._executors: dict[str, Executor] = {
             "loop": LoopExecutor(self._inflight, options.async_slots),
@@ -177,6 +185,7 @@ class Worker:
             slots=sum(executor.slots for executor in self._executors.values()),
         )
         await self._session.arun(self._engine.write([Write(Space.SERVED, options.target, "{}")]))
+        await self._session.arun(declare_limits(self._engine, self._app.limits.values()))
         self._heartbeat.open(info)
         for executor in self._executors.values():
             await executor.open()

@@ -2,17 +2,20 @@
 
 import click
 
+from treadle.app.view import QueueView
 from treadle.cli.exits import Exit, Quit
 from treadle.cli.output import clean, say, show_json, show_table, span
 from treadle.cli.store import json_option, opened, url_option
+from treadle.cli.words import duration_option
 from treadle.model.state import State
+from treadle.policy.pressure import ACTIONS, Action, Cap
 
 _SHOWN = (State.QUEUED, State.RUNNING, State.SCHEDULED, State.RETRYING, State.BLOCKED)
 
 
 @click.group("queues")
 def command() -> None:
-    """List, pause and resume queues."""
+    """List, pause and resume queues; cap what waits in them, give them hours and shares."""
 
 
 @command.command("list")
@@ -32,6 +35,9 @@ def list_queues(url: str | None, as_json: bool) -> None:
                     "paused": each.paused,
                     "paused_by": each.paused_by,
                     "paused_why": each.paused_why,
+                    "cap": each.cap,
+                    "window": each.window,
+                    "weight": each.weight,
                 }
                 for each in queues
             ]
@@ -43,10 +49,12 @@ def list_queues(url: str | None, as_json: bool) -> None:
             *(each.depth.get(state, 0) for state in _SHOWN),
             "" if each.oldest is None else span(each.oldest),
             f"by {each.paused_by}: {each.paused_why}".rstrip(": ") if each.paused else "",
+            _said(each),
         )
         for each in queues
     ]
-    show_table(("queue", *(state.value for state in _SHOWN), "oldest", "paused"), rows, empty="No queue holds a live job.")
+    names = ("queue", *(state.value for state in _SHOWN), "oldest", "paused", "said")
+    show_table(names, rows, empty="No queue holds a live job.")
 
 
 @command.command("pause")
@@ -73,3 +81,64 @@ def resume(name: str, url: str | None) -> None:
     if not was_paused:
         raise Quit(f"{name} was not paused.", Exit.NOT_FOUND)
     say(f"{clean(name)} is resumed.")
+
+
+@command.command("cap")
+@click.argument("name")
+@click.option("--depth", type=int, help="How many jobs may wait.")
+@duration_option("--age", help="How long the oldest may have been due.")
+@click.option("--action", type=click.Choice(ACTIONS), default="reject", show_default=True, help="What becomes of more.")
+@duration_option("--timeout", default=30.0, help="How long `block` waits for room. [default: 30s]")
+@click.option("--none", is_flag=True, help="Take no cap, whatever code says.")
+@click.option("--declared", is_flag=True, help="Leave it to the code again.")
+@url_option
+def cap(
+    name: str,
+    depth: int | None,
+    age: float | None,
+    action: Action,
+    timeout: float,
+    none: bool,
+    declared: bool,
+    url: str | None,
+) -> None:
+    """Cap what may wait in a queue. Producers heed it within ten seconds."""
+    if (depth is not None or age is not None) + none + declared != 1:
+        raise click.UsageError("Say --depth or --age, or --none, or --declared.")
+    word = Cap(depth, age=age, action=action, timeout=timeout)
+    with opened(url) as app:
+        app.client.describe(name, cap="none" if none else "declared" if declared else word)
+    say(f"cap of {clean(name)}: {'what code declares' if declared else 'none' if none else word}")
+
+
+@command.command("window")
+@click.argument("name")
+@click.argument("hours", required=False)
+@click.option("--tz", default="UTC", show_default=True, help="The zone of the hours.")
+@click.option("--none", is_flag=True, help="Serve it at all hours, whatever code says.")
+@click.option("--declared", is_flag=True, help="Leave it to the code again.")
+@url_option
+def window(name: str, hours: str | None, tz: str, none: bool, declared: bool, url: str | None) -> None:
+    """Serve a queue in these HOURS only, such as "22:00-06:00" or "sat-sun 00:00-24:00". Workers heed it within seconds."""
+    if (hours is not None) + none + declared != 1:
+        raise click.UsageError("Say hours, or --none, or --declared.")
+    with opened(url) as app:
+        app.client.describe(name, window="none" if none else "declared" if declared else hours, tz=tz)
+    what = "what code declares" if declared else "all" if none else f"{clean(str(hours))} {clean(tz)}"
+    say(f"hours of {clean(name)}: {what}")
+
+
+@command.command("weight")
+@click.argument("name")
+@click.argument("weight", type=int)
+@url_option
+def weight(name: str, weight: int, url: str | None) -> None:
+    """Give a queue another share of each worker that serves it; 0 leaves it to how they were started."""
+    with opened(url) as app:
+        app.client.describe(name, weight=weight)
+    say(f"weight of {clean(name)}: {weight or 'as workers were started'}")
+
+
+def _said(queue: QueueView) -> str:
+    words = (("cap", queue.cap), ("hours", queue.window), ("weight", queue.weight))
+    return ", ".join(f"{word} {value}" for word, value in words if value is not None)

@@ -7,11 +7,16 @@ import click
 from treadle.cli.output import say
 from treadle.cli.serving import load_target, read_options, supervise, worker_options
 from treadle.cli.store import name_store
+from treadle.cli.words import read_processes
 
 
 @click.command("worker")
 @click.argument("target", metavar="MODULE[:APP]")
-@click.option("--processes", type=int, help="Worker processes under the supervisor. [default: 1]")
+@click.option(
+    "--processes",
+    metavar="NUMBER[:MOST]",
+    help="Worker processes under the supervisor; with MOST, as many between the two as the load wants. [default: 1]",
+)
 @worker_options
 @click.option("--child-max-jobs", type=int, help="Replace a child process after so many jobs.")
 @click.option("--child-max-age", type=float, help="Replace a child process after so many seconds.")
@@ -23,6 +28,8 @@ def command(target: str, **given: Any) -> int:
     """
     from treadle.worker.options import unserved
 
+    if given["processes"] is not None:
+        given["processes"], given["most_processes"] = read_processes(given["processes"])
     options = read_options(target, given)
     app = load_target(target, options.url)
     name_store(app)

@@ -53,6 +53,7 @@ def end_attempt(turn: Turn, row: Row, outcome: Outcome, *, said: str, exit_seen:
     delay = outcome.delay if isinstance(outcome, Retrying | Snoozed | Crashed) and not state.final else None
     if not isinstance(outcome, Completed):
         row = _recorded(turn, row, outcome, said, delay, exit_seen)
+    turn.free_slots(row)
     row = _counted(turn, row, outcome)
     row = replace(row, lease=None, stuck=False, cancel_requested=False)
     if state is State.QUEUED:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from treadle.engine.contract import Now
-from treadle.engine.memory import housekeeping, looking, operating, producing, working
+from treadle.engine.memory import gating, housekeeping, looking, operating, producing, working
 from treadle.engine.memory.turn import Do, Turn
 from treadle.engine.plan import Steps, plan
 from treadle.engine.session import Wake
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Page, Retention
+from treadle.model.flow import Gate
 from treadle.model.job import (
     Claimed,
     Claims,
@@ -48,9 +49,16 @@ class MemoryEngine:
 
     @plan
     def claim(
-        self, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], *, suspects: int = 0, now: Now = None
+        self,
+        lease: LeaseId,
+        wants: Sequence[Want],
+        tasks: Sequence[str],
+        *,
+        suspects: int = 0,
+        gated: int = 0,
+        now: Now = None,
     ) -> Steps[Claims]:
-        return (yield from _do(lambda turn: working.claim(turn, lease, wants, tasks, suspects), now))
+        return (yield from _do(lambda turn: working.claim(turn, lease, wants, tasks, suspects, gated), now))
 
     @plan
     def settle(self, lease: LeaseId, settlements: Sequence[Settlement], *, now: Now = None) -> Steps[list[Verdict]]:
@@ -101,6 +109,11 @@ class MemoryEngine:
     @plan
     def leases(self, *, now: Now = None) -> Steps[list[Lease]]:
         return (yield from _do(looking.leases, now))
+
+    @plan
+    def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Steps[list[Gate]]:
+        chosen = None if limits is None else frozenset(limits)
+        return (yield from _do(lambda turn: gating.gates(turn, chosen, limit)))
 
     @plan
     def held(self, lease: LeaseId) -> Steps[list[Claimed]]:

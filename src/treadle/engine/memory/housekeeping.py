@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from treadle.engine.keying import Kind
 from treadle.engine.memory.attempt import end_attempt
 from treadle.engine.memory.family import settle_children
+from treadle.engine.memory.gating import call_next, look
 from treadle.engine.memory.row import Row
 from treadle.engine.memory.turn import Turn
 from treadle.model.filter import Retention
@@ -16,19 +18,22 @@ from treadle.model.state import LIVE, State
 
 def promote(turn: Turn, limit: int) -> Promoted:
     """Expire what missed its start-by deadline and queue what is due, `limit` of each."""
-    late = [job for start_by, _, job in turn.tables.deadlines[:limit] if start_by < turn.now]
+    late = [job for start_by, _, _, job in turn.tables.deadlines[:limit] if start_by < turn.now]
     for job in late:
         turn.end(turn.tables.jobs[job], State.EXPIRED)
     due = list(islice(_due(turn), limit))
     for row in due:
         turn.queue(row)
     settle_children(turn)
-    waiting = turn.tables.due
-    return Promoted(queued=len(due), expired=len(late), next_due=waiting[0][0] if waiting else None)
+    call_next(turn)
+    freed = look(turn, limit)
+    moments = [entry[0] for entry in turn.tables.due[:1]]
+    moments += [meter.wakes_at for meter in turn.tables.meters.values() if meter.wakes_at is not None]
+    return Promoted(queued=len(due) + freed, expired=len(late), next_due=min(moments, default=None))
 
 
 def _due(turn: Turn) -> Iterator[Row]:
-    for due_at, _, job in turn.tables.due:
+    for due_at, _, _, job in turn.tables.due:
         if due_at > turn.now:
             return
         row = turn.tables.jobs[job]
@@ -49,6 +54,7 @@ def rescue(turn: Turn, witnesses: Sequence[Witness], delay: float) -> list[Rescu
             rescued.append(Rescued(row.id, row.attempt, lease, after.state))
         turn.tables.drop_lease(lease)
     settle_children(turn)
+    call_next(turn)
     return rescued
 
 
@@ -58,6 +64,10 @@ def prune(turn: Turn, retention: Retention, limit: int) -> int:
     doomed = list(surplus)
     for row in doomed:
         turn.tables.drop_job(row.id)
+    for name, holding in list(turn.tables.keys.items()):
+        kept = name[0] == Kind.UNIQUE and holding.job in turn.tables.jobs
+        if not kept and (holding.until is None or holding.until <= turn.now):
+            turn.tables.put_key(name, None)
     return len(doomed)
 
 

@@ -65,6 +65,9 @@ def _shown(turn: Turn, row: Row, *, details: bool) -> Job:
         attempts=row.attempts,
         parents=tuple((parent.id, _edge(row, parent.id), parent.state) for parent in turn.oldest_first(parents)),
         children=tuple((child.id, _edge(child, row.id), child.state) for child in turn.oldest_first(children)),
+        holds=row.holds,
+        ordering=row.ordering,
+        fair=row.fair,
         notes={f"{kind}/{name}" if name else str(kind): value for (kind, name), value in row.notes.items()},
     )
 

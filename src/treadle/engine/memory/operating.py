@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 from treadle.engine.memory.family import settle_children
+from treadle.engine.memory.gating import call_next
 from treadle.engine.memory.looking import matching
 from treadle.engine.memory.row import Row
 from treadle.engine.memory.tables import AuditLine
 from treadle.engine.memory.turn import Turn
 from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Filter, Replay, Resolve
+from treadle.model.job import JobId
 from treadle.model.state import State
 
 WAITING = frozenset({State.SCHEDULED, State.BLOCKED, State.QUEUED, State.RETRYING})
@@ -24,6 +26,8 @@ def alter(turn: Turn, where: Filter, change: Change, actor: str, limit: int) -> 
         for each in altered:
             if each.done:
                 turn.tables.drop_job(each.id)
+                _forget_keys(turn, each.id)
+    call_next(turn)
     changed = tuple(each.id for each in altered if each.done)
     if changed:
         turn.tables.put_audit(AuditLine(turn.now, actor, type(change).__name__.lower(), changed, _remark(change)))
@@ -87,7 +91,7 @@ def _resolve(turn: Turn, row: Row, change: Resolve, actor: str) -> Row | None:
         return None
     note = row.dead.note if change.note is None else change.note
     letter = row.dead._replace(status="resolved", changed_by=actor, changed_at=turn.now, note=note)
-    closed = turn.tables.put_job(replace(row, dead=letter))
+    closed = turn.tables.put_job(turn.leave_line(replace(row, dead=letter)))
     turn.ended.append(closed)
     return closed
 
@@ -104,8 +108,14 @@ def _erase(turn: Turn, row: Row) -> Altered:
     if row.state in WAITING:
         turn.end(row, State.CANCELLED)
     else:
-        turn.ended.append(replace(row, state=State.CANCELLED))
+        turn.ended.append(turn.tables.put_job(turn.leave_line(replace(row, state=State.CANCELLED))))
     return Altered(row.id, row.state, None, done=True)
+
+
+def _forget_keys(turn: Turn, job: JobId) -> None:
+    for name, holding in list(turn.tables.keys.items()):
+        if holding.job == job:
+            turn.tables.put_key(name, None)
 
 
 def _remark(change: Change) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from treadle.model.flow import Hold, Ordering
 from treadle.model.job import AttemptRecord, Claimed, DeadLetter, Edge, Job, JobId, LeaseId, Micros
 from treadle.model.outcome import NoteKind
 from treadle.model.state import BlockedOn, State
@@ -12,7 +13,8 @@ from treadle.model.state import BlockedOn, State
 class Row:
     """Everything one job is. `waits_for` are the parents that have not freed it yet; `seq` its turn among the queued.
 
-    `number` tells it from a job that had the same id before it was pruned.
+    `number` tells it from a job that had the same id before it was pruned. `place` is None while it is in no line. `parked_at`
+    is the key of a limit, or None for who waits for its turn.
     """
 
     id: JobId
@@ -29,7 +31,13 @@ class Row:
     key: str | None
     max_crashes: int
     enqueued_at: Micros
+    holds: tuple[Hold, ...] = ()
+    ordering: Ordering | None = None
+    fair: str | None = None
     state: State = State.BLOCKED
+    blocked_on: BlockedOn = BlockedOn.PARENTS
+    parked_at: tuple[str, str] | None = None
+    place: int | None = None
     seq: int = 0
     edges: tuple[Edge, ...] = ()
     waits_for: frozenset[JobId] = frozenset()
@@ -63,6 +71,16 @@ class Row:
     def letter_open(self) -> bool:
         """True while the job is dead and nobody has replayed or resolved it."""
         return self.state is State.DEAD and self.dead is not None and self.dead.status == "open"
+
+    @property
+    def gated(self) -> bool:
+        """True for a job that the claim judges."""
+        return bool(self.holds) or self.ordering is not None
+
+    @property
+    def keeps_place(self) -> bool:
+        """True for a dead letter that nothing of its ordering may pass."""
+        return self.letter_open and self.ordering is not None and self.ordering.stop
 
     def late(self, now: Micros) -> bool:
         """True when the start-by deadline has passed."""
@@ -105,7 +123,7 @@ def shown(row: Row, worker: str | None) -> Job:
         queue=row.queue,
         priority=row.priority,
         state=row.state,
-        blocked_on=BlockedOn.PARENTS if row.state is State.BLOCKED else None,
+        blocked_on=row.blocked_on if row.state is State.BLOCKED else None,
         attempt=row.attempt,
         failures=row.failures,
         crashes=row.crashes,

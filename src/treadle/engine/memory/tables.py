@@ -8,12 +8,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from treadle.engine.admission import WHOLE, Key
+from treadle.engine.keying import Holding as KeyHolding
+from treadle.engine.keying import Name
 from treadle.engine.memory.row import Row
 from treadle.model.job import Edge, JobId, LeaseId, Micros, WorkerInfo
 from treadle.model.record import Record, Space
 from treadle.model.state import State
 
-Entry = tuple[int, int, JobId]
+Entry = tuple[int, int, int, JobId]
 
 
 class Holding(NamedTuple):
@@ -24,6 +27,16 @@ class Holding(NamedTuple):
     started_at: Micros
     ends_at: Micros
     ends_tick: int
+
+
+class Meter(NamedTuple):
+    """What is remembered of one key of a limit beside the jobs; see `engine.admission.Room`."""
+
+    tat: Micros = 0
+    interval: int = 0
+    closed_until: Micros = 0
+    wakes_at: Micros | None = None
+    log: tuple[tuple[Micros, int], ...] = ()
 
 
 class AuditLine(NamedTuple):
@@ -49,6 +62,12 @@ class Tables:
         self.deadlines: list[Entry] = []
         self.running: dict[LeaseId, set[JobId]] = {}
         self.children: dict[JobId, set[JobId]] = {}
+        self.slots: dict[Key, set[JobId]] = {}
+        self.parked: dict[Key, list[Entry]] = {}
+        self.lines: dict[str, list[Entry]] = {}
+        self.meters: dict[Key, Meter] = {}
+        self.keys: dict[Name, KeyHolding] = {}
+        self.lasts: dict[tuple[str, int], dict[str, int]] = {}
         self._seq = itertools.count(1)
         self._numbers = itertools.count(1)
         self._journal: list[Callable[[], Any]] = []
@@ -94,17 +113,38 @@ class Tables:
 
     def put_lease(self, holding: Holding) -> None:
         """Store a lease in place of what has its id."""
-        self._journal.append(partial(_set, self.leases, holding.id, self.leases.get(holding.id)))
-        self.leases[holding.id] = holding
+        self._put(self.leases, holding.id, holding)
 
     def drop_lease(self, lease: LeaseId) -> None:
         """Remove a lease."""
-        self._journal.append(partial(_set, self.leases, lease, self.leases.pop(lease)))
+        self._put(self.leases, lease, None)
 
     def put_record(self, space: Space, key: str, record: Record | None) -> None:
         """Store a record, or remove it (None)."""
-        self._journal.append(partial(_set, self.records, (space, key), self.records.get((space, key))))
-        _set(self.records, (space, key), record)
+        self._put(self.records, (space, key), record)
+
+    def put_meter(self, key: Key, meter: Meter) -> None:
+        """Remember what became of a key of a limit."""
+        self._put(self.meters, key, meter)
+
+    def put_key(self, name: Name, holding: KeyHolding | None) -> None:
+        """Say which job has a unique or idempotency key, or forget it (None)."""
+        self._put(self.keys, name, holding)
+
+    def put_lasts(self, queue: str, priority: int, lasts: dict[str, int]) -> None:
+        """Remember the last place of each tenant of a queue at one priority."""
+        self._put(self.lasts, (queue, priority), lasts or None)
+
+    def ends(self, queue: str, priority: int) -> tuple[int | None, int | None]:
+        """The first and the last seq in a queue at one priority."""
+        ready = self.ready.get(queue, [])
+        start = bisect_left(ready, (-priority,))
+        end = bisect_left(ready, (-priority + 1,))
+        return (ready[start][1], ready[end - 1][1]) if start < end else (None, None)
+
+    def _put(self, table: dict[Any, Any], key: Any, value: Any) -> None:
+        self._journal.append(partial(_set, table, key, table.get(key)))
+        _set(table, key, value)
 
     def put_audit(self, line: AuditLine) -> None:
         """Add a line to the audit."""
@@ -128,24 +168,30 @@ class Tables:
             insort(line, entry)
         if row.lease is not None:
             self.running.setdefault(row.lease, set()).add(row.id)
+            for key in _slots(row):
+                self.slots.setdefault(key, set()).add(row.id)
 
     def _leave(self, row: Row) -> None:
         for line, entry in self._places(row):
             line.pop(bisect_left(line, entry))
         if row.lease is not None:
-            self.running[row.lease].discard(row.id)
-            if not self.running[row.lease]:
-                del self.running[row.lease]
+            _discard(self.running, row.lease, row.id)
+            for key in _slots(row):
+                _discard(self.slots, key, row.id)
 
     def _places(self, row: Row) -> Iterator[tuple[list[Entry], Entry]]:
         """The sorted lists that hold this row, and where."""
         if row.state is State.QUEUED:
-            yield self.ready.setdefault(row.queue, []), (-row.priority, row.seq, row.id)
+            yield self.ready.setdefault(row.queue, []), (-row.priority, row.seq, row.number, row.id)
         elif row.state in (State.SCHEDULED, State.RETRYING):
             assert row.due_at is not None
-            yield self.due, (row.due_at, row.number, row.id)
+            yield self.due, (row.due_at, row.number, 0, row.id)
+        elif row.state is State.BLOCKED and row.parked_at is not None:
+            yield self.parked.setdefault(row.parked_at, []), (-row.priority, row.seq, row.number, row.id)
+        if row.place is not None and row.ordering is not None:
+            yield self.lines.setdefault(row.ordering.key, []), (row.place, row.number, 0, row.id)
         if row.start_by is not None and row.state in (State.QUEUED, State.SCHEDULED, State.BLOCKED):
-            yield self.deadlines, (row.start_by, row.number, row.id)
+            yield self.deadlines, (row.start_by, row.number, 0, row.id)
 
     def _learn_edges(self, job: JobId, edges: tuple[Edge, ...]) -> None:
         for edge in edges:
@@ -153,9 +199,18 @@ class Tables:
 
     def _forget_edges(self, job: JobId, edges: tuple[Edge, ...]) -> None:
         for edge in edges:
-            self.children[edge.parent].discard(job)
-            if not self.children[edge.parent]:
-                del self.children[edge.parent]
+            _discard(self.children, edge.parent, job)
+
+
+def _slots(row: Row) -> set[Key]:
+    """The slots that a running row takes: under each key, and of the limit as a whole."""
+    return {key for hold in row.holds for key in ((hold.limit, hold.key), (hold.limit, WHOLE))}
+
+
+def _discard(sets: dict[Any, set[JobId]], key: Any, job: JobId) -> None:
+    sets[key].discard(job)
+    if not sets[key]:
+        del sets[key]
 
 
 def _set(table: dict[Any, Any], key: Any, value: Any) -> None:

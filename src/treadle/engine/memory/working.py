@@ -1,52 +1,72 @@
 """The verbs of workers: `claim`, `settle`, `renew`, `note`."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from treadle.engine.admission import MOST_JUDGED, Admission, throttled_for
 from treadle.engine.memory.attempt import end_attempt
 from treadle.engine.memory.family import settle_children
+from treadle.engine.memory.gating import call_next, judge, keep, throttle
 from treadle.engine.memory.row import Row, claimed
 from treadle.engine.memory.tables import Holding
 from treadle.engine.memory.turn import Turn
 from treadle.model.job import Claims, LeaseId, Renewal, Want, WorkerInfo, micros
 from treadle.model.outcome import Crashed, Note, NoteKind, Settlement, Verdict
-from treadle.model.record import Space
+from treadle.model.record import Space, paused_task
 from treadle.model.state import State
 
 
-def claim(turn: Turn, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], suspects: int) -> Claims:
+@dataclass(slots=True)
+class _Taking:
+    """What one claim may still take, over all its wants."""
+
+    tasks: frozenset[str]
+    suspects: int
+    gated: int
+    judged: int
+    more: bool
+    admission: Admission
+
+    def pick(self, turn: Turn, queue: str, wanted: int) -> Iterator[Row]:
+        """The first rows of a queue that may start; gated ones that may not are parked on the way."""
+        if (Space.PAUSED, queue) in turn.tables.records:
+            return
+        for *_, job in list(turn.tables.ready.get(queue, ())):
+            row = turn.tables.jobs[job]
+            if row.task not in self.tasks or row.late(turn.now) or (row.suspect and self.suspects <= 0):
+                continue
+            if wanted <= 0:
+                return
+            if row.gated:
+                if self.gated <= 0 or self.judged <= 0:
+                    self.more = True
+                    return
+                self.judged -= 1
+                if judge(turn, self.admission, row) is not None:
+                    continue
+                self.gated -= 1
+            wanted -= 1
+            self.suspects -= row.suspect
+            yield row
+
+
+def claim(turn: Turn, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], suspects: int, gated: int) -> Claims:
     """Move queued jobs to `running` under a lease."""
     if not turn.holds(lease):
         return Claims([], lost=True)
-    known = frozenset(tasks)
+    known = frozenset(task for task in tasks if (Space.PAUSED, paused_task(task)) not in turn.tables.records)
+    taking = _Taking(known, suspects, gated, MOST_JUDGED, False, Admission(turn.now))
     taken: list[list[Row]] = [[] for _ in wants]
     left = sum(want.take for want in wants)
     for shares in ([want.take for want in wants], [want.up_to for want in wants]):
         for want, share, got in zip(wants, shares, taken, strict=True):
-            rows = _pick(turn, want.queue, min(share - len(got), left), known, suspects)
-            suspects -= sum(row.suspect for row in rows)
+            rows = [_take(turn, row, lease) for row in taking.pick(turn, want.queue, min(share - len(got), left))]
             left -= len(rows)
-            got.extend(_take(turn, row, lease) for row in rows)
-    return Claims([claimed(row) for got in taken for row in got], lost=False)
-
-
-def _pick(turn: Turn, queue: str, wanted: int, tasks: frozenset[str], suspects: int) -> list[Row]:
-    """The first rows of a queue that may be claimed."""
-    picked: list[Row] = []
-    if (Space.PAUSED, queue) in turn.tables.records:
-        return picked
-    for _, _, job in turn.tables.ready.get(queue, ()):
-        if len(picked) >= wanted:
-            break
-        row = turn.tables.jobs[job]
-        if row.task not in tasks or row.late(turn.now):
-            continue
-        if row.suspect:
-            if suspects <= 0:
-                continue
-            suspects -= 1
-        picked.append(row)
-    return picked
+            got.extend(rows)
+    for seen in taking.admission.rooms.values():
+        keep(turn, seen)
+    jobs = [claimed(row) for got in taken for row in got]
+    return Claims(jobs, lost=False, more=taking.more, wakes_at=taking.admission.wakes_at)
 
 
 def _take(turn: Turn, row: Row, lease: LeaseId) -> Row:
@@ -59,6 +79,7 @@ def settle(turn: Turn, lease: LeaseId, settlements: Sequence[Settlement]) -> lis
     """End attempts, then tell the children once for the whole batch."""
     verdicts = [_settle_one(turn, lease, each) for each in settlements]
     settle_children(turn)
+    call_next(turn)
     return verdicts
 
 
@@ -104,5 +125,8 @@ def _note_one(turn: Turn, lease: LeaseId, note: Note) -> Verdict:
             row = replace(row, progress=note.value)
         case NoteKind.STUCK:
             row = replace(row, stuck=True)
+        case NoteKind.THROTTLE:
+            limit, _, key = note.name.partition("\n")
+            throttle(turn, (limit, key), throttled_for(note.value))
     turn.tables.put_job(row)
     return Verdict.DONE

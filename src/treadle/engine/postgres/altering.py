@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from treadle.engine.moving import Ended, Finish
+from treadle.engine.moving import GATED, Ended, Finish, Leaver
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.edges import count_down, finish, topics
 from treadle.engine.postgres.keeping import forget
+from treadle.engine.postgres.leaving import call_next
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Do, columns, numbers
 from treadle.engine.rows import to_text
@@ -28,6 +29,7 @@ class _Found(NamedTuple):
     queue: str
     letter: str | None
     lease: str | None
+    flow: int
 
 
 class Alteration:
@@ -41,7 +43,7 @@ class Alteration:
 
     def apply(self, rows: Sequence[Sequence[Any]]) -> Steps[list[Altered]]:
         """Change the jobs of `rows` and answer for each."""
-        jobs = [_Found(n, job, State(state), queue, letter, lease) for n, job, state, queue, letter, lease in rows]
+        jobs = [_Found(n, job, State(state), *others) for n, job, state, *others in rows]
         match self.change:
             case Cancel():
                 answers = yield from self._cancel(jobs, self.change)
@@ -75,6 +77,7 @@ class Alteration:
         if waiting:
             yield from finish(self.sql, [Finish(j.n, State.CANCELLED, reason=change.reason) for j in waiting], self.now)
             yield from self._settle_children(waiting, State.CANCELLED)
+            yield from self._call_next(waiting)
         gone = frozenset(waiting)
         return [Altered(job.id, job.state, State.CANCELLED if job in gone else job.state, not job.state.final) for job in jobs]
 
@@ -85,6 +88,8 @@ class Alteration:
         moved = [job for job in jobs if job.state in _REPLAYABLE or (job.state in _WAITING and not later)]
         if not moved:
             return [Altered(job.id, job.state, job.state, done=False) for job in jobs]
+        if not later and any(job.flow for job in moved):
+            yield Do(self.sql("flows", "queue-up"), {"ns": numbers([job.n for job in moved])})
         taken = yield Ask(self.sql("shared", "numbers"), {"count": len(moved)})
         seqs = {job.n: seq for job, (seq,) in zip(moved, taken, strict=True)}
         target = State.SCHEDULED if later else State.QUEUED
@@ -106,6 +111,7 @@ class Alteration:
         if closed:
             yield from self._close(closed, "resolved", change.note)
             yield from self._settle_children(closed, State.DEAD)
+            yield from self._call_next(closed)
         changed = frozenset(closed)
         return [Altered(job.id, job.state, job.state, job in changed) for job in jobs]
 
@@ -118,7 +124,8 @@ class Alteration:
         erased = [job for job in jobs if job.state is not State.RUNNING]
         if erased:
             yield from self._settle_children(erased, State.CANCELLED)
-            yield from forget(self.sql, [job.n for job in erased])
+            yield from self._call_next(erased)
+            yield from forget(self.sql, [job.n for job in erased], self.now, erase=True)
         return [
             Altered(job.id, job.state, job.state if job.state is State.RUNNING else None, job.state is not State.RUNNING)
             for job in jobs
@@ -128,6 +135,10 @@ class Alteration:
         ns = numbers([job.n for job in jobs])
         values = {"ns": ns, "status": status, "actor": self.actor, "now": self.now, "note": note}
         yield Do(self.sql("alter", "status"), values)
+
+    def _call_next(self, jobs: list[_Found]) -> Steps[None]:
+        """Take gated jobs out of their lines for good, and from where they are parked."""
+        yield from call_next(self.sql, [Leaver(job.n, State.CANCELLED) for job in jobs if job.flow == GATED], self.now)
 
     def _settle_children(self, jobs: list[_Found], state: State) -> Steps[None]:
         """Count edges down below jobs that ended for good, and wake whoever waits for any of them."""

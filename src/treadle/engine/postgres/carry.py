@@ -14,13 +14,13 @@ from treadle.engine.plan import Plan
 from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.driver import Link
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Ask, Asks, Do, Later, LateWake, Marks, Recall, Rows, Verb, texts
+from treadle.engine.postgres.steps import Anew, Ask, Asks, Do, Later, LateWake, Marks, Recall, Rows, Verb, texts
 from treadle.engine.session import Wake
 
 R = TypeVar("R")
 Carrying = Generator[None, list[Rows], R]
 
-READS = frozenset({"find", "count", "read", "leases", "held"})
+READS = frozenset({"find", "count", "read", "leases", "held", "gates"})
 SWEEP = 1.0
 """Seconds after which a claim looks at its whole queue again: what was stored late, behind the marks, waits no longer."""
 
@@ -36,9 +36,15 @@ class Memory:
 
     def __init__(self) -> None:
         self._marks: dict[str, tuple[float, dict[int, int]]] = {}
+        self._gated: dict[str, float] = {}
 
-    def recall(self, queue: str) -> Marks:
-        """The marks of a queue; none, once a second, for a look at all of it."""
+    def recall(self, queue: str) -> Marks | None:
+        """The marks of a queue; none, once a second, for a look at all of it; None where gated jobs were seen a moment ago."""
+        seen = self._gated.get(queue) if self._gated else None
+        if seen is not None:
+            if time.monotonic() - seen < SWEEP:
+                return None
+            del self._gated[queue]
         found = self._marks.get(queue)
         if found is None:
             return {}
@@ -47,8 +53,10 @@ class Memory:
             return {}
         return found[1]
 
-    def remember(self, queue: str, marks: Marks) -> None:
+    def remember(self, queue: str, marks: Marks | None) -> None:
         """Add marks to those that were recalled; empty ones end them all."""
+        if marks is None:
+            self._gated[queue] = time.monotonic()
         if not marks:
             self._marks.pop(queue, None)
             return
@@ -78,13 +86,13 @@ class Carrier:
         self._asked = 0
         self._answers: list[Rows] = []
         self._wakes: list[Wake] = []
-        self._marks: list[tuple[str, Marks]] = []
+        self._marks: list[tuple[str, Marks | None]] = []
 
     def wake(self, wake: Wake) -> None:
         """Deliver this after the commit."""
         self._wakes.append(wake)
 
-    def remember(self, queue: str, marks: Marks) -> None:
+    def remember(self, queue: str, marks: Marks | None) -> None:
         """Keep marks for the next claim."""
         self._marks.append((queue, marks))
 
@@ -229,4 +237,13 @@ class Carrier:
                 self._link.put(ask)
             self._link.sync()
             answer = answer.finish((yield), self)
+        return (yield from self._anew(answer)) if type(answer) is Anew else answer
+
+    def _anew(self, instead: Anew) -> Generator[None, list[Rows], Any]:
+        """Carry out what must follow in a transaction of its own: what it should have been part of is committed."""
+        self._begun = False
+        answer = yield from self._run(Plan("anew", instead.begin), reads=False)
+        self._link.command(b"COMMIT")
+        self._link.sync()
+        yield
         return answer

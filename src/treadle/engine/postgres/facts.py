@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.engine.admission import check_write, rooms_woken_by
 from treadle.engine.contract import Now
 from treadle.engine.ledger import Ledger
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.edges import topics
+from treadle.engine.postgres.rooms import look_soon
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, columns, texts, verb
 from treadle.engine.rows import Row
@@ -17,7 +19,9 @@ from treadle.model.record import Record, Space, Write, Written
 def ledger_asks(sql: Statements, writes: Sequence[Write]) -> list[Ask]:
     """What must be asked before `writes` can be tried: the records are locked first and read afterwards."""
     values = {"spaces": texts([write.space for write in writes]), "keys": texts([write.key for write in writes])}
-    return [Ask(sql("records", "lock"), values), Ask(sql("records", "versions"), values)]
+    rules = {woken[0] for write in writes if (woken := rooms_woken_by(write)) is not None}
+    asks = [Ask(sql("records", "lock"), values), Ask(sql("records", "versions"), values)]
+    return [Ask(sql("flows", "lock-rules"), {"names": texts(rules)}), *asks] if rules else asks
 
 
 def to_ledger(rows: Sequence[Row]) -> Ledger:
@@ -25,12 +29,13 @@ def to_ledger(rows: Sequence[Row]) -> Ledger:
     return Ledger({(space, key): version for space, key, version in rows})
 
 
-def store_ledger(sql: Statements, facts: Ledger) -> Steps[None]:
-    """Write down what has changed."""
+def store_ledger(sql: Statements, facts: Ledger, now: Now) -> Steps[None]:
+    """Write down what has changed; what is parked because of it is looked at soon."""
     if puts := facts.puts():
         yield Do(sql("records", "put"), columns(("space", "key", "value", "version"), puts))
     if removals := facts.removals():
         yield Do(sql("records", "remove"), columns(("space", "key"), removals))
+    yield from look_soon(sql, (Write(Space(space), key, value) for (space, key), value in facts.changed.items()), now)
 
 
 class Facts:
@@ -57,14 +62,16 @@ class Facts:
         return records
 
     @verb
-    def write(self, writes: Sequence[Write], *, now: Now = None) -> Steps[list[Written]]:  # noqa: ARG002
+    def write(self, writes: Sequence[Write], *, now: Now = None) -> Steps[list[Written]]:
         """Compare-and-set each record on its own, in order. Deleting `PAUSED` of a queue wakes it."""
+        for each in writes:
+            check_write(each)
         if not writes:
             return []
-        _, versions = yield Asks(ledger_asks(self.sql, writes))
+        *_, versions = yield Asks(ledger_asks(self.sql, writes))
         facts = to_ledger(versions)
         answers = [facts.apply(each) for each in writes]
-        yield from store_ledger(self.sql, facts)
+        yield from store_ledger(self.sql, facts, now)
         resumed = {
             write.key
             for write, answer in zip(writes, answers, strict=True)

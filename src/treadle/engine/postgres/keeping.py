@@ -4,16 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.engine.contract import Now
-from treadle.engine.moving import Ended, Finish, Held, Moves
+from treadle.engine.moving import GATED, Ended, Finish, Held, Leaver, Moves
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.edges import any_open, finish, topics, wake_children
+from treadle.engine.postgres.leaving import call_next
 from treadle.engine.postgres.moves import write_moves
+from treadle.engine.postgres.rooms import look
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Aside, Ask, Do, Later, Rows, numbers, texts, verb
+from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, numbers, texts, verb
 from treadle.engine.session import Wake
 from treadle.model.filter import Retention
 from treadle.model.job import Promoted, Rescued, Witness, micros
 from treadle.model.state import State
+
+_REST = ("old-keys", "rest", "rest-starts", "rest-tenants")
 
 
 class Keeping:
@@ -25,27 +29,33 @@ class Keeping:
     def promote(self, *, limit: int = 1000, now: Now = None) -> Steps[Promoted]:
         """Queue what is due and expire what missed its start-by deadline, `limit` of each."""
         values = {"now": now, "take": limit}
-        late = yield Ask(self.sql("promote", "late"), values)
-        asks = [Ask(self.sql("promote", "queue"), values), Ask(self.sql("promote", "next"))]
-        if not late:
+        following = Ask(self.sql("promote", "next"))
+        late, due = yield Asks([Ask(self.sql("promote", "late"), values), Ask(self.sql("flows", "due"), values)])
+        queueing = Ask(self.sql("promote", "queue"), values)
+        if not late and not due:
 
             def answer(rows: list[Rows], aside: Aside) -> Promoted:
-                queued, following = rows
+                queued, [moments] = rows
                 if queued:
                     aside.wake(Wake(topics({queue for (queue,) in queued})))
-                return Promoted(len(queued), 0, following[0][0])
+                return Promoted(len(queued), 0, _earliest(moments))
 
-            promoted: Promoted = yield Later(asks, answer)
+            promoted: Promoted = yield Later([queueing, following], answer)
             return promoted
-        wall = late[0][2]
-        ended = [Ended(n, job, State.EXPIRED) for n, job, _ in late]
-        yield from finish(self.sql, [Finish(each.n, State.EXPIRED) for each in ended], wall)
-        queued = yield asks[0]
+        ended = [Ended(n, job, State.EXPIRED) for n, job, _, _ in late]
+        if ended:
+            yield from finish(self.sql, [Finish(each.n, State.EXPIRED) for each in ended], late[0][2])
+        queued = yield queueing
         yield Wake(topics((queue for (queue,) in queued), (each.id for each in ended)))
-        if (yield from any_open(self.sql)):
-            yield from wake_children(self.sql, ended, wall)
-        rows = yield asks[1]
-        return Promoted(len(queued), len(late), rows[0][0])
+        if ended:
+            if (yield from any_open(self.sql)):
+                yield from wake_children(self.sql, ended, late[0][2])
+            gated = [Leaver(n, State.EXPIRED) for n, _, _, flow in late if flow == GATED]
+            yield from call_next(self.sql, gated, late[0][2])
+            due = yield Ask(self.sql("flows", "due"), values)
+        freed = (yield from look(self.sql, due, limit)) if due else 0
+        [moments] = yield following
+        return Promoted(len(queued) + freed, len(late), _earliest(moments))
 
     @verb
     def rescue(self, witnesses: Sequence[Witness] = (), *, delay: float = 1.0, now: Now = None) -> Steps[list[Rescued]]:
@@ -71,6 +81,7 @@ class Keeping:
             yield Wake(topics(jobs=(each.id for each in moves.ended)))
             if (yield from any_open(self.sql)):
                 yield from wake_children(self.sql, moves.ended, wall)
+        yield from call_next(self.sql, moves.leavers, wall)
         return rescued
 
     @verb
@@ -81,7 +92,7 @@ class Keeping:
             rows = yield Ask(self.sql("prune", "many"))
             excess = rows[0][0] - retention.completed_count
             if excess > 0:
-                pruned += yield from self._forget("many-old", {"excess": excess, "take": limit})
+                pruned += yield from self._forget("many-old", {"excess": excess, "take": limit, "now": now})
         ages = (
             (State.COMPLETED, retention.completed),
             (State.CANCELLED, retention.cancelled),
@@ -93,15 +104,23 @@ class Keeping:
                 part = "dead" if state is State.DEAD else "old"
                 values = {"state": state, "age": micros(age), "now": now, "take": limit - pruned}
                 pruned += yield from self._forget(part, values)
+        for part in _REST:
+            yield Do(self.sql("flows", part), {"now": now})
         return pruned
 
     def _forget(self, part: str, values: dict[str, Any]) -> Steps[int]:
         ns = [n for (n,) in (yield Ask(self.sql("prune", part), values))]
         if ns:
-            yield from forget(self.sql, ns)
+            yield from forget(self.sql, ns, values["now"], erase=False)
         return len(ns)
 
 
-def forget(sql: Statements, ns: Sequence[int]) -> Steps[None]:
-    """Remove every trace of jobs."""
-    yield Do(sql("shared", "forget"), {"ns": numbers(ns)})
+def forget(sql: Statements, ns: Sequence[int], now: Now, *, erase: bool) -> Steps[None]:
+    """Remove every trace of jobs; their keys last as long as was asked for, unless they are erased."""
+    values = {"ns": numbers(ns), "now": now, "kept": not erase}
+    yield Do(sql("flows", "forget-keys"), values)
+    yield Do(sql("shared", "forget"), values)
+
+
+def _earliest(moments: Sequence[int | None]) -> int | None:
+    return min((each for each in moments if each is not None), default=None)

@@ -1,16 +1,18 @@
-"""The operating verbs: alter, find, count, leases, held."""
+"""The operating verbs: alter, find, count, leases, held, gates."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from treadle.engine.admission import WHOLE
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.altering import Alteration
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Aside, Ask, Asks, Later, Rows, numbers, texts, verb
-from treadle.engine.rows import to_attempts, to_job, to_kin, to_notes, to_worker
+from treadle.engine.rows import to_attempts, to_holds, to_job, to_kin, to_notes, to_worker
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Order, Page
+from treadle.model.flow import Gate, Ordering
 from treadle.model.job import Claimed, Job, Lease, LeaseId
 from treadle.model.state import FINAL, LIVE, State
 
@@ -94,12 +96,16 @@ class Operating:
         if not rows:
             return []
         ns = {"ns": numbers([n for (n,) in rows])}
-        parts = ("jobs", "attempts", "parents", "children", "notes") if page.details else ("jobs",)
+        parts = ("jobs", "attempts", "parents", "children", "notes", "flows") if page.details else ("jobs",)
         rows, *details = yield Asks([Ask(self.sql("find", part), ns) for part in parts])
         jobs = {row[0]: to_job(row[1:]) for row in rows}
         if details:
             attempts, notes = to_attempts(details[0]), to_notes(details[3])
             parents, children = to_kin(details[1]), to_kin(details[2])
+            for n, holds, line, stop, tenant in details[4]:
+                jobs[n].holds = to_holds(holds)
+                jobs[n].ordering = None if line is None else Ordering(line, stop)
+                jobs[n].fair = tenant
             for n, job in jobs.items():
                 job.attempts = attempts.get(n, ())
                 job.parents = parents.get(n, ())
@@ -155,6 +161,17 @@ class Operating:
         """What runs under a lease, oldest first, as `claim` handed it out."""
         claimed: list[Claimed] = yield Later([Ask(self.sql("leases", "held"), {"lease": lease})], _claimed)
         return claimed
+
+    @verb
+    def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Steps[list[Gate]]:
+        """The keys of limits (those named, or all) at which jobs run or are parked, by (limit, key), `limit` at most."""
+        values = {"names": None if limits is None else texts(limits), "take": limit}
+
+        def answer(rows: list[Rows], _aside: Aside) -> list[Gate]:
+            return [Gate(name, None if key == WHOLE else key, *rest) for name, key, *rest in rows[0]]
+
+        gates: list[Gate] = yield Later([Ask(self.sql("flows", "gates"), values)], answer)
+        return gates
 
 
 def _claimed(rows: list[Rows], _aside: Aside) -> list[Claimed]:

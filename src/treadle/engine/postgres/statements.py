@@ -10,6 +10,21 @@ from treadle.engine.source import Source
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8"
 """This moment in microseconds. Not `now()`, which stands still within a transaction of the user's."""
 
+WORDS = {
+    "{clock}": CLOCK,
+    # Whether tenants share any queue: asked once in a statement, whatever it enters.
+    "{shared}": "(SELECT EXISTS (SELECT 1 FROM {ns}.tenants))",
+    # Whether the queue is paused, and the names of the tasks that are not.
+    "{paused}": "SELECT EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key = :queue::text) AS queue, "
+    "CASE WHEN EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'task\\n' AND key < E'task\\x0b') "
+    "THEN ARRAY(SELECT t.task FROM unnest(:tasks::text::text[]) AS t(task) WHERE NOT EXISTS (SELECT 1 FROM {ns}.records "
+    "WHERE space = 'paused' AND key = E'task\\n' || t.task)) ELSE :tasks::text::text[] END AS tasks",
+    # What `live` says of the flow of a job, or would say.
+    "{flow}": "coalesce((SELECT CASE WHEN x.holds IS NULL AND x.line IS NULL THEN 1 ELSE 2 END FROM {ns}.flows AS x "
+    "WHERE x.n = j.n), 0)::int2",
+}
+"""What is written out in a statement, beside the namespace."""
+
 _NAME = re.compile(r"(?<!:):([a-z_]+)")
 
 
@@ -36,7 +51,7 @@ class Statements:
         key = (verb, *parts)
         found = self._compiled.get(key)
         if found is None:
-            found = self._compiled[key] = compiled(self._source(verb, *parts))
+            found = self._compiled[key] = self._compile(self._source(verb, *parts))
         return found
 
     def joined(self, *pieces: tuple[str, ...]) -> Statement:
@@ -44,8 +59,13 @@ class Statements:
         key = tuple(word for piece in pieces for word in ("/", *piece))
         found = self._compiled.get(key)
         if found is None:
-            found = self._compiled[key] = compiled("\n".join(self._source(*piece) for piece in pieces))
+            found = self._compiled[key] = self._compile("\n".join(self._source(*piece) for piece in pieces))
         return found
+
+    def _compile(self, text: str) -> Statement:
+        for word, written in WORDS.items():
+            text = text.replace(word, written)
+        return compiled(text.replace("{ns}", self.namespace))
 
     def names(self) -> list[str]:
         """Every statement there is, as `verb/part`."""

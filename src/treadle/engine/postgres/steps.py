@@ -57,9 +57,23 @@ class Aside(Protocol):
         """Deliver this after the commit."""
         ...
 
-    def remember(self, queue: str, marks: "Marks") -> None:
-        """Keep marks for the next claim of this session."""
+    def remember(self, queue: str, marks: "Marks | None") -> None:
+        """Keep marks for the next claim of this session; None: gated jobs are to be expected there."""
         ...
+
+
+class Woken:
+    """What the end of a plan says beside its answer, for a plan that goes on."""
+
+    def __init__(self) -> None:
+        self.wakes: list[Wake] = []
+
+    def wake(self, wake: Wake) -> None:
+        """Deliver this after the commit."""
+        self.wakes.append(wake)
+
+    def remember(self, queue: str, marks: Mapping[int, int] | None) -> None:
+        """A settlement leaves no marks."""
 
 
 class Later(NamedTuple):
@@ -80,8 +94,18 @@ Marks = Mapping[int, int]
 """By priority: the seq up to which a queue has been claimed."""
 
 
+class Anew(NamedTuple):
+    """What a `Later` may answer that has done nothing: these steps are to be carried out in its stead.
+
+    Within a plan they follow in the same transaction. Where the `Later` has travelled with its commit, they have one of their
+    own: of plans that were run together, this one is then done after the others.
+    """
+
+    begin: Callable[[], Steps[Any]]
+
+
 class Recall(NamedTuple):
-    """Answer the marks that this session keeps for a queue, if they may be used now."""
+    """Answer the marks that this session keeps for a queue, if they may be used now; None if gated jobs are expected there."""
 
     queue: str
 

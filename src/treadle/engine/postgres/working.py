@@ -1,26 +1,34 @@
 """The working verbs: claim, settle, renew, note."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from operator import itemgetter
 from typing import Any, cast
 
+from treadle.engine.admission import Admission, throttled_for
 from treadle.engine.contract import Now
-from treadle.engine.moving import Held, Moves
+from treadle.engine.moving import Held, Leaver, Moves
 from treadle.engine.plan import Steps
+from treadle.engine.postgres.claiming import GatedClaim
 from treadle.engine.postgres.edges import any_open, topics, wake_children
+from treadle.engine.postgres.leaving import call_next, leave_asks
 from treadle.engine.postgres.moves import write_moves
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import (
+    Anew,
     Aside,
     Ask,
     Asks,
+    Do,
     Later,
     LateWake,
     Marks,
     Recall,
     Row,
     Rows,
+    Woken,
+    columns,
     literal,
     numbers,
     texts,
@@ -29,14 +37,14 @@ from treadle.engine.postgres.steps import (
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
 from treadle.model.job import Claimed, Claims, LeaseId, Ref, Renewal, Want, WorkerInfo, micros
-from treadle.model.outcome import Completed, Note, Settlement, Verdict
+from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
 from treadle.model.state import State
 
-_PRIORITY, _SEQ, _WAITS, _SUSPECT = 6, 19, 20, 15
+_PRIORITY, _SEQ, _WAITS, _GATED, _SHARED, _SUSPECT = 6, 19, 20, 21, 22, 15
 BRIEF = 0.0005
 """Run times below this, in seconds, are stored as zero: the record keeps milliseconds."""
 
-_in_order = itemgetter(_SEQ)
+_in_order = itemgetter(_SEQ, 0)
 _ABOVE, _BELOW = 32767, -32768
 
 
@@ -47,28 +55,44 @@ class Working:
 
     @verb
     def claim(
-        self, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], *, suspects: int = 0, now: Now = None
+        self,
+        lease: LeaseId,
+        wants: Sequence[Want],
+        tasks: Sequence[str],
+        *,
+        suspects: int = 0,
+        gated: int = 0,
+        now: Now = None,
     ) -> Steps[Claims]:
         """Move queued jobs to `running` under `lease`, by priority (larger first), then `seq`, per queue."""
-        values = {"lease": lease, "now": now, "tasks": texts(tasks)}
-        if len(wants) == 1 and wants[0].up_to <= wants[0].take:
-            want = wants[0]
-            marks: Marks = yield Recall(want.queue)
-            claims: Claims = yield Later([self._take(values, want.queue, want.take, suspects, marks)], partial(_claimed, want))
-            return claims
-        return (yield from self._claim_many(wants, values, suspects))
+        values = {"lease": lease, "now": now, "tasks": texts(tasks), "queues": texts({want.queue for want in wants})}
+        if len(wants) != 1 or wants[0].up_to > wants[0].take:
+            return (yield from self._claim_many(wants, values, suspects, gated))
+        want = wants[0]
+        marks: Marks | None = yield Recall(want.queue)
+        if marks is None:
+            return (yield from self._claim_gated(wants, values, suspects, gated))
+        instead = Anew(lambda: self._claim_gated(wants, values, suspects, gated))
+        claims: Claims | Anew = yield Later(
+            [self._take(values, want.queue, want.take, suspects, marks)], partial(_claimed, want, instead)
+        )
+        return (yield from claims.begin()) if isinstance(claims, Anew) else claims
 
-    def _claim_many(self, wants: Sequence[Want], values: dict[str, Any], suspects: int) -> Steps[Claims]:
+    def _claim_many(self, wants: Sequence[Want], values: dict[str, Any], suspects: int, gated: int) -> Steps[Claims]:
         """Several queues: a first pass for all of them at once, then what one leaves to the others."""
         if not wants:
             wants = [Want("", 0, 0)]
         first: list[Ask] = []
         for want in wants:
-            marks: Marks = yield Recall(want.queue)
+            marks: Marks | None = yield Recall(want.queue)
+            if marks is None:
+                return (yield from self._claim_gated(wants, values, suspects, gated))
             first.append(self._take(values, want.queue, want.take, suspects, marks, alone=suspects > 0))
         answers: list[Rows] = yield Asks(first)
         if not all(answers):
             return Claims([], lost=True)
+        if any(rows[0][_GATED] for rows in answers):
+            return (yield from self._claim_gated(wants, values, suspects, gated, list(map(_rows, answers))))
         if suspects and any(rows[0][_WAITS] for rows in answers):
             # A suspect waits somewhere: how many are left for one queue depends on the one before.
             answers = []
@@ -87,6 +111,43 @@ class Working:
                 got.extend(extra)
         return Claims([Claimed._make(row[:_SEQ]) for got in taken for row in got], lost=False)
 
+    def _claim_gated(
+        self, wants: Sequence[Want], values: dict[str, Any], suspects: int, gated: int, before: Sequence[list[Row]] = ()
+    ) -> Steps[Claims]:
+        """Gated jobs wait in some queue; `before` is what was taken in the moment before they came."""
+        taken = before or [[] for _ in wants]
+        suspects -= sum(row[_SUSPECT] for rows in taken for row in rows)
+        claim = GatedClaim(self.sql, values, suspects, gated, Admission(0))
+        wanted = [want.take - len(rows) for want, rows in zip(wants, taken, strict=True)]
+        holder, *answers = yield Asks([Ask(self.sql("shared", "held"), values), *claim.asks(wants[0].queue, wanted[0])])
+        if not holder:
+            return Claims([], lost=True)
+        claim.begin(holder[0][0], holder[0][2])
+        chosen: list[list[int]] = []
+        for i, (want, count) in enumerate(zip(wants, wanted, strict=True)):
+            chosen.append((yield from claim.take(want.queue, count, None if i else answers)))
+        left = sum(wanted) - sum(map(len, chosen))
+        for want, count, ns in zip(wants, wanted, chosen, strict=True):
+            more = min(left, want.up_to - want.take)
+            if more > 0 and len(ns) == count:
+                extra = yield from claim.take(want.queue, more)
+                left -= len(extra)
+                ns.extend(extra)
+        yield from claim.close()
+
+        def answer(rows: list[Rows], aside: Aside) -> Claims:
+            for queue in claim.seen:
+                aside.remember(queue, None)
+            started = iter(rows[0])
+            jobs: list[Claimed] = []
+            for got, ns in zip(taken, chosen, strict=True):
+                jobs += [Claimed._make(row[:_SEQ]) for row in (*got, *islice(started, len(ns)))]
+            return Claims(jobs, lost=False, more=claim.more, wakes_at=claim.admission.wakes_at)
+
+        values = {"ns": numbers([n for each in chosen for n in each])}
+        claims: Claims = yield Later([Ask(self.sql("claim", "chosen"), values)], answer)
+        return claims
+
     def _take(self, values: dict[str, Any], queue: str, take: int, suspects: int, marks: Marks, *, alone: bool = False) -> Ask:
         high, low, after = _segments(marks)
         own = {"queue": queue, "take": take, "suspects": suspects, "alone": alone, "high": high, "low": low, "after": after}
@@ -99,8 +160,9 @@ class Working:
             return []
         completed, others, doubtful = _sorted(settlements)
         verdicts = [Verdict.DONE] * len(settlements)
+        leavers: list[Leaver] = []
         if others:
-            yield from self._end_otherwise(lease, settlements, others, verdicts, now)
+            leavers = yield from self._end_otherwise(lease, settlements, others, verdicts, now)
         yield LateWake("job", lambda: topics(jobs=_final(settlements, verdicts)))
         asks: list[Ask] = []
         if completed:
@@ -110,22 +172,43 @@ class Working:
         late = [i for i in (*others, *doubtful) if verdicts[i] is Verdict.LOST and type(settlements[i].ref) is int]
         if late:
             asks.append(Ask(self.sql("settle", "already"), _fences([settlements[i] for i in late])))
-        if not asks:
+        gated = [Leaver(-each, State.COMPLETED) for i in completed if (each := cast("int", settlements[i].ref)) < 0]
+        if not (asks or leavers or gated):
             return verdicts
 
         def answer(rows: list[Rows], aside: Aside) -> list[Verdict]:
             if completed:
                 _completed(completed, verdicts, rows[:2], aside)
-            for (place,) in rows[-1] if late else ():
+            for (place,) in rows[2 if completed else 0] if late else ():
                 verdicts[late[place - 1]] = Verdict.ALREADY
             return verdicts
+
+        if gated or leavers:
+            return (yield from self._leave(asks, leavers, gated, answer, now))
 
         told: list[Verdict] = yield Later(asks, answer)
         return told
 
+    def _leave(
+        self,
+        asks: list[Ask],
+        leavers: Sequence[Leaver],
+        completed: Sequence[Leaver],
+        answer: Callable[[list[Rows], Aside], list[Verdict]],
+        now: Now,
+    ) -> Steps[list[Verdict]]:
+        """Gated jobs end: whoever waited for their room or their turn is called in the same transaction."""
+        leaving = leave_asks(self.sql, leavers, completed)
+        *told, clock = yield Asks([*asks, *leaving, Ask(self.sql("shared", "clock"), {"now": now})])
+        aside = Woken()
+        verdicts = answer(told, aside)
+        yield from call_next(self.sql, [*leavers, *completed], clock[0][0], told[len(asks) :])
+        yield from aside.wakes
+        return verdicts
+
     def _complete(self, lease: LeaseId, mine: Sequence[Settlement], now: Now) -> list[Ask]:
         results: list[Any] = [cast("Completed", each.outcome).result for each in mine]
-        ns = numbers([cast("int", each.ref) for each in mine])
+        ns = numbers([abs(cast("int", each.ref)) for each in mine])
         values = {
             "lease": lease, "now": now, "ns": ns, "attempt": numbers([each.attempt for each in mine]),
             "took": _unless_empty([each.took if each.took >= BRIEF else 0.0 for each in mine]),
@@ -139,8 +222,8 @@ class Working:
 
     def _end_otherwise(
         self, lease: LeaseId, settlements: Sequence[Settlement], others: Sequence[int], verdicts: list[Verdict], now: Now
-    ) -> Steps[None]:
-        """Move the jobs at `others`; those that do not hold the fence are lost."""
+    ) -> Steps[list[Leaver]]:
+        """Move the jobs at `others`, of which those that do not hold the fence are lost; returns the gated ones."""
         for i in others:
             verdicts[i] = Verdict.LOST
         holder, rows = yield Asks(
@@ -150,7 +233,7 @@ class Working:
             ]
         )
         if not holder:
-            return
+            return []
         _, worker, wall = holder[0]
         moves = Moves(wall, worker)
         found = {place: columns for place, *columns in rows}
@@ -163,6 +246,7 @@ class Working:
             yield Wake(topics(moves.queues))
         if moves.ended and (yield from any_open(self.sql)):
             yield from wake_children(self.sql, moves.ended, wall)
+        return moves.leavers
 
     @verb
     def renew(
@@ -205,8 +289,26 @@ class Working:
                 verdicts[places[place - 1]] = Verdict.DONE
             return verdicts
 
-        told: list[Verdict] = yield Later([Ask(self.sql("note", "write"), values)], answer)
+        write = Ask(self.sql("note", "write"), values)
+        if any(note.kind is NoteKind.THROTTLE for note in mine):
+            rows: Rows = yield write
+            throttles = _throttles([mine[int(place) - 1] for (place,) in rows])
+            if throttles:
+                yield Do(self.sql("flows", "throttle"), columns(("name", "key", "length"), throttles) | {"now": now})
+            return answer([rows], Woken())
+        told: list[Verdict] = yield Later([write], answer)
         return told
+
+
+def _throttles(notes: Iterable[Note]) -> list[tuple[str, str, int]]:
+    """The keys that these notes close, and for how many microseconds."""
+    found: list[tuple[str, str, int]] = []
+    for note in notes:
+        seconds = throttled_for(note.value) if note.kind is NoteKind.THROTTLE else 0.0
+        if seconds > 0:
+            limit, _, key = note.name.partition("\n")
+            found.append((limit, key, micros(seconds)))
+    return found
 
 
 def _segments(marks: Marks) -> tuple[str, str, str]:
@@ -233,13 +335,16 @@ def _rows(rows: Rows) -> list[Row]:
     return rows
 
 
-def _claimed(want: Want, answers: list[Rows], aside: Aside) -> Claims:
+def _claimed(want: Want, instead: Anew, answers: list[Rows], aside: Aside) -> Claims | Anew:
     """The answer of a claim from one queue, and the marks for the next: only a full batch leaves any."""
     [rows] = answers
     if not rows:
         return Claims([], lost=True)
+    if rows[0][_GATED]:
+        return instead
     jobs = _rows(rows)
-    full = len(jobs) == want.take > 0
+    # Where tenants share a queue, who comes next may stand before who was claimed last.
+    full = len(jobs) == want.take > 0 and not rows[0][_SHARED]
     aside.remember(want.queue, {row[_PRIORITY]: row[_SEQ] for row in jobs if not row[_SUSPECT]} if full else {})
     return Claims([Claimed._make(row[:_SEQ]) for row in jobs], lost=False)
 
@@ -254,7 +359,7 @@ def _completed(places: Sequence[int], verdicts: list[Verdict], rows: list[Rows],
 
 def _fences(shown: Sequence[Settlement | Note]) -> dict[str, Any]:
     return {
-        "ns": literal([each.ref for each in shown]),
+        "ns": literal([abs(each.ref) if isinstance(each.ref, int) else each.ref for each in shown]),
         "attempt": numbers([each.attempt for each in shown]),
         "ids": texts([each.id for each in shown]),
     }

@@ -1,22 +1,26 @@
-"""The verbs of small shared facts: `read`, `write`, `leases`."""
+"""The verbs of small shared facts: `read`, `write`, `leases`, `gates`."""
 
 from collections.abc import Sequence
 
 import msgspec
 
+from treadle.engine.admission import WHOLE, check_write
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.redis.steps import Call, encode
-from treadle.model.job import Lease, WorkerInfo
+from treadle.model.flow import Gate
+from treadle.model.job import Lease, Micros, WorkerInfo
 from treadle.model.record import Record, Space, Write, Written
 
 _version_and_value = msgspec.msgpack.Decoder(tuple[int, str]).decode
 _written = msgspec.msgpack.Decoder(list[Written]).decode
+_gates = msgspec.msgpack.Decoder(list[tuple[str, str, int, int, Micros | bool]]).decode
 _worker = msgspec.msgpack.Decoder(tuple[str, str, int, tuple[str, ...], tuple[str, ...], int, int]).decode
 
 
 def packed_write(write: Write) -> tuple[str, str, str | bool, int | bool]:
-    """A write as the scripts take it: false stands for no value, and for any version."""
+    """A write as the scripts take it: false stands for no value, and for any version. Raises `InvalidOption`."""
+    check_write(write)
     return (
         write.space,
         write.key,
@@ -44,11 +48,11 @@ class Facts:
         return answer
 
     @plan
-    def write(self, writes: Sequence[Write], *, now: Now = None) -> Steps[list[Written]]:  # noqa: ARG002 - no time is kept
+    def write(self, writes: Sequence[Write], *, now: Now = None) -> Steps[list[Written]]:
         """Compare-and-set each record on its own, in order."""
         if not writes:
             return []
-        answer: list[Written] = yield Call("write", encode([packed_write(each) for each in writes]), _written)
+        answer: list[Written] = yield Call("write", encode((now, [packed_write(each) for each in writes])), _written)
         return answer
 
     @plan
@@ -56,6 +60,20 @@ class Facts:
         """Every lease not yet removed."""
         answer: list[Lease] = yield Call("leases", encode((now,)), _leases)
         return answer
+
+    @plan
+    def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Steps[list[Gate]]:
+        """The keys of limits at which jobs run or are parked."""
+        chosen = False if limits is None else sorted(set(limits))
+        answer: list[Gate] = yield Call("gates", encode((chosen, limit)), _read_gates)
+        return answer
+
+
+def _read_gates(reply: bytes) -> list[Gate]:
+    return [
+        Gate(limit, None if key == WHOLE else key, running, parked, None if isinstance(wakes_at, bool) else wakes_at)
+        for limit, key, running, parked, wakes_at in _gates(reply)
+    ]
 
 
 def _leases(reply: Sequence[Sequence[bytes]]) -> list[Lease]:

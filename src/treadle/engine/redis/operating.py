@@ -7,6 +7,7 @@ import msgspec
 
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
+from treadle.engine.redis.producing import unpacked_flow
 from treadle.engine.redis.steps import Call, encode
 from treadle.engine.redis.working import Asked
 from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Count, Erase, Filter, Order, Page, Replay, Resolve
@@ -72,7 +73,7 @@ class Operating:
 
         def read(reply: Sequence[bytes | None]) -> list[Job] | Call:
             cursor, packed = reply
-            found.extend(_job(each) for each in _shown(packed or b"\x90"))
+            found.extend(_job(each, details=page.details) for each in _shown(packed or b"\x90"))
             return found if cursor is None else ask(int(cursor))
 
         answer: list[Job] = yield ask(start=False)
@@ -104,12 +105,12 @@ class Operating:
         return answer
 
 
-def _job(each: _Shown) -> Job:
+def _job(each: _Shown, *, details: bool) -> Job:
     asked = each.asked
     values: list[Any] = [
         *asked[:6], *each[:7], each.enqueued_at, *each[7:16], asked.key, asked.tags or (), *asked[9:12], *each[16:24],
     ]  # fmt: skip
-    return Job(*values)
+    return Job(*values, *(unpacked_flow(asked.flow) if details and asked.flow else ()))
 
 
 def packed_filter(where: Filter) -> dict[str, Any]:

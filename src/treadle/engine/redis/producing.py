@@ -4,26 +4,30 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from treadle.engine.admission import distinct
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.redis.facts import packed_write
 from treadle.engine.redis.steps import Call, encode
-from treadle.model.job import Enqueued, NewJob, Stored, micros
+from treadle.model.flow import Hold, OnConflict, Ordering, Unique
+from treadle.model.job import Enqueued, JobId, NewJob, Stored, micros
 from treadle.model.state import State
 
 STATES: dict[str, State | None] = {"0": None, **{str(code): state for code, state in enumerate(State, 1)}}
+_CODES = {state: code for code, state in enumerate(State, 1)}
 _VERDICTS = {
     "S": Stored.STORED,
     "A": Stored.ALREADY,
     "G": Stored.GUARDED,
     "U": Stored.UNKNOWN_PARENT,
     "R": Stored.REFUSED,
+    "D": Stored.DUPLICATE,
+    "C": Stored.CONFLICT,
 }
 _ANSWERS = {a + b: (verdict, state) for a, verdict in _VERDICTS.items() for b, state in STATES.items()}
-
-
+_holders = msgspec.msgpack.Decoder(list[tuple[int, JobId]]).decode
+_flow = msgspec.msgpack.Decoder(tuple[list[tuple[str, str, int]], str | bool, bool, str | bool]).decode
 _pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
-_PLAIN = (False, False, False, False, False)
 
 
 class Producing:
@@ -35,41 +39,66 @@ class Producing:
         if not jobs:
             return []
 
-        def read(reply: bytes) -> list[Enqueued]:
+        def read(reply: bytes | tuple[bytes, bytes]) -> list[Enqueued]:
             if reply == b"S3" * len(jobs):
                 return [Enqueued(job.id, Stored.STORED, State.QUEUED) for job in jobs]
-            text = reply.decode()
+            verdicts, holders = (reply, {}) if isinstance(reply, bytes) else (reply[0], dict(_holders(reply[1])))
+            text = verdicts.decode()
             codes = [text[i : i + 2] for i in range(0, len(text), 2)]
-            return [Enqueued(job.id, *_ANSWERS[code]) for job, code in zip(jobs, codes, strict=True)]
+            return [
+                Enqueued(holders.get(i, job.id), *_ANSWERS[code])
+                for i, (job, code) in enumerate(zip(jobs, codes, strict=True), 1)
+            ]
 
-        lines: dict[tuple[str, int, str], int] = {}
-        which = [lines.setdefault((job.queue, job.priority, job.task), len(lines) + 1) for job in jobs]
+        lines: dict[tuple[str, int, str, str], int] = {}
+        which = [lines.setdefault((job.queue, job.priority, job.task, _kind(job)), len(lines) + 1) for job in jobs]
         special = {i: _special(job) for i, job in enumerate(jobs, 1) if _is_special(job)}
-        if special:  # the queue is entered in the order of the batch, so all take the same way
-            special = {i: special.get(i, _PLAIN) for i in range(1, len(jobs) + 1)}
-        parameters = (now, [job.id for job in jobs], list(lines), False if len(lines) == 1 else which, special)
+        with_rows = any(_wants_row(job) for job in jobs)
+        parameters = (now, [job.id for job in jobs], list(lines), False if len(lines) == 1 else which, special, with_rows)
         answer: list[Enqueued] = yield Call("enqueue", encode(parameters), read, [_asked(job) for job in jobs])
         return answer
 
 
 def _asked(job: NewJob) -> bytes:
     """What the store keeps of a job as it was asked for, and hands on unread."""
-    return _pack(
-        (
-            job.id, job.task, job.version, job.codec, job.queue, job.priority, job.max_crashes, job.tags or None, job.key,
-            job.args, job.options, job.headers,
-        )
+    asked = (
+        job.id, job.task, job.version, job.codec, job.queue, job.priority, job.max_crashes, job.tags or None, job.key,
+        job.args, job.options, job.headers,
     )  # fmt: skip
+    return _pack((*asked, _packed_flow(job)) if job.holds or job.ordering is not None or job.fair is not None else asked)
 
 
-def _is_special(job: NewJob) -> bool:
+def _packed_flow(job: NewJob) -> bytes:
+    """What a job asks of limits and of its queue, and its length, by which it is found from behind."""
+    holds = [(hold.limit, f"{hold.limit}\n{hold.key}", hold.cost) for hold in distinct(job.holds)]
+    order, stop = (False, False) if job.ordering is None else job.ordering
+    flow = _pack((holds, order, stop, False if job.fair is None else job.fair))
+    return flow + len(flow).to_bytes(4, "big")
+
+
+def unpacked_flow(flow: bytes) -> tuple[tuple[Hold, ...], Ordering | None, str | None]:
+    """A job's holds, ordering and tenant."""
+    holds, order, stop, fair = _flow(flow[:-4])
+    asked = tuple(Hold(limit, name[len(limit) + 1 :], cost) for limit, name, cost in holds)
+    return asked, None if isinstance(order, bool) else Ordering(order, stop), None if isinstance(fair, bool) else fair
+
+
+def _kind(job: NewJob) -> str:
+    return "g" if job.holds or job.ordering is not None else "n"
+
+
+def _wants_row(job: NewJob) -> bool:
     return (
         job.delay is not None
         or job.run_at is not None
         or job.start_within is not None
         or bool(job.edges)
-        or job.guard is not None
+        or job.fair is not None
     )
+
+
+def _is_special(job: NewJob) -> bool:
+    return _wants_row(job) or job.guard is not None or job.unique is not None or job.idempotency is not None
 
 
 def _special(job: NewJob) -> tuple[object, ...]:
@@ -79,4 +108,11 @@ def _special(job: NewJob) -> tuple[object, ...]:
         False if job.start_within is None else micros(job.start_within),
         job.edges or False,
         False if job.guard is None else packed_write(job.guard.write),
+        False if job.unique is None else _packed_unique(job.unique),
+        False if job.idempotency is None else (job.idempotency.key, job.idempotency.digest, micros(job.idempotency.ttl)),
     )
+
+
+def _packed_unique(unique: Unique) -> tuple[object, ...]:
+    within = False if unique.within is None else micros(unique.within)
+    return unique.key, [_CODES[state] for state in unique.during], within, unique.on_conflict is OnConflict.REPLACE

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 FOLDER = Path(__file__).parent / "lua"
-READS = frozenset({"find", "count", "read", "leases", "held"})
+READS = frozenset({"find", "count", "read", "leases", "held", "gates"})
 GROWS = frozenset({"enqueue"})
 """What is refused when the server's memory is full. All other verbs go on, so that workers can settle what they hold."""
 
 _INCLUDE = re.compile(r"^-- include: ([a-z ]+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$\n?", re.MULTILINE)
-_PARTS = ("rows", "wakes", "holders", "records", "family", "attempts", "removal", "looking")
+_PARTS = (
+    "rows", "ranking", "lines", "admission", "gating", "wakes", "holders", "records", "family", "attempts", "keyring",
+    "removal", "looking", "picking",
+)  # fmt: skip
 
 
 class Script(NamedTuple):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from treadle.engine.admission import throttled_for
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.redis.steps import Call, encode
@@ -16,6 +17,7 @@ from treadle.model.outcome import (
     Died,
     Expired,
     Note,
+    NoteKind,
     Released,
     Retrying,
     Settlement,
@@ -41,6 +43,7 @@ class Asked(NamedTuple):
     args: str
     options: str | None
     headers: str | None
+    flow: bytes = b""
 
 
 class _Handed(NamedTuple):
@@ -58,6 +61,7 @@ class _Handed(NamedTuple):
 
 
 _handed = msgspec.msgpack.Decoder(list[_Handed]).decode
+_answered = msgspec.msgpack.Decoder(tuple[bool, Micros | None, list[_Handed]]).decode
 _VERDICTS = {ord("D"): Verdict.DONE, ord("A"): Verdict.ALREADY, ord("L"): Verdict.LOST}
 
 
@@ -66,10 +70,17 @@ class Working:
 
     @plan
     def claim(
-        self, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], *, suspects: int = 0, now: Now = None
+        self,
+        lease: LeaseId,
+        wants: Sequence[Want],
+        tasks: Sequence[str],
+        *,
+        suspects: int = 0,
+        gated: int = 0,
+        now: Now = None,
     ) -> Steps[Claims]:
-        """Move queued jobs to `running` under `lease`."""
-        answer: Claims = yield Call("claim", encode((now, lease, wants, tasks, suspects)), _claims)
+        """Move queued jobs to `running` under `lease`; judge those that are gated."""
+        answer: Claims = yield Call("claim", encode((now, lease, wants, tasks, suspects, gated)), _claims)
         return answer
 
     @plan
@@ -111,7 +122,9 @@ class Working:
         """Write down what running jobs say in mid-run."""
         if not notes:
             return []
-        rows = [(_number(each.ref), each.id, each.attempt, each.kind, each.name, each.value) for each in notes]
+        rows = [
+            (_number(each.ref), each.id, each.attempt, each.kind, each.name, each.value, _closes_for(each)) for each in notes
+        ]
         answer: list[Verdict] = yield Call("note", encode((now, lease, rows)), _verdicts)
         return answer
 
@@ -119,7 +132,8 @@ class Working:
 def _claims(reply: bytes) -> Claims:
     if reply == b"L":
         return Claims([], lost=True)
-    return Claims([_claimed(each) for each in _handed(memoryview(reply)[1:])], lost=False)
+    more, wakes_at, jobs = _answered(memoryview(reply)[1:])
+    return Claims([_claimed(each) for each in jobs], lost=False, more=more, wakes_at=wakes_at)
 
 
 def _held(reply: bytes) -> list[Claimed]:
@@ -128,7 +142,7 @@ def _held(reply: bytes) -> list[Claimed]:
 
 def _claimed(handed: _Handed) -> Claimed:
     n, attempt, failures, crashes, snoozes, claimed_at, first_failed_at, start_by, suspect, enqueued_at, asked = handed
-    job, task, version, codec, queue, priority, _, _, _, args, options, headers = asked
+    job, task, version, codec, queue, priority, _, _, _, args, options, headers, _ = asked
     return Claimed(
         n, job, task, version, codec, queue, priority, attempt, failures, crashes, snoozes, enqueued_at, claimed_at,
         first_failed_at, start_by, suspect, args, options, headers,
@@ -147,6 +161,10 @@ def _verdicts(reply: bytes) -> list[Verdict]:
 
 def _number(ref: Ref) -> int:
     return ref if isinstance(ref, int) else 0
+
+
+def _closes_for(note: Note) -> int:
+    return micros(throttled_for(note.value)) if note.kind is NoteKind.THROTTLE else 0
 
 
 def _told(outcome: Unfinished) -> tuple[object, ...]:

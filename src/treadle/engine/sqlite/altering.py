@@ -7,8 +7,10 @@ from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Ended, Finish, count_down, finish, numbers, topics
+from treadle.engine.sqlite.edges import Ended, Finish, count_down, finish, topics
+from treadle.engine.sqlite.entering import Entry, enter
 from treadle.engine.sqlite.keeping import forget
+from treadle.engine.sqlite.leaving import Leaver, call_next
 from treadle.engine.sqlite.steps import Do
 from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Replay, Resolve
 from treadle.model.job import JobId, Micros, micros
@@ -27,6 +29,8 @@ class _Found(NamedTuple):
     queue: str
     letter: str | None
     lease: str | None
+    priority: int
+    flow: int
 
 
 class Alteration:
@@ -40,7 +44,7 @@ class Alteration:
 
     def apply(self, rows: Sequence[Sequence[Any]]) -> Steps[list[Altered]]:
         """Change the jobs of `rows` and answer for each."""
-        jobs = [_Found(n, job, State(state), queue, letter, lease) for n, job, state, queue, letter, lease in rows]
+        jobs = [_Found(n, job, State(state), *others) for n, job, state, *others in rows]
         match self.change:
             case Cancel():
                 answers = yield from self._cancel(jobs, self.change)
@@ -74,6 +78,7 @@ class Alteration:
         if waiting:
             yield from finish(self.sql, [Finish(j.n, State.CANCELLED, reason=change.reason) for j in waiting], self.now)
             yield from self._settle_children(waiting, State.CANCELLED)
+            yield from self._call_next(waiting)
         gone = frozenset(waiting)
         return [Altered(job.id, job.state, State.CANCELLED if job in gone else job.state, not job.state.final) for job in jobs]
 
@@ -84,8 +89,10 @@ class Alteration:
         moved = [job for job in jobs if job.state in _REPLAYABLE or (job.state in _WAITING and not later)]
         if not moved:
             return [Altered(job.id, job.state, job.state, done=False) for job in jobs]
-        first = yield from numbers(self.sql, len(moved))
-        seqs = {job.n: first + i for i, job in enumerate(moved)}
+        seqs = dict.fromkeys((job.n for job in moved), 0)
+        if not later:
+            entries = [Entry(job.n, job.queue, job.priority, job.flow) for job in moved]
+            seqs = dict(zip(seqs, (yield from enter(self.sql, entries)), strict=True))
         target = State.SCHEDULED if later else State.QUEUED
         if hurried:
             yield Do(self.sql("alter", "hurry"), {"rows": to_text([(job.n, seqs[job.n]) for job in hurried])})
@@ -107,6 +114,7 @@ class Alteration:
         if closed:
             yield from self._close(closed, "resolved", change.note)
             yield from self._settle_children(closed, State.DEAD)
+            yield from self._call_next(closed)
         changed = frozenset(closed)
         return [Altered(job.id, job.state, job.state, job in changed) for job in jobs]
 
@@ -119,7 +127,8 @@ class Alteration:
         erased = [job for job in jobs if job.state is not State.RUNNING]
         if erased:
             yield from self._settle_children(erased, State.CANCELLED)
-            yield from forget(self.sql, [job.n for job in erased])
+            yield from self._call_next(erased)
+            yield from forget(self.sql, [job.n for job in erased], self.now, erase=True)
         return [
             Altered(job.id, job.state, job.state if job.state is State.RUNNING else None, job.state is not State.RUNNING)
             for job in jobs
@@ -129,6 +138,10 @@ class Alteration:
         ns = to_text([job.n for job in jobs])
         values = {"ns": ns, "status": status, "actor": self.actor, "now": self.now, "note": note}
         yield Do(self.sql("alter", "status"), values)
+
+    def _call_next(self, jobs: list[_Found]) -> Steps[None]:
+        """Take gated jobs out of their lines for good, and from where they are parked."""
+        yield from call_next(self.sql, [Leaver(job.n, State.CANCELLED) for job in jobs if job.flow], self.now)
 
     def _settle_children(self, jobs: list[_Found], state: State) -> Steps[None]:
         """Count edges down below jobs that ended for good, and wake whoever waits for any of them."""

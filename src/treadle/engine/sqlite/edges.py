@@ -8,6 +8,7 @@ from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
+from treadle.engine.sqlite.entering import Entry, enter
 from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.job import JobId, Micros, OnDead
 from treadle.model.state import State
@@ -61,13 +62,6 @@ class Finish(NamedTuple):
     reason: str | None = None
 
 
-def numbers(sql: Source, count: int) -> Steps[int]:
-    """Take `count` numbers from the one sequence; returns the first."""
-    rows = yield Ask(sql("shared", "seq"), {"count": count})
-    last: int = rows[0][0]
-    return last - count + 1
-
-
 def finish(sql: Source, rows: Sequence[Finish], now: Micros) -> Steps[None]:
     """Move live jobs to the finished ones and close the edges above them."""
     ns = to_text([row.n for row in rows])
@@ -76,10 +70,14 @@ def finish(sql: Source, rows: Sequence[Finish], now: Micros) -> Steps[None]:
     yield Do(sql("edges", "close-all"), {"ns": ns})
 
 
-def any_open(sql: Source) -> Steps[bool]:
-    """Whether any job waits for a parent: the one question that a batch without edges pays for."""
+def any_open(sql: Source) -> Steps[tuple[bool, bool]]:
+    """Whether any job waits for a parent, and whether any gated job holds or waits for anything.
+
+    The one question that a batch pays for whose jobs have neither edges nor holds.
+    """
     rows = yield Ask(sql("edges", "any-open"))
-    return bool(rows[0][0])
+    waits, holds = rows[0]
+    return bool(waits), bool(holds)
 
 
 def count_down(sql: Source, ended: Iterable[Ended], now: Micros) -> Steps[Freed]:
@@ -120,12 +118,13 @@ def _free(sql: Source, met: dict[int, list[int]], now: Micros) -> Steps[frozense
     rows = yield Ask(sql("edges", "freed"), {"rows": counts})
     if not rows:
         return frozenset()
-    first = yield from numbers(sql, len(rows))
-    placed = [
-        (n, State.SCHEDULED if due is not None and due > now else State.QUEUED, first + i) for i, (n, _, due) in enumerate(rows)
-    ]
+    later = [n for n, _, due, _, _ in rows if due is not None and due > now]
+    entries = [Entry(n, queue, priority, flow) for n, queue, due, priority, flow in rows if due is None or due <= now]
+    seqs = (yield from enter(sql, entries)) if entries else []
+    placed = [(n, State.SCHEDULED, 0) for n in later]
+    placed += [(entry.n, State.QUEUED, seq) for entry, seq in zip(entries, seqs, strict=True)]
     yield Do(sql("edges", "free"), {"rows": to_text(placed)})
-    return frozenset(row[1] for row, place in zip(rows, placed, strict=True) if place[1] is State.QUEUED)
+    return frozenset(entry.queue for entry in entries)
 
 
 def wake_children(sql: Source, ended: Iterable[Ended], now: Micros) -> Steps[None]:

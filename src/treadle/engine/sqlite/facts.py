@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from treadle.engine.admission import check_write
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
 from treadle.engine.sqlite.edges import topics
-from treadle.engine.sqlite.steps import Ask, Do
+from treadle.engine.sqlite.rooms import look_soon
+from treadle.engine.sqlite.steps import Ask, Clock, Do
+from treadle.model.job import Micros
 from treadle.model.record import Record, Space, Write, Written
 
 Name = tuple[str, str]
@@ -33,14 +36,15 @@ class Ledger:
         self.changed[name] = write.value
         return Written(True, version)
 
-    def store(self, sql: Source) -> Steps[None]:
-        """Write down what has changed."""
+    def store(self, sql: Source, now: Micros) -> Steps[None]:
+        """Write down what has changed; what is parked because of it is looked at soon."""
         puts = [(*name, value, self.versions[name]) for name, value in self.changed.items() if value is not None]
         removals = [name for name, value in self.changed.items() if value is None]
         if puts:
             yield Do(sql("records", "put"), {"rows": to_text(puts)})
         if removals:
             yield Do(sql("records", "remove"), {"pairs": to_text(removals)})
+        yield from look_soon(sql, (Write(Space(space), key, value) for (space, key), value in self.changed.items()), now)
 
 
 def ledger(sql: Source, writes: Sequence[Write]) -> Steps[Ledger]:
@@ -66,11 +70,14 @@ class Facts:
         return [Record(space, key, value, version) for key, value, version in rows]
 
     @plan
-    def write(self, writes: Sequence[Write], *, now: Now = None) -> Steps[list[Written]]:  # noqa: ARG002
+    def write(self, writes: Sequence[Write], *, now: Now = None) -> Steps[list[Written]]:
         """Compare-and-set each record on its own, in order. Deleting `PAUSED` of a queue wakes it."""
+        for each in writes:
+            check_write(each)
+        clock = yield Clock(now)
         facts = yield from ledger(self.sql, writes)
         answers = [facts.apply(each) for each in writes]
-        yield from facts.store(self.sql)
+        yield from facts.store(self.sql, clock.wall)
         resumed = {
             write.key
             for write, answer in zip(writes, answers, strict=True)

@@ -1,16 +1,23 @@
-"""Decides where new jobs belong: their time, their parents, their guards. Everything is read before anything is written."""
+"""Decides where new jobs belong: their time, their parents, their guards, their keys.
+
+Everything is read before anything is written, but for the jobs that others replace: their end comes first.
+"""
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from treadle.engine.admission import check_write
+from treadle.engine.keying import Holding, Keyring, because_of, names_of
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
+from treadle.engine.session import Wake
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Fate, fate
+from treadle.engine.sqlite.edges import Ended, Fate, Finish, fate, finish, topics, wake_children
 from treadle.engine.sqlite.facts import Ledger, ledger
-from treadle.engine.sqlite.steps import Ask
+from treadle.engine.sqlite.leaving import Leaver, call_next
+from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, OnDead, Stored, micros
 from treadle.model.state import State
 
@@ -43,10 +50,14 @@ class Judgement:
     places: dict[JobId, Place]
     numbers: dict[JobId, int]
     facts: Ledger
+    ring: Keyring
 
-    def write(self, sql: Source) -> Steps[None]:
-        """Store what the guards of the chosen jobs write."""
-        yield from self.facts.store(sql)
+    def write(self, sql: Source, now: Micros) -> Steps[None]:
+        """Store what the guards of the chosen jobs write, and who has which key."""
+        yield from self.facts.store(sql, now)
+        keys = [(*name, *holding) for name, holding in self.ring.taken.items()]
+        if keys:
+            yield Do(sql("flows", "put-keys"), {"rows": to_text(keys)})
 
 
 def place_alone(job: NewJob, now: Micros) -> Place:
@@ -61,47 +72,75 @@ def place_alone(job: NewJob, now: Micros) -> Place:
 
 
 def judge(sql: Source, jobs: Sequence[NewJob], now: Micros) -> Steps[Judgement]:
-    """Judge a batch in which some job carries an edge or a guard."""
-    ids = {job.id for job in jobs} | {edge.parent for job in jobs for edge in job.edges}
-    rows = yield Ask(sql("enqueue", "known"), {"ids": to_text(list(ids))})
-    known = {job: Known(n, State(state), letter == "open") for job, n, state, letter in rows}
-    facts = yield from ledger(sql, [job.guard.write for job in jobs if job.guard is not None])
-    verdicts: list[Stored] = []
-    chosen: list[int] = []
-    new: set[JobId] = set()
-    for i, job in enumerate(jobs):
-        if job.id in known or job.id in new:
-            verdicts.append(Stored.ALREADY)
-        elif job.guard is not None and not facts.apply(job.guard.write).done:
-            verdicts.append(Stored.GUARDED)
-        else:
-            verdicts.append(Stored.STORED)
-            chosen.append(i)
-            new.add(job.id)
+    """Judge a batch in which some job carries an edge, a guard or a key."""
+    guards = [job.guard.write for job in jobs if job.guard is not None]
+    for write in guards:
+        check_write(write)
+    held = yield from _held_keys(sql, jobs)
+    ids = {job.id for job in jobs} | {edge.parent for job in jobs for edge in job.edges} | {each.job for each in held.values()}
+    known = yield from _known(sql, ids)
+    facts = yield from ledger(sql, guards)
+    ring = Keyring(now, held, {job: each.state for job, each in known.items()})
+    verdicts = [_verdict(job, known, facts, ring) for job in jobs]
+    chosen = [i for i, (verdict, _) in enumerate(verdicts) if verdict is Stored.STORED]
+    new = ring.batch
     strangers = {i for i in chosen if any(e.parent not in known and e.parent not in new for e in jobs[i].edges)}
-    numbers = {job: each.n for job, each in known.items()}
     if strangers:
-        for i in chosen:
-            verdicts[i] = Stored.UNKNOWN_PARENT if i in strangers else Stored.REFUSED
-        states: dict[JobId, State] = {job: each.state for job, each in known.items()}
-        return Judgement(_answers(jobs, verdicts, states), [], {}, numbers, facts)
-    places = place_together([jobs[i] for i in chosen], known, now)
+        refused = [
+            (Stored.UNKNOWN_PARENT if i in strangers else Stored.REFUSED, jobs[i].id) if told in new else (verdict, told)
+            for i, (verdict, told) in enumerate(verdicts)
+        ]
+        return Judgement(_answers(refused, known, {}), [], {}, {}, facts, ring)
+    replaced = [(known[old].n, old, because_of(new)) for old, new in ring.replaced.items() if old in known]
+    if replaced:
+        yield from _replace(sql, replaced, now)
+        known = yield from _known(sql, ids)
+    places = place_together([jobs[i] for i in chosen], known, ring, now)
+    numbers = {job: each.n for job, each in known.items()}
+    return Judgement(_answers(verdicts, known, places), chosen, places, numbers, facts, ring)
+
+
+def _held_keys(sql: Source, jobs: Sequence[NewJob]) -> Steps[dict[tuple[str, str], Holding]]:
+    names = [name for job in jobs for name in names_of(job)]
+    rows = (yield Ask(sql("flows", "held-keys"), {"names": to_text(names)})) if names else ()
+    return {(kind, key): Holding(*holding) for kind, key, *holding in rows}
+
+
+def _known(sql: Source, ids: set[JobId]) -> Steps[dict[JobId, Known]]:
+    rows = yield Ask(sql("enqueue", "known"), {"ids": to_text(list(ids))})
+    return {job: Known(n, State(state), letter == "open") for job, n, state, letter in rows}
+
+
+def _replace(sql: Source, replaced: Sequence[tuple[int, JobId, str]], now: Micros) -> Steps[None]:
+    """Cancel waiting jobs whose unique key others take: a new job may have one of their children as its parent."""
+    yield from finish(sql, [Finish(n, State.CANCELLED, reason=reason) for n, _, reason in replaced], now)
+    yield Wake(topics(jobs=(job for _, job, _ in replaced)))
+    yield from wake_children(sql, [Ended(n, job, State.CANCELLED) for n, job, _ in replaced], now)
+    yield from call_next(sql, [Leaver(n, State.CANCELLED) for n, _, _ in replaced], now)
+
+
+def _verdict(job: NewJob, known: dict[JobId, Known], facts: Ledger, ring: Keyring) -> tuple[Stored, JobId]:
+    """What becomes of a job, and of which job the answer tells."""
+    if job.id in known or job.id in ring.batch:
+        return Stored.ALREADY, job.id
+    against = ring.judge(job)
+    if against is not None:
+        return against
+    if job.guard is not None and not facts.apply(job.guard.write).done:
+        return Stored.GUARDED, job.id
+    ring.take(job)
+    return Stored.STORED, job.id
+
+
+def _answers(verdicts: Sequence[tuple[Stored, JobId]], known: dict[JobId, Known], places: dict[JobId, Place]) -> list[Enqueued]:
     states = {job: each.state for job, each in known.items()} | {job: place.state for job, place in places.items()}
-    return Judgement(_answers(jobs, verdicts, states), chosen, places, numbers, facts)
+    return [Enqueued(job, verdict, states.get(job)) for verdict, job in verdicts]
 
 
-def _answers(jobs: Sequence[NewJob], verdicts: Sequence[Stored], states: dict[JobId, State]) -> list[Enqueued]:
-    told = (Stored.STORED, Stored.ALREADY)
-    return [
-        Enqueued(job.id, verdict, states.get(job.id) if verdict in told else None)
-        for job, verdict in zip(jobs, verdicts, strict=True)
-    ]
-
-
-def place_together(jobs: Sequence[NewJob], known: dict[JobId, Known], now: Micros) -> dict[JobId, Place]:
-    """Place jobs by their time and their parents, which may stand in the same batch."""
+def place_together(jobs: Sequence[NewJob], known: dict[JobId, Known], ring: Keyring, now: Micros) -> dict[JobId, Place]:
+    """Place jobs by their time and their parents, which may stand in the same batch, as those may that replace them."""
     edges = {job.id: {edge.parent: OnDead(edge.on_dead) for edge in reversed(job.edges)} for job in jobs}
-    cancelled: dict[JobId, str] = {}
+    cancelled = {old: because_of(new) for old, new in ring.replaced.items() if old in ring.batch}
     children: dict[JobId, list[tuple[JobId, OnDead]]] = {}
     for job, parents in edges.items():
         for parent, on_dead in parents.items():

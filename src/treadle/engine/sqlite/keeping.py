@@ -8,8 +8,11 @@ from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Ended, Finish, any_open, finish, numbers, topics, wake_children
+from treadle.engine.sqlite.edges import Ended, Finish, any_open, finish, topics, wake_children
+from treadle.engine.sqlite.entering import GATED, Entry, enter
+from treadle.engine.sqlite.leaving import Leaver, call_next
 from treadle.engine.sqlite.moves import Held, Moves
+from treadle.engine.sqlite.rooms import look
 from treadle.engine.sqlite.steps import Ask, Clock, Do
 from treadle.model.filter import Retention
 from treadle.model.job import Micros, Promoted, Rescued, Witness, micros
@@ -23,14 +26,19 @@ _TRACES = (
     "forget-attempts",
     "forget-dead",
     "forget-notes",
+    "forget-flows",
     "forget-edges-up",
     "forget-edges-down",
 )
 
 
-def forget(sql: Source, ns: Sequence[int]) -> Steps[None]:
-    """Remove every trace of jobs."""
+_REST = ("old-keys", "rest", "rest-starts", "rest-tenants")
+
+
+def forget(sql: Source, ns: Sequence[int], now: Micros, *, erase: bool) -> Steps[None]:
+    """Remove every trace of jobs; their keys last as long as was asked for, unless they are erased."""
     text = to_text(list(ns))
+    yield Do(sql("flows", "forget-keys"), {"ns": text, "now": now, "kept": not erase})
     for part in _TRACES:
         yield Do(sql("shared", part), {"ns": text})
 
@@ -45,19 +53,23 @@ class Keeping:
         """Queue what is due and expire what missed its start-by deadline, `limit` of each."""
         wall: Micros = (yield Clock(now)).wall
         late = yield Ask(self.sql("promote", "late"), {"now": wall, "take": limit})
-        ended = [Ended(n, job, State.EXPIRED) for n, job in late]
+        ended = [Ended(n, job, State.EXPIRED) for n, job, _ in late]
         if ended:
             yield from finish(self.sql, [Finish(each.n, State.EXPIRED) for each in ended], wall)
         due = yield Ask(self.sql("promote", "due"), {"now": wall, "take": limit})
         if due:
-            first = yield from numbers(self.sql, len(due))
-            yield Do(self.sql("promote", "queue"), {"ns": to_text([n for n, _ in due]), "first": first})
+            entries = [Entry(*row) for row in due]
+            seqs = yield from enter(self.sql, entries)
+            rows = [(entry.n, seq) for entry, seq in zip(entries, seqs, strict=True)]
+            yield Do(self.sql("promote", "queue"), {"rows": to_text(rows)})
         if ended or due:
-            yield Wake(topics((queue for _, queue in due), (each.id for each in ended)))
-        if ended and (yield from any_open(self.sql)):
+            yield Wake(topics((queue for _, queue, _, _ in due), (each.id for each in ended)))
+        if ended and (yield from any_open(self.sql))[0]:
             yield from wake_children(self.sql, ended, wall)
-        rows = yield Ask(self.sql("promote", "next"))
-        return Promoted(len(due), len(late), rows[0][0])
+        yield from call_next(self.sql, [Leaver(n, State.EXPIRED) for n, _, flow in late if flow == GATED], wall)
+        freed = yield from look(self.sql, limit, wall)
+        [moments] = yield Ask(self.sql("promote", "next"))
+        return Promoted(len(due) + freed, len(late), min((each for each in moments if each is not None), default=None))
 
     @plan
     def rescue(self, witnesses: Sequence[Witness] = (), *, delay: float = 1.0, now: Now = None) -> Steps[list[Rescued]]:
@@ -92,6 +104,7 @@ class Keeping:
         if moves.ended:
             yield Wake(topics(jobs=(each.id for each in moves.ended)))
             yield from wake_children(self.sql, moves.ended, wall)
+        yield from call_next(self.sql, moves.leavers, wall)
         return rescued
 
     @plan
@@ -103,7 +116,7 @@ class Keeping:
             rows = yield Ask(self.sql("prune", "many"))
             excess = rows[0][0] - retention.completed_count
             if excess > 0:
-                ns += yield from self._forget("many-old", {"excess": excess, "take": limit})
+                ns += yield from self._forget("many-old", {"excess": excess, "take": limit}, wall)
         ages = (
             (State.COMPLETED, retention.completed),
             (State.CANCELLED, retention.cancelled),
@@ -113,11 +126,14 @@ class Keeping:
         for state, age in ages:
             if age is not None and len(ns) < limit:
                 part = "dead" if state is State.DEAD else "old"
-                ns += yield from self._forget(part, {"state": state, "before": wall - micros(age), "take": limit - len(ns)})
+                values = {"state": state, "before": wall - micros(age), "take": limit - len(ns)}
+                ns += yield from self._forget(part, values, wall)
+        for part in _REST:
+            yield Do(self.sql("flows", part), {"now": wall})
         return len(ns)
 
-    def _forget(self, part: str, values: dict[str, Any]) -> Steps[list[int]]:
+    def _forget(self, part: str, values: dict[str, Any], now: Micros) -> Steps[list[int]]:
         ns = [n for (n,) in (yield Ask(self.sql("prune", part), values))]
         if ns:
-            yield from forget(self.sql, ns)
+            yield from forget(self.sql, ns, now, erase=False)
         return ns

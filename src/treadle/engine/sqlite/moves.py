@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Ended, Finish, finish, numbers
+from treadle.engine.sqlite.edges import Ended, Finish, finish
+from treadle.engine.sqlite.entering import GATED, Entry, enter
+from treadle.engine.sqlite.leaving import Leaver
 from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.job import JobId, Micros, micros
 from treadle.model.outcome import (
@@ -40,16 +42,20 @@ class Held(NamedTuple):
     due_at: Micros | None
     start_by: Micros | None
     reason: str | None
+    priority: int
+    flow: int
 
 
 class Moves:
-    """Collects the moves of one batch, then writes them with one statement per table."""
+    """Collects the moves of one batch, then writes them with one statement per table. `leavers` are the gated jobs of it."""
 
     def __init__(self, now: Micros, worker: str) -> None:
         self.now = now
         self.worker = worker
         self.ended: list[Ended] = []
         self.queues: set[str] = set()
+        self.leavers: list[Leaver] = []
+        self._entries: list[tuple[int, Entry]] = []
         self._reentries: list[list[Any]] = []
         self._finishes: list[Finish] = []
         self._attempts: list[tuple[Any, ...]] = []
@@ -124,9 +130,10 @@ class Moves:
     def write(self, sql: Source) -> Steps[None]:
         """Write every move decided so far."""
         if self._reentries:
-            first = yield from numbers(sql, len(self._reentries))
-            for i, row in enumerate(self._reentries):
-                row[2] = first + i
+            if self._entries:
+                seqs = yield from enter(sql, [entry for _, entry in self._entries])
+                for (row, _), seq in zip(self._entries, seqs, strict=True):
+                    self._reentries[row][2] = seq
             yield Do(sql("shared", "reenter"), {"rows": to_text(self._reentries)})
         if self._finishes:
             yield from finish(sql, self._finishes, self.now)
@@ -139,12 +146,15 @@ class Moves:
         self, job: Held, state: State, delay: float, *, failures: int = 0, crashes: int = 0, snoozes: int = 0,
         suspect: bool = False,
     ) -> None:  # fmt: skip
+        self._leave(job, None)
         first_failed = self.now if failures else None
         due = self.now + micros(delay)
         self._reentries.append([job.n, state, 0, due, None, suspect, failures, crashes, snoozes, 0, first_failed])
 
     def _back(self, job: Held) -> None:
+        self._leave(job, None)
         suspect = bool(job.suspect)
+        self._entries.append((len(self._reentries), Entry(job.n, job.queue, job.priority, job.flow)))
         self._reentries.append([job.n, State.QUEUED, 0, job.due_at, job.start_by, suspect, 0, 0, 0, 1, None])
         self.queues.add(job.queue)
 
@@ -152,8 +162,13 @@ class Moves:
         self, job: Held, state: State, took: float | None, reason: str | None, *, failures: int = 0, crashes: int = 0,
         snoozes: int = 0, releases: int = 0,
     ) -> None:  # fmt: skip
+        self._leave(job, state)
         self._finishes.append(Finish(job.n, state, failures, crashes, snoozes, releases, took, reason))
         self.ended.append(Ended(job.n, job.id, state))
+
+    def _leave(self, job: Held, state: State | None) -> None:
+        if job.flow == GATED:
+            self.leavers.append(Leaver(job.n, state))
 
     def _die(self, job: Held, cause: Cause, reason: str, fingerprint: str) -> None:
         self._deaths.append((job.n, cause, reason, fingerprint))

@@ -4,13 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from treadle.engine.admission import WHOLE
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
-from treadle.engine.rows import to_attempts, to_claimed, to_job, to_kin, to_notes, to_text, to_worker
+from treadle.engine.rows import to_attempts, to_claimed, to_holds, to_job, to_kin, to_notes, to_text, to_worker
 from treadle.engine.source import Source
 from treadle.engine.sqlite.altering import Alteration
 from treadle.engine.sqlite.steps import Ask, Clock, Instant
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Order, Page
+from treadle.model.flow import Gate, Ordering
 from treadle.model.job import Claimed, Job, Lease, LeaseId
 from treadle.model.state import FINAL, LIVE, State
 
@@ -98,6 +100,11 @@ class Operating:
             parents = to_kin((yield Ask(self.sql("find", "parents"), ns)))
             children = to_kin((yield Ask(self.sql("find", "children"), ns)))
             notes = to_notes((yield Ask(self.sql("find", "notes"), ns)))
+            flows = {n: rest for n, *rest in (yield Ask(self.sql("find", "flows"), ns))}
+            for n, (holds, line, stop, tenant) in flows.items():
+                jobs[n].holds = to_holds(holds)
+                jobs[n].ordering = None if line is None else Ordering(line, bool(stop))
+                jobs[n].fair = tenant
             for n, job in jobs.items():
                 job.attempts = attempts.get(n, ())
                 job.parents = parents.get(n, ())
@@ -149,6 +156,12 @@ class Operating:
             worker = to_worker(name, host, pid, queues, tasks, slots)
             answer.append(Lease(lease, worker, started_at, expires_in, running.get(k, 0)))
         return answer
+
+    @plan
+    def gates(self, limits: Sequence[str] | None = None, *, limit: int = 1000) -> Steps[list[Gate]]:
+        """The keys of limits (those named, or all) at which jobs run or are parked, by (limit, key), `limit` at most."""
+        rows = yield Ask(self.sql("flows", "gates"), {"names": _texts(limits), "take": limit})
+        return [Gate(name, None if key == WHOLE else key, *rest) for name, key, *rest in rows]
 
     @plan
     def held(self, lease: LeaseId) -> Steps[list[Claimed]]:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from treadle.engine.admission import distinct
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import numbers, topics
+from treadle.engine.sqlite.edges import topics
+from treadle.engine.sqlite.entering import GATED, PLAIN, TENANT, Entry, arrange, take_numbers
 from treadle.engine.sqlite.judging import Judgement, Place, judge, place_alone
 from treadle.engine.sqlite.steps import Ask, Clock, Do
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, Stored
@@ -18,9 +20,10 @@ _CHUNKS = (100, 10, 1)
 
 
 class _Batch(NamedTuple):
-    """New jobs with the numbers that were taken for them: job i has `first + i`."""
+    """New jobs with the numbers that were taken for them: job i has `first + i`. `tenants`: some queue has any."""
 
     first: int
+    tenants: bool
     jobs: Sequence[NewJob]
 
     def ends(self) -> dict[str, int]:
@@ -29,7 +32,7 @@ class _Batch(NamedTuple):
 
 
 class Producing:
-    """`enqueue`: plain jobs take one pass and three statements; edges and guards are judged before anything is written."""
+    """`enqueue`: plain jobs take one pass and three statements; edges, guards and keys are judged before all is written."""
 
     sql: Source
 
@@ -40,16 +43,19 @@ class Producing:
             return []
         clock = yield Clock(now)
         wall: Micros = clock.wall
-        timed = tagged = False
+        timed = tagged = flowing = False
         for job in jobs:
-            if job.edges or job.guard is not None:
+            if job.edges or job.guard is not None or job.unique is not None or job.idempotency is not None:
                 judgement = yield from judge(self.sql, jobs, wall)
                 return (yield from self._store_judged(jobs, judgement, wall))
             if job.delay is not None or job.run_at is not None or job.start_within is not None:
                 timed = True
             if job.tags:
                 tagged = True
-        batch = _Batch((yield from numbers(self.sql, len(jobs))), jobs)
+            if job.holds or job.ordering is not None or job.fair is not None:
+                flowing = True
+        first, tenants = yield from take_numbers(self.sql, len(jobs))
+        batch = _Batch(first, tenants, jobs)
         stored = 0
         for size, rows in _rows(batch, wall):
             stored += yield Do(self.sql.repeated("enqueue", "jobs", size), rows)
@@ -57,7 +63,7 @@ class Producing:
         if stored < len(jobs):
             fresh = {n - batch.first for (n,) in (yield Ask(self.sql("enqueue", "stored"), batch.ends()))}
         states: list[State] | None = None
-        if timed:
+        if timed or flowing or tenants:
             places = [place_alone(job, wall) for job in jobs]
             yield from self._place(batch, places, fresh)
             states = [each.state for each in places]
@@ -78,8 +84,8 @@ class Producing:
         chosen = [jobs[i] for i in judgement.chosen]
         if not chosen:
             return judgement.answers
-        yield from judgement.write(self.sql)
-        batch = _Batch((yield from numbers(self.sql, len(chosen))), chosen)
+        yield from judgement.write(self.sql, wall)
+        batch = _Batch(*(yield from take_numbers(self.sql, len(chosen))), chosen)
         places = [judgement.places[job.id] for job in chosen]
         for size, rows in _rows(batch, wall):
             yield Do(self.sql.repeated("enqueue", "jobs", size), rows)
@@ -102,11 +108,22 @@ class Producing:
         return judgement.answers
 
     def _place(self, batch: _Batch, places: Sequence[Place], fresh: set[int] | None) -> Steps[None]:
-        rows = [
-            (batch.first + i, p.state, p.due_at, p.start_by, p.waiting, BlockedOn.PARENTS if p.waiting else None)
-            for i, p in enumerate(places)
-            if p.state is not State.CANCELLED and (fresh is None or i in fresh)
+        flows = [
+            (batch.first + i, *_flow(job)) for i, job in enumerate(batch.jobs) if _kind(job) and (fresh is None or i in fresh)
         ]
+        if flows:
+            yield Do(self.sql("flows", "add"), {"rows": to_text(flows)})
+        chosen = [i for i, p in enumerate(places) if p.state is not State.CANCELLED and (fresh is None or i in fresh)]
+        entering = [i for i in chosen if places[i].state is State.QUEUED]
+        seqs = [batch.first + i for i in entering]
+        entries = [Entry(batch.first + i, job.queue, job.priority, _kind(job)) for i in entering for job in (batch.jobs[i],)]
+        yield from arrange(self.sql, entries, seqs, tenants=batch.tenants)
+        seq = dict(zip(entering, seqs, strict=True))
+        rows = [
+            (batch.first + i, p.state, p.due_at, p.start_by, p.waiting, BlockedOn.PARENTS if p.waiting else None,
+                seq.get(i, 0), _kind(batch.jobs[i]))
+            for i, p in ((i, places[i]) for i in chosen)
+        ]  # fmt: skip
         if rows:
             yield Do(self.sql("enqueue", "live"), {"rows": to_text(rows)})
 
@@ -126,6 +143,20 @@ class Producing:
         rows = yield Ask(self.sql("enqueue", "known"), {"ids": to_text([batch.jobs[i].id for i in old])})
         states: dict[JobId, State] = {job: State(state) for job, _, state, _ in rows}
         return {i: Enqueued(batch.jobs[i].id, Stored.ALREADY, states[batch.jobs[i].id]) for i in old}
+
+
+def _kind(job: NewJob) -> int:
+    """What `live` says of a job's flow."""
+    if job.holds or job.ordering is not None:
+        return GATED
+    return PLAIN if job.fair is None else TENANT
+
+
+def _flow(job: NewJob) -> tuple[str | None, str | None, bool, str | None]:
+    """What a job asks of others, as it is stored."""
+    line = job.ordering
+    holds = to_text(distinct(job.holds)) if job.holds else None
+    return holds, None if line is None else line.key, line is not None and line.stop, job.fair
 
 
 def _rows(batch: _Batch, wall: Micros) -> Iterator[tuple[int, list[Any]]]:

@@ -1,17 +1,20 @@
 """The working verbs: claim, settle, renew, note."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from treadle.engine.admission import Admission, throttled_for
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_claimed, to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
+from treadle.engine.sqlite.claiming import GatedClaim
 from treadle.engine.sqlite.edges import Ended, any_open, topics, wake_children
+from treadle.engine.sqlite.leaving import Leaver, call_next
 from treadle.engine.sqlite.moves import Moves
 from treadle.engine.sqlite.steps import Ask, Clock, Do, Instant, LateWake
-from treadle.model.job import Claimed, Claims, LeaseId, Ref, Renewal, Want, WorkerInfo, micros
+from treadle.model.job import Claimed, Claims, LeaseId, Micros, Ref, Renewal, Want, WorkerInfo, micros
 from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
 from treadle.model.state import State
 
@@ -36,7 +39,14 @@ class Working:
 
     @plan
     def claim(
-        self, lease: LeaseId, wants: Sequence[Want], tasks: Sequence[str], *, suspects: int = 0, now: Now = None
+        self,
+        lease: LeaseId,
+        wants: Sequence[Want],
+        tasks: Sequence[str],
+        *,
+        suspects: int = 0,
+        gated: int = 0,
+        now: Now = None,
     ) -> Steps[Claims]:
         """Move queued jobs to `running` under `lease`, by priority (larger first), then `seq`, per queue."""
         clock = yield Clock(now)
@@ -46,24 +56,24 @@ class Working:
         rows = yield Ask(self.sql("claim", "holder"), values)
         if not rows:
             return Claims([], lost=True)
-        k, any_suspect = rows[0]
+        k, any_suspect, any_gated, paused = rows[0]
+        if paused is not None:
+            tasks = [task for task in tasks if task not in paused.split("\n")]
         values = {"now": clock.wall, "tasks": "\n" + "\n".join(tasks) + "\n", "k": k}
+        if any_gated:
+            claim = GatedClaim(self.sql, values, suspects, gated, Admission(clock.wall))
+            jobs = yield from _share_out(wants, claim.take)
+            yield from claim.close()
+            return Claims(jobs, lost=False, more=claim.more, wakes_at=claim.admission.wakes_at)
         suspects = suspects if any_suspect else 0
-        left = sum(want.take for want in wants)
-        taken: list[list[Claimed]] = []
-        for want in wants:
-            jobs = yield from self._take(values, want.queue, want.take, suspects)
+
+        def take(queue: str, wanted: int) -> Steps[list[Claimed]]:
+            nonlocal suspects
+            jobs = yield from self._take(values, queue, wanted, suspects)
             suspects -= sum(job.suspect for job in jobs) if suspects else 0
-            left -= len(jobs)
-            taken.append(jobs)
-        for want, jobs in zip(wants, taken, strict=True):
-            more = min(left, want.up_to - want.take)
-            if more > 0 and len(jobs) == want.take:
-                extra = yield from self._take(values, want.queue, more, suspects)
-                suspects -= sum(job.suspect for job in extra) if suspects else 0
-                left -= len(extra)
-                jobs.extend(extra)
-        return Claims(taken[0] if len(taken) == 1 else [job for jobs in taken for job in jobs], lost=False)
+            return jobs
+
+        return Claims((yield from _share_out(wants, take)), lost=False)
 
     def _take(self, values: dict[str, Any], queue: str, take: int, suspects: int) -> Steps[list[Claimed]]:
         if take <= 0:
@@ -87,7 +97,7 @@ class Working:
             verdicts = [Verdict.LOST] * len(settlements)
             yield from self._say_already(settlements, range(len(settlements)), verdicts)
             return verdicts
-        waits = yield from any_open(self.sql)
+        waits, gated = yield from any_open(self.sql)
         completed, others, lost = _sorted(settlements)
         ended: list[Ended] = []
         if completed:
@@ -95,15 +105,19 @@ class Working:
             lost += late
             if waits:
                 ended = [Ended(int(settlements[i].ref), settlements[i].id, State.COMPLETED) for i in completed if i not in late]
+        leavers = [Leaver(int(settlements[i].ref), State.COMPLETED) for i in completed if i not in lost] if gated else []
         if others:
             moves = Moves(clock.wall, holder[1])
             lost += yield from moves.read(self.sql, holder[0], [(i, settlements[i]) for i in others])
             yield from moves.write(self.sql)
             ended += moves.ended
+            leavers += moves.leavers
             if moves.queues:
                 yield Wake(topics(moves.queues))
         if waits and ended:
             yield from wake_children(self.sql, ended, clock.wall)
+        if leavers:
+            yield from call_next(self.sql, leavers, clock.wall)
         verdicts = [Verdict.DONE] * len(settlements)
         if lost:
             yield from self._say_already(settlements, lost, verdicts)
@@ -178,7 +192,38 @@ class Working:
         stuck = [note.ref for i, note in enumerate(notes) if i in fenced and note.kind is NoteKind.STUCK]
         if stuck:
             yield Do(self.sql("note", "stuck"), {"ns": to_text(stuck)})
+        throttles = _throttles((note for i, note in enumerate(notes) if i in fenced), clock.wall)
+        if throttles:
+            yield Do(self.sql("flows", "throttle"), {"rows": to_text(throttles)})
         return [Verdict.DONE if i in fenced else Verdict.LOST for i in range(len(notes))]
+
+
+def _share_out(wants: Sequence[Want], take: Callable[[str, int], Steps[list[Claimed]]]) -> Steps[list[Claimed]]:
+    """Give each want its share, and then to each what the others left, up to its bound."""
+    left = sum(want.take for want in wants)
+    taken: list[list[Claimed]] = []
+    for want in wants:
+        jobs = yield from take(want.queue, want.take)
+        left -= len(jobs)
+        taken.append(jobs)
+    for want, jobs in zip(wants, taken, strict=True):
+        more = min(left, want.up_to - want.take)
+        if more > 0 and len(jobs) == want.take:
+            extra = yield from take(want.queue, more)
+            left -= len(extra)
+            jobs.extend(extra)
+    return taken[0] if len(taken) == 1 else [job for jobs in taken for job in jobs]
+
+
+def _throttles(notes: Iterable[Note], now: Micros) -> list[tuple[str, str, Micros]]:
+    """The keys that these notes close, and until when."""
+    found: list[tuple[str, str, Micros]] = []
+    for note in notes:
+        seconds = throttled_for(note.value) if note.kind is NoteKind.THROTTLE else 0.0
+        if seconds > 0:
+            limit, _, key = note.name.partition("\n")
+            found.append((limit, key, now + micros(seconds)))
+    return found
 
 
 def _sorted(settlements: Sequence[Settlement]) -> tuple[list[int], list[int], list[int]]:

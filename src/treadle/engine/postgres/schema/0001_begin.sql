@@ -38,6 +38,7 @@ CREATE TABLE {ns}.live (
     releases int4 NOT NULL DEFAULT 0,
     waiting int4 NOT NULL DEFAULT 0,
     priority int2 NOT NULL,
+    flow int2 NOT NULL DEFAULT 0,
     suspect boolean NOT NULL DEFAULT false,
     cancel_requested boolean NOT NULL DEFAULT false,
     stuck boolean NOT NULL DEFAULT false,
@@ -47,9 +48,11 @@ CREATE TABLE {ns}.live (
     blocked_on text,
     reason text
 ) WITH (fillfactor = 50);
+-- flow: 0 for a plain job, 1 for one of a tenant, 2 for a gated one, which only the third index knows.
 -- No index on lease: every claim would touch it twice. Leases that run out are rare, and then one scan finds their jobs.
-CREATE INDEX live_ready ON {ns}.live (queue, priority DESC, seq) WHERE state = 'queued' AND NOT suspect;
-CREATE INDEX live_suspects ON {ns}.live (queue, priority DESC, seq) WHERE state = 'queued' AND suspect;
+CREATE INDEX live_ready ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND NOT suspect AND flow < 2;
+CREATE INDEX live_suspects ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND suspect AND flow < 2;
+CREATE INDEX live_gated ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND flow = 2;
 CREATE INDEX live_due ON {ns}.live (due_at, n) WHERE state IN ('scheduled', 'retrying');
 CREATE INDEX live_start_by ON {ns}.live (start_by, n) WHERE start_by IS NOT NULL AND state <> 'running';
 CREATE INDEX live_cancels ON {ns}.live (lease) WHERE cancel_requested;
@@ -159,3 +162,135 @@ CREATE UNLOGGED TABLE {ns}.idle (
     until int8 NOT NULL,
     PRIMARY KEY (channel, waiter)
 );
+
+-- What a job asks of others before it may start: the holds as JSON, its line (ordering key) and its tenant. `place` is its
+-- place in the line while it is in it (and stays when it completes: it never comes back). A plain job has no row here.
+CREATE TABLE {ns}.flows (
+    n int8 PRIMARY KEY,
+    place int8,
+    stop boolean NOT NULL,
+    holds text,
+    line text COLLATE "C",
+    tenant text COLLATE "C"
+);
+
+CREATE TABLE {ns}.lines (
+    place int8 NOT NULL,
+    n int8 NOT NULL,
+    line text COLLATE "C" NOT NULL,
+    PRIMARY KEY (line, place)
+);
+
+-- What running jobs hold; a slot is never counted anywhere else.
+CREATE TABLE {ns}.slots (
+    n int8 NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (n, name, key)
+);
+CREATE INDEX slots_at ON {ns}.slots (name, key, n);
+
+-- Jobs that wait at a key of a limit, or at a limit as a whole (the key is a line break). Who waits for its turn is not here.
+CREATE TABLE {ns}.parked (
+    n int8 PRIMARY KEY,
+    cost int8 NOT NULL,
+    seq int8 NOT NULL,
+    priority int2 NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL
+);
+CREATE INDEX parked_at ON {ns}.parked (name, key, priority DESC, seq, n);
+
+-- Whoever judges at a key of a limit, or gives room back there, holds its row.
+CREATE TABLE {ns}.gates (
+    tat int8 NOT NULL,
+    interval int8 NOT NULL,
+    closed_until int8 NOT NULL,
+    wakes_at int8,
+    name text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (name, key)
+) WITH (fillfactor = 70);
+CREATE INDEX gates_wakes ON {ns}.gates (wakes_at, name, key) WHERE wakes_at IS NOT NULL;
+
+-- The log of a strict limit: what was started at each moment that still counts.
+CREATE TABLE {ns}.starts (
+    at int8 NOT NULL,
+    cost int8 NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (name, key, at)
+);
+
+CREATE TABLE {ns}.keys (
+    since int8 NOT NULL,
+    until int8,
+    kind text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    digest text NOT NULL,
+    PRIMARY KEY (kind, key)
+);
+CREATE INDEX keys_id ON {ns}.keys (id);
+CREATE INDEX keys_until ON {ns}.keys (until) WHERE until IS NOT NULL;
+
+-- The place given last to each tenant of a queue at one priority, since the queue was last found empty. Those without a tenant
+-- are the tenant '': their row says that tenants share the queue, and whoever enters it holds that row.
+CREATE TABLE {ns}.tenants (
+    last int8,
+    priority int2 NOT NULL,
+    queue text COLLATE "C" NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
+    PRIMARY KEY (queue, priority, tenant)
+);
+
+-- Where a job stands that enters its queue with a number of its own, and its place in a line if it wants one. Called for jobs
+-- with a flow, and for all while tenants share any queue. It does what `engine/ranking.py` does for other engines.
+CREATE FUNCTION {ns}.enter(job int8, its_queue text, its_priority int2, its_flow int2, number int8) RETURNS int8
+LANGUAGE plpgsql AS $$
+DECLARE
+    mine record;
+    whose text;
+    head int8;
+    back int8;
+    before int8;
+    weight float8;
+BEGIN
+    IF its_flow > 0 THEN
+        SELECT f.line, f.place, f.tenant INTO mine FROM {ns}.flows AS f WHERE f.n = job;
+        whose := mine.tenant;
+        IF mine.line IS NOT NULL AND mine.place IS NULL THEN
+            INSERT INTO {ns}.lines (line, place, n) VALUES (mine.line, number, job);
+            UPDATE {ns}.flows SET place = number WHERE n = job;
+        END IF;
+    END IF;
+    PERFORM FROM {ns}.tenants AS t WHERE t.queue = its_queue AND t.priority = its_priority AND t.tenant = '' FOR UPDATE;
+    IF NOT FOUND AND whose IS NULL THEN
+        RETURN number;
+    END IF;
+    SELECT least(a.head, b.head, c.head), greatest(a.back, b.back, c.back) INTO head, back
+    FROM (SELECT min(seq) AS head, max(seq) AS back FROM {ns}.live
+            WHERE state = 'queued' AND NOT suspect AND flow < 2 AND queue = its_queue AND priority = its_priority) AS a,
+        (SELECT min(seq) AS head, max(seq) AS back FROM {ns}.live
+            WHERE state = 'queued' AND suspect AND flow < 2 AND queue = its_queue AND priority = its_priority) AS b,
+        (SELECT min(seq) AS head, max(seq) AS back FROM {ns}.live
+            WHERE state = 'queued' AND flow = 2 AND queue = its_queue AND priority = its_priority) AS c;
+    IF head IS NULL THEN
+        DELETE FROM {ns}.tenants AS t WHERE t.queue = its_queue AND t.priority = its_priority;
+        IF whose IS NULL THEN
+            RETURN number;
+        END IF;
+    END IF;
+    INSERT INTO {ns}.tenants (queue, priority, tenant, last) VALUES (its_queue, its_priority, '', back) ON CONFLICT DO NOTHING;
+    SELECT t.last INTO before FROM {ns}.tenants AS t
+    WHERE t.queue = its_queue AND t.priority = its_priority AND t.tenant = coalesce(whose, '');
+    SELECT (r.value::json ->> coalesce(whose, ''))::float8 INTO weight
+    FROM {ns}.records AS r WHERE r.space = 'fair' AND r.key = its_queue;
+    head := coalesce(head, number);
+    IF before IS NOT NULL THEN
+        head := greatest(head, before + greatest(1, round(1000 / coalesce(weight, 1)))::int8);
+    END IF;
+    INSERT INTO {ns}.tenants (queue, priority, tenant, last) VALUES (its_queue, its_priority, coalesce(whose, ''), head)
+    ON CONFLICT (queue, priority, tenant) DO UPDATE SET last = excluded.last;
+    RETURN head;
+END $$;

@@ -14,7 +14,8 @@ UPDATE {ns}.live SET cancel_requested = true, reason = :reason::text WHERE n = A
 -- part: hurry
 -- Send waiting jobs to the queue with fresh budgets.
 UPDATE {ns}.live AS l
-SET state = 'queued', seq = e.seq, due_at = NULL, start_by = NULL, suspect = false, failures = 0, crashes = 0, snoozes = 0,
+SET state = 'queued', seq = CASE WHEN l.flow = 0 AND NOT {shared} THEN e.seq
+        ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, e.seq) END, due_at = NULL, start_by = NULL, suspect = false, failures = 0, crashes = 0, snoozes = 0,
     releases = 0, first_failed_at = NULL, reason = NULL
 FROM unnest(:n::text::int8[], :seq::text::int8[]) AS e(n, seq) WHERE l.n = e.n
 
@@ -24,9 +25,14 @@ WITH gone AS (
     DELETE FROM {ns}.finished AS f USING unnest(:n::text::int8[], :seq::text::int8[]) AS e(n, seq)
     WHERE f.n = e.n RETURNING f.n, e.seq, f.attempt, f.claimed_at
 )
-INSERT INTO {ns}.live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at)
-SELECT j.n, g.seq, :state::text, j.queue, j.priority, j.task, g.attempt, g.claimed_at, :due_at::int8
-FROM gone AS g JOIN {ns}.jobs AS j ON j.n = g.n
+INSERT INTO {ns}.live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at, flow)
+SELECT o.n,
+    CASE WHEN :state::text <> 'queued' OR (o.flow = 0 AND NOT {shared}) THEN o.seq
+        ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.seq) END,
+    :state::text, o.queue, o.priority, o.task, o.attempt, o.claimed_at, :due_at::int8, o.flow
+FROM (
+    SELECT j.n, g.seq, j.queue, j.priority, j.task, g.attempt, g.claimed_at, {flow} AS flow
+    FROM gone AS g JOIN {ns}.jobs AS j ON j.n = g.n ORDER BY g.seq) AS o
 
 -- part: args
 UPDATE {ns}.jobs SET args = :args::text WHERE n = ANY(:ns::text::int8[])

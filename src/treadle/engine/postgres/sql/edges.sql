@@ -10,13 +10,20 @@ WITH met AS (
     WHERE EXISTS (SELECT 1 FROM {ns}.edges WHERE open) AND x.parent = ANY(:ns::text::int8[]) AND x.open
         AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n = x.parent AND (f.state = 'completed') IS TRUE OFFSET 0)
     RETURNING x.child
+), lined AS MATERIALIZED (
+    SELECT count(pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0))) AS locks FROM (
+        SELECT DISTINCT hashtext(f.line) & 1023 AS h
+        FROM met JOIN {ns}.flows AS f ON f.n = met.child WHERE f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
 ), counted AS MATERIALIZED (
     SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
-    FROM (SELECT child AS n, count(*)::int4 AS met FROM met GROUP BY child ORDER BY child) AS o
+    FROM (SELECT child AS n, count(*)::int4 AS met FROM met CROSS JOIN lined WHERE lined.locks >= 0
+        GROUP BY child ORDER BY child) AS o
 )
 UPDATE {ns}.live AS l
 SET waiting = l.waiting - c.met,
-    seq = CASE WHEN l.waiting = c.met THEN c.seq ELSE l.seq END,
+    seq = CASE WHEN l.waiting <> c.met OR l.due_at > coalesce(:now::int8, {clock}) THEN l.seq
+        WHEN l.flow = 0 AND NOT {shared} THEN c.seq
+        ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, c.seq) END,
     blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
     state = CASE WHEN l.waiting <> c.met THEN l.state
         WHEN l.due_at > coalesce(:now::int8, {clock}) THEN 'scheduled' ELSE 'queued' END
@@ -46,7 +53,9 @@ WITH c AS MATERIALIZED (
 )
 UPDATE {ns}.live AS l
 SET waiting = l.waiting - c.met,
-    seq = CASE WHEN l.waiting = c.met THEN c.seq ELSE l.seq END,
+    seq = CASE WHEN l.waiting <> c.met OR l.due_at > :now::int8 THEN l.seq
+        WHEN l.flow = 0 AND NOT {shared} THEN c.seq
+        ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, c.seq) END,
     blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
     state = CASE WHEN l.waiting <> c.met THEN l.state WHEN l.due_at > :now::int8 THEN 'scheduled' ELSE 'queued' END
 FROM c WHERE l.n BETWEEN c.n AND c.n AND l.state = 'blocked'

@@ -23,7 +23,9 @@ WITH kinds AS MATERIALIZED (
     ON CONFLICT (id) DO NOTHING
     RETURNING n, id, queue, priority, task
 ), placed AS (
-    INSERT INTO {ns}.live (n, seq, state, queue, priority, task) SELECT n, n, 'queued', queue, priority, task FROM new
+    INSERT INTO {ns}.live (n, seq, state, queue, priority, task)
+    SELECT n, CASE WHEN {shared} THEN {ns}.enter(n, queue, priority, 0::int2, n) ELSE n END, 'queued', queue, priority, task
+    FROM new
 )
 SELECT count(*), CASE WHEN count(*) < :total::int8 THEN json_agg(id)::text END FROM new
 
@@ -37,7 +39,9 @@ WITH new AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING n, queue, priority, task
 ), placed AS (
-    INSERT INTO {ns}.live (n, seq, state, queue, priority, task) SELECT n, n, 'queued', queue, priority, task FROM new
+    INSERT INTO {ns}.live (n, seq, state, queue, priority, task)
+    SELECT n, CASE WHEN {shared} THEN {ns}.enter(n, queue, priority, 0::int2, n) ELSE n END, 'queued', queue, priority, task
+    FROM new
 )
 SELECT count(*), NULL::text FROM new
 
@@ -68,7 +72,10 @@ WITH kinds AS MATERIALIZED (
     RETURNING n
 ), placed AS (
     INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by)
-    SELECT a.n, a.n, CASE WHEN a.due_at > a.now THEN 'scheduled' ELSE 'queued' END, a.queue, a.priority, a.task, a.due_at,
+    SELECT a.n,
+        CASE WHEN {shared} AND NOT coalesce(a.due_at > a.now, false)
+            THEN {ns}.enter(a.n, a.queue, a.priority, 0::int2, a.n) ELSE a.n END,
+        CASE WHEN a.due_at > a.now THEN 'scheduled' ELSE 'queued' END, a.queue, a.priority, a.task, a.due_at,
         a.start_by
     FROM new JOIN asked AS a ON a.n = new.n
     RETURNING n, state
@@ -88,13 +95,18 @@ WITH ORDINALITY AS k(task, version, codec, queue, priority, options, headers, ke
 ON k.place = e.kind
 
 -- part: live
--- Place each job where it belongs. Relies on the primary key of jobs.
-INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on)
-SELECT j.n, j.n, e.state, j.queue, j.priority, j.task, e.due_at, e.start_by, e.waiting, e.blocked_on
-FROM unnest(
-    :n::text::int8[], :state::text::text[], :due_at::text::int8[], :start_by::text::int8[], :waiting::text::int4[],
-    :blocked_on::text::text[])
-AS e(n, state, due_at, start_by, waiting, blocked_on) JOIN {ns}.jobs AS j ON j.n BETWEEN e.n AND e.n
+-- Place each job where it belongs, in this order; :enters says which have a line or a tenant. Relies on the primary key of jobs.
+INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow)
+SELECT o.n,
+    CASE WHEN o.state <> 'queued' OR NOT (o.enters OR {shared}) THEN o.n
+        ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.n) END,
+    o.state, o.queue, o.priority, o.task, o.due_at, o.start_by, o.waiting, o.blocked_on, o.flow
+FROM (
+    SELECT e.*, j.queue, j.priority, j.task FROM unnest(
+        :n::text::int8[], :state::text::text[], :due_at::text::int8[], :start_by::text::int8[], :waiting::text::int4[],
+        :blocked_on::text::text[], :flow::text::int2[], :enters::text::boolean[])
+    AS e(n, state, due_at, start_by, waiting, blocked_on, flow, enters) JOIN {ns}.jobs AS j
+    ON j.n BETWEEN e.n AND e.n ORDER BY e.n) AS o
 
 -- part: ended
 -- Jobs that a parent's bad end cancels as they come.

@@ -4,8 +4,8 @@
 SELECT j.n
 
 -- part: altered
--- What `alter` must know: [n, id, state, queue, status of the dead letter, id of the lease].
-SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id
+-- What `alter` must know: [n, id, state, queue, status of the dead letter, id of the lease, flow].
+SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id, {flow}
 
 -- part: from-ids
 -- Relies on the unique id of jobs.
@@ -126,6 +126,10 @@ WHERE x.parent = ANY(:ns::text::int8[]) ORDER BY j.n
 -- part: notes
 -- Result: [n, kind, name, value], in the order written. Relies on the primary key of notes.
 SELECT n, kind, name, value FROM {ns}.notes WHERE n = ANY(:ns::text::int8[]) ORDER BY k
+
+-- part: flows
+-- Result: [n, holds, line, stop, tenant]. Relies on the primary key of flows.
+SELECT n, holds, line, stop, tenant FROM {ns}.flows WHERE n = ANY(:ns::text::int8[])
 
 -- part: few-live
 -- Are there at most :few live jobs? Then sorting them is cheaper than walking all jobs by age.

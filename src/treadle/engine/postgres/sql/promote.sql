@@ -1,23 +1,32 @@
 -- Queue what is due, expire what came too late.
 
 -- part: late
--- The :take jobs that have missed their start-by deadline first. Result: [n, id, moment]. Relies on live_start_by.
-SELECT l.n, j.id, coalesce(:now::int8, {clock}) FROM {ns}.live AS l JOIN {ns}.jobs AS j ON j.n BETWEEN l.n AND l.n
+-- The :take jobs that have missed their start-by deadline first. Result: [n, id, moment, flow]. Relies on live_start_by.
+SELECT l.n, j.id, coalesce(:now::int8, {clock}), l.flow FROM {ns}.live AS l JOIN {ns}.jobs AS j ON j.n BETWEEN l.n AND l.n
 WHERE l.start_by IS NOT NULL AND l.state <> 'running' AND l.start_by < coalesce(:now::int8, (SELECT {clock}))
 ORDER BY l.start_by, l.n LIMIT :take::int8 FOR UPDATE OF l SKIP LOCKED
 
 -- part: queue
 -- Queue the :take jobs due first, without those that are late. Result: [queue] of each. Relies on live_due.
-WITH c AS MATERIALIZED (
-    SELECT o.n, nextval('{ns}.numbers') AS seq FROM (
-        SELECT w.n FROM {ns}.live AS w
-        WHERE w.state IN ('scheduled', 'retrying') AND w.due_at <= coalesce(:now::int8, (SELECT {clock}))
-            AND (w.start_by IS NULL OR w.start_by >= coalesce(:now::int8, (SELECT {clock})))
-        ORDER BY w.due_at, w.n LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED) AS o
+WITH due AS MATERIALIZED (
+    SELECT w.n, w.due_at, w.queue, w.priority, w.flow FROM {ns}.live AS w
+    WHERE w.state IN ('scheduled', 'retrying') AND w.due_at <= coalesce(:now::int8, (SELECT {clock}))
+        AND (w.start_by IS NULL OR w.start_by >= coalesce(:now::int8, (SELECT {clock})))
+    ORDER BY w.due_at, w.n LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED
+), lined AS MATERIALIZED (
+    SELECT count(pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0))) AS locks FROM (
+        SELECT DISTINCT hashtext(f.line) & 1023 AS h FROM due JOIN {ns}.flows AS f ON f.n = due.n
+        WHERE due.flow = 2 AND f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
+), c AS MATERIALIZED (
+    SELECT o.n, CASE WHEN o.flow = 0 AND NOT {shared} THEN o.number
+        ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.number) END AS seq
+    FROM (SELECT s.*, nextval('{ns}.numbers') AS number
+        FROM (SELECT due.* FROM due CROSS JOIN lined WHERE lined.locks >= 0 ORDER BY due.due_at, due.n) AS s) AS o
 )
 UPDATE {ns}.live AS l SET state = 'queued', seq = c.seq FROM c WHERE l.n BETWEEN c.n AND c.n
 RETURNING l.queue
 
 -- part: next
--- When the next job is due. Relies on live_due.
-SELECT min(due_at) FROM {ns}.live WHERE state IN ('scheduled', 'retrying')
+-- When the next job is due, and when the next key of a limit is looked at. Relies on live_due and gates_wakes.
+SELECT min(due_at), (SELECT min(wakes_at) FROM {ns}.gates WHERE wakes_at IS NOT NULL)
+FROM {ns}.live WHERE state IN ('scheduled', 'retrying')

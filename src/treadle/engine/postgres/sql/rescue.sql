@@ -11,7 +11,7 @@ ORDER BY id FOR UPDATE
 -- What the leases :ks held, oldest first within each; one scan of live, which only a lost worker costs.
 -- Result: the columns of `Held`, then the lease's number.
 SELECT l.n, j.id, l.queue, l.attempt, l.crashes, j.max_crashes, l.cancel_requested, l.claimed_at, l.suspect, l.due_at, l.start_by,
-    l.reason, l.lease
+    l.reason, l.flow, l.lease
 FROM {ns}.live AS l JOIN {ns}.jobs AS j ON j.n = l.n
 WHERE l.state = 'running' AND l.lease = ANY(:ks::text::int8[]) ORDER BY l.n FOR UPDATE OF l
 

@@ -30,7 +30,7 @@ WHERE (SELECT count(*) FROM gone) < :total::int8 AND NOT EXISTS (SELECT 1 FROM g
 -- The jobs for which the fence holds, locked. Result: [place in the batch, from 1; the columns of `Held`].
 -- Relies on the primary keys of live and jobs.
 SELECT a.place, l.n, j.id, l.queue, l.attempt, l.crashes, j.max_crashes, l.cancel_requested, l.claimed_at, l.suspect, l.due_at,
-    l.start_by, l.reason
+    l.start_by, l.reason, l.flow
 FROM unnest(:ns::text::int8[], :attempt::text::int4[], :ids::text::text[]) WITH ORDINALITY AS a(n, attempt, id, place)
 JOIN {ns}.live AS l ON l.n BETWEEN a.n AND a.n JOIN {ns}.jobs AS j ON j.n BETWEEN a.n AND a.n
 JOIN {ns}.leases AS s ON s.k = l.lease

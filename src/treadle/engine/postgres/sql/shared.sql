@@ -27,7 +27,9 @@ WITH e AS MATERIALIZED (
     AS u(n, state, due_at, start_by, suspect, failures, crashes, snoozes, releases, first_failed_at)
 )
 UPDATE {ns}.live AS l
-SET state = e.state, seq = e.seq, due_at = e.due_at, start_by = e.start_by, suspect = e.suspect,
+SET seq = CASE WHEN e.state <> 'queued' OR (l.flow = 0 AND NOT {shared}) THEN e.seq
+        ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, e.seq) END,
+    state = e.state, due_at = e.due_at, start_by = e.start_by, suspect = e.suspect,
     failures = l.failures + e.failures, crashes = l.crashes + e.crashes, snoozes = l.snoozes + e.snoozes,
     releases = l.releases + e.releases, first_failed_at = coalesce(l.first_failed_at, e.first_failed_at),
     lease = NULL, cancel_requested = false, stuck = false, reason = NULL
@@ -79,6 +81,7 @@ live AS (DELETE FROM {ns}.live AS t USING e WHERE t.n = e.n),
 finished AS (DELETE FROM {ns}.finished AS t USING e WHERE t.n = e.n),
 attempts AS (DELETE FROM {ns}.attempts AS t USING e WHERE t.n = e.n),
 dead AS (DELETE FROM {ns}.dead AS t USING e WHERE t.n = e.n),
+flows AS (DELETE FROM {ns}.flows AS t USING e WHERE t.n = e.n),
 notes AS (DELETE FROM {ns}.notes AS t USING e WHERE t.n = e.n),
 up AS (DELETE FROM {ns}.edges AS t USING e WHERE t.child = e.n),
 down AS (DELETE FROM {ns}.edges AS t USING e WHERE t.parent = e.n AND NOT EXISTS (SELECT 1 FROM e AS c WHERE c.n = t.child))

@@ -1,5 +1,5 @@
 -- alter: apply one change to the oldest jobs that match, and write the audit line.
--- include: rows holders family removal looking
+-- include: rows ranking lines admission gating holders family keyring removal looking
 --
 -- Parameters: {now, filter, limit, actor, change}; a change is a map with `kind` (cancel, replay, resolve, annotate, erase)
 -- and what it carries: reason, delay (microseconds), args, note. Result: the MessagePack array of
@@ -33,10 +33,12 @@ function changes.replay(r, change, now, actor)
   leave(r)
   if r.state == DEAD then letter_changed(r, 'replayed', actor, now, change.note) end
   if change.args then
+    local ends_at = cmsgpack.unpack_limit(r.asked, 12, ASKED)
     local options, headers = select(12, cmsgpack.unpack_limit(r.asked, 12, ASKED))
     local rest = cmsgpack.pack(r.id, r.task, r.version, r.codec, r.queue, r.priority, r.max_crashes, r.tags, r.key, change.args,
       options, headers)
-    r.asked = string.sub(r.asked, 1, ASKED) .. rest
+    local flow = ends_at >= 0 and string.sub(r.asked, ends_at + 1) or ''
+    r.asked = string.sub(r.asked, 1, ASKED) .. rest .. flow
     r.asked_anew = true
   end
   r.failures, r.crashes, r.snoozes, r.releases, r.suspect = 0, 0, 0, 0, 0
@@ -51,6 +53,7 @@ function changes.resolve(r, change, now, actor)
   if not letter_open(r) then return nil end
   letter_changed(r, 'resolved', actor, now, change.note)
   call('ZADD', prefix .. 'f:resolved', r.finished, padded(r.n))
+  if r.flow.order then gating.leave_line(r, false) end
   if r.parent == 1 then ended[#ended + 1] = {r = r, state = DEAD} end
   return touch(r)
 end
@@ -66,8 +69,9 @@ function changes.erase(r, change, now)
   if r.state < COMPLETED then
     if r.state == QUEUED then gone_from_line(r) end
     end_row(leave(r), CANCELLED, now)
-  elseif r.parent == 1 then
-    ended[#ended + 1] = {r = r, state = CANCELLED}
+  else
+    if r.flow.order then gating.leave_line(r, false) end
+    if r.parent == 1 then ended[#ended + 1] = {r = r, state = CANCELLED} end
   end
   return r
 end
@@ -96,8 +100,9 @@ function verbs.alter(arg)
   if #erased > 0 then
     flush_indices()
     for _, r in ipairs(erased) do leave(r) end
-    drop_rows(erased)
+    drop_rows(erased, true, now)
   end
+  call_next(now)
   if #changed > 0 then
     local note = change.note
     if change.kind == 'cancel' then note = change.reason ~= '' and change.reason or nil end

@@ -1,40 +1,10 @@
 -- claim: move queued jobs to running under a lease, by priority, then by the order of the queue.
--- include: rows holders
+-- include: rows ranking lines admission gating holders picking
 --
--- Parameters: {now, lease, wants, tasks, suspects}; a want is {queue, take, up_to}.
--- Result: one text: `L` when the lease is lost, else `C` and the MessagePack array of {number, attempt, failures, crashes,
--- snoozes, claimed, first failed, start by, suspect, and the two values of `j`}.
-
-local function entry_parts(entry)
-  local n = tonumber(entry)
-  if n then return n, n end
-  local seq, number = string.match(entry, '^(%d+):(%d+)$')
-  return tonumber(seq), tonumber(number)
-end
-
--- The lines of a queue that hold known tasks, the largest priority first: a list of lists.
-local function lines_of(name, known)
-  local groups, last = {}, nil
-  for _, line in ipairs(call('ZRANGE', prefix .. 'lines:' .. name, 0, -1)) do
-    local priority, kind, task = string.match(line, '^(%S+)\n(%S+)\n(.*)$')
-    if known[task] then
-      if priority ~= last then
-        groups[#groups + 1] = {}
-        last = priority
-      end
-      local group = groups[#groups]
-      group[#group + 1] = {line = line, name = name .. '\n' .. line, key = line_key(name, line), suspect = kind == 's'}
-    end
-  end
-  return groups
-end
-
-local function close_if_empty(name, line)
-  if call('EXISTS', line.key) == 0 then
-    call('ZREM', prefix .. 'lines:' .. name, line.line)
-    call('HDEL', prefix .. 'stale', line.name)
-  end
-end
+-- Parameters: {now, lease, wants, tasks, suspects, gated}; a want is {queue, take, up_to}.
+-- Result: one text: `L` when the lease is lost, else `C` and the MessagePack of whether more gated jobs stand next, of when
+-- what was parked is looked at, and of an array of {number, attempt, failures, crashes, snoozes, claimed, first failed, start
+-- by, suspect, and the two values of `j`}.
 
 -- The next entry of a line without taking it; `chunk` at a time are looked at.
 local function head(line, chunk)
@@ -89,25 +59,16 @@ local function take_from(group, wanted, suspects)
   return picked
 end
 
-local now, lease
-local sets, first_time, as_claimed -- what is written, and what all first attempts share
-
-local function hand_row(r)
-  leave(r)
-  r.state, r.lease, r.attempt, r.claimed = RUNNING, lease, r.attempt + 1, now
-  return handed(enter(r))
-end
-
 -- A claim whose answer was lost is asked again with the same token, and answered with the same jobs: they would else stay
 -- under a lease whose holder does not know of them. `t:NUMBER` keeps the last token of a lease, the replies of the verbs
--- beside the claims, and for each claim the numbers of its jobs.
-local claimed = {} -- place among the replies -> {lease, numbers}
+-- beside the claims, and for each claim the numbers of its jobs and how its answer begins.
+local claimed = {} -- place among the replies -> {lease, numbers, begin}
 
 function remember(said, replies)
   local kept, number = {}, nil
   for i, reply in ipairs(replies) do
     if claimed[i] then
-      kept[i] = {1, claimed[i][2]}
+      kept[i] = {1, claimed[i][2], claimed[i][3]}
       number = claimed[i][1]
     else
       kept[i] = {0, reply}
@@ -130,7 +91,7 @@ function repeated(said)
       for _, r in ipairs(rows_in(each[2])) do
         if r.state == RUNNING and r.lease == number then out[#out + 1] = handed(r) end
       end
-      replies[i] = 'C\221' .. struct.pack('>I4', #out) .. table.concat(out)
+      replies[i] = each[3] .. '\221' .. struct.pack('>I4', #out) .. table.concat(out)
     end
   end
   return replies
@@ -172,32 +133,52 @@ local function consider(picked, got, mine)
 end
 
 -- The first jobs of a queue that may be claimed; how many there were, and how many suspects among them.
-local function pick(name, wanted, known, suspects, got, mine)
-  local count, taken = 0, 0
-  if wanted <= 0 or call('HEXISTS', prefix .. 'r:paused', name) == 1 then return 0, 0 end
+local function pick(name, wanted, known, got, mine)
+  local count = 0
+  if wanted <= 0 or paused[name] then return 0 end
   for _, group in ipairs(lines_of(name, known)) do
-    while count < wanted do
-      local picked = take_from(group, wanted - count, suspects - taken)
-      if #picked == 0 then break end
-      local more, doubtful = consider(picked, got, mine)
-      count, taken = count + more, taken + doubtful
+    local goes_on = true
+    if group.mixed then
+      count, goes_on = pick_mixed(group, wanted, count, got, mine)
+    else
+      while count < wanted do
+        local picked = take_from(group, wanted - count, allowed.suspects)
+        if #picked == 0 then break end
+        local more, doubtful = consider(picked, got, mine)
+        count, allowed.suspects = count + more, allowed.suspects - doubtful
+      end
     end
     for _, line in ipairs(group) do close_if_empty(name, line) end
-    if count >= wanted then break end
+    if count >= wanted or not goes_on then break end
   end
-  return count, taken
+  return count
+end
+
+-- What is paused: queues by name, and tasks, which are taken out of those that are known.
+local function without_paused(wants, tasks)
+  local known, asleep = {}, {}
+  for _, task in ipairs(tasks) do known[task] = true end
+  if call('EXISTS', prefix .. 'r:paused') == 1 then
+    for _, want in ipairs(wants) do asleep[want[1]] = call('HEXISTS', prefix .. 'r:paused', want[1]) == 1 end
+    for _, task in ipairs(tasks) do
+      if call('HEXISTS', prefix .. 'r:paused', 'task\n' .. task) == 1 then known[task] = nil end
+    end
+  end
+  return known, asleep
 end
 
 function verbs.claim(arg, texts, place)
-  local wants, known, suspects, left = arg[3], {}, arg[5], 0
+  local wants, known, left = arg[3], nil, 0
   now = the_time(arg[1])
   lease = holding(arg[2], now)
   if not lease then return 'L' end
   flush_indices()
-  sets = {}
+  sets, standings = {}, {}
+  allowed = {suspects = arg[5], gated = arg[6], judged = MOST_JUDGED}
   first_time = cmsgpack.pack(1, 0, 0, 0, now, nil, nil, false)
-  as_claimed = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, lease, 1, now, NEVER)
-  for _, task in ipairs(arg[4]) do known[task] = true end
+  as_claimed = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, 0, lease, 1, now, NEVER)
+  as_started = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, 1, lease, 1, now, NEVER)
+  known, paused = without_paused(wants, arg[4])
   local taken, counts, total, mine = {}, {}, 0, {}
   for i, want in ipairs(wants) do
     taken[i], counts[i] = {}, 0
@@ -205,13 +186,16 @@ function verbs.claim(arg, texts, place)
   end
   for share = 2, 3 do
     for i, want in ipairs(wants) do
-      local count, doubtful = pick(want[1], math.min(want[share] - counts[i], left), known, suspects, taken[i], mine)
-      counts[i], suspects, left, total = counts[i] + count, suspects - doubtful, left - count, total + count
+      local count = pick(want[1], math.min(want[share] - counts[i], left), known, taken[i], mine)
+      counts[i], left, total = counts[i] + count, left - count, total + count
     end
   end
   write(sets)
-  claimed[place] = {lease, mine}
-  local parts = {'C\221' .. struct.pack('>I4', total)}
+  standings = {}
+  if allowed.judged < MOST_JUDGED then admission.keep(now) end
+  local begin = 'C\147' .. cmsgpack.pack(allowed.more == true, allowed.wakes)
+  claimed[place] = {lease, mine, begin}
+  local parts = {begin .. '\221' .. struct.pack('>I4', total)}
   for i, got in ipairs(taken) do parts[i + 1] = table.concat(got) end
   return table.concat(parts)
 end

@@ -1,9 +1,15 @@
--- How jobs end, and what the end of a parent means for the children that wait for it. Rests on `rows`.
+-- How jobs end, and what the end of a parent means for the children that wait for it. Rests on `rows`, `lines` and `gating`.
 --
 -- A child keeps its edges (`edges`: parent number, on_dead) and the parents that have not freed it yet (`waits`: a set of
 -- numbers as text); a parent has the flag `parent` and the set `k:NUMBER` of its children.
 
 local ended = {}
+
+local function letter_open(r)
+  if r.state ~= DEAD then return false end
+  local _, _, _, _, status = cmsgpack.unpack_limit(seen(r).dead, 4, 1)
+  return status == 'open'
+end
 
 local function end_row(r, state, now, reason)
   r.state = state
@@ -15,15 +21,10 @@ local function end_row(r, state, now, reason)
     warm(r).reason = nil
   end
   if seen(r).waits then warm(r).waits = nil end
+  if r.flow.order then gating.leave_line(r, r.flow.stop and letter_open(r)) end
   ended_jobs[#ended_jobs + 1] = 'job:' .. r.id
   if r.parent == 1 then ended[#ended + 1] = {r = r, state = state} end
   return enter(r)
-end
-
-local function letter_open(r)
-  if r.state ~= DEAD then return false end
-  local _, _, _, _, status = cmsgpack.unpack_limit(seen(r).dead, 4, 1)
-  return status == 'open'
 end
 
 local WAIT, FREE, CANCEL = 1, 2, 3

@@ -38,10 +38,13 @@ local function details_of(r)
   return tries .. kin(parents_of(r)) .. kin(offspring(r)) .. notes
 end
 
+local BLOCKED_ON = {'parents', 'key', 'limit'}
+
 local function shown(r, details)
   local more = seen(r)
   local held_by = r.lease ~= 0 and holder(r.lease) or {}
-  local front = cmsgpack.pack(NAMES[r.state], r.state == BLOCKED and 'parents' or nil, r.attempt, r.failures, r.crashes,
+  local blocked_on = r.state == BLOCKED and BLOCKED_ON[r.cause + 1] or nil
+  local front = cmsgpack.pack(NAMES[r.state], blocked_on, r.attempt, r.failures, r.crashes,
     r.snoozes, r.releases, r.due, r.start_by, r.claimed, r.finished, held_by.lease, held_by.name, r.cancel == 1, r.stuck == 1,
     r.suspect == 1, more.result, more.reason, more.progress)
   local rest = details and details_of(r) or '\144\144\144\192'

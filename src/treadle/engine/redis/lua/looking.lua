@@ -13,7 +13,8 @@ end
 local function prepared(where)
   local cold = where.tag or where.key or where.status or where.fingerprint
   return {
-    where = where, lease = where.lease and (lease_of(where.lease) or -1), states = set_of(where.states), queues = set_of(where.queues), tasks = set_of(where.tasks), cold = cold,
+    where = where, lease = where.lease and (lease_of(where.lease) or -1), states = set_of(where.states),
+    queues = set_of(where.queues), tasks = set_of(where.tasks), cold = cold,
   }
 end
 

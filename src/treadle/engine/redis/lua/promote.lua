@@ -1,5 +1,6 @@
--- promote: queue what is due, in due order, and expire what missed its start-by deadline, `limit` of each.
--- include: rows family
+-- promote: queue what is due, in due order, expire what missed its start-by deadline, and look at the keys of limits whose
+-- moment has come, `limit` of each.
+-- include: rows ranking lines admission gating family
 --
 -- Parameters: {now, limit}. Result: {queued, expired, next due as text or nothing}.
 
@@ -32,6 +33,11 @@ function verbs.promote(arg)
   local due = due_ones(now, limit)
   for _, r in ipairs(due) do queue(leave(r)) end
   settle_children(now)
-  local first = call('ZRANGE', prefix .. 'due', 0, 0, 'WITHSCORES')
-  return {#due, #late, first[2] and digits(tonumber(first[2])) or false}
+  call_next(now)
+  local freed = 0
+  if call('EXISTS', prefix .. 'gates') == 1 then freed = gating.look(now, limit) end
+  local first = tonumber(call('ZRANGE', prefix .. 'due', 0, 0, 'WITHSCORES')[2])
+  local gate = tonumber(call('ZRANGE', prefix .. 'gates', 0, 0, 'WITHSCORES')[2])
+  if gate then first = math.min(first or gate, gate) end
+  return {#due + freed, #late, first and digits(first) or false}
 end

@@ -1,5 +1,5 @@
 -- prune: delete finished jobs older or more than the retention allows, the longest finished of each state first.
--- include: rows family removal
+-- include: rows ranking lines admission gating family keyring removal
 --
 -- Parameters: {now, limit, completed, completed_count, cancelled, expired, dead}: ages in microseconds, false for ever.
 -- Result: how many were deleted.
@@ -78,6 +78,18 @@ local function prune_sorted(name, ended_before, permits)
   end
 end
 
+-- Forget keys of limits at rest: some of those that have a meter, going on where the last prune stopped, and all throttles.
+local function forget_rooms()
+  local cursor = call('HGET', prefix .. 'meta', 'meters') or '0'
+  local found = call('HSCAN', prefix .. 'meters', cursor, 'COUNT', 1000)
+  admission.drop_idle(found[2], now)
+  if found[1] ~= cursor then call('HSET', prefix .. 'meta', 'meters', found[1]) end
+  local flat = call('HGETALL', prefix .. 'throttled')
+  for i = 1, #flat, 2 do
+    if tonumber(flat[i + 1]) <= now then call('HDEL', prefix .. 'throttled', flat[i]) end
+  end
+end
+
 local function always() return true end
 local function before(age) return '(' .. digits(now - age) end
 
@@ -95,6 +107,7 @@ function verbs.prune(arg)
     end)
   end
   for i = completed + 1, #doomed do leave(doomed[i]) end
-  drop_rows(doomed)
+  drop_rows(doomed, false, now)
+  forget_rooms()
   return #doomed
 end

@@ -1,4 +1,4 @@
--- Small shared facts: one hash for each space, `r:SPACE`, from key to {version, value}. Rests on `rows`.
+-- Small shared facts: one hash for each space, `r:SPACE`, from key to {version, value}. Rests on `rows` and `gating`.
 --
 -- How often a space was written stands in `meta`: a plan that has read a space and then writes is told when another came
 -- between, and begins again.
@@ -18,7 +18,17 @@ local function passes(write, versions)
   return true
 end
 
-local function write_one(write)
+-- What is parked at a limit is looked at anew when its rule is written, and at a key when its pause ends.
+local function look_at_parked(space, name, value, now)
+  if space == 'limit' then
+    gating.look_soon(name, nil, now)
+  elseif space == 'paused' and not value then
+    local limit, key = string.match(name, '^key\n([^\n]*)\n(.*)$')
+    if limit then gating.look_soon(limit, key, now) end
+  end
+end
+
+local function write_one(write, now)
   local space, name, value = write[1], write[2], write[3]
   local version = version_of(space, name)
   if write[4] and write[4] ~= version then return {false, version} end
@@ -26,8 +36,10 @@ local function write_one(write)
   if not value then
     call('HDEL', prefix .. 'r:' .. space, name)
     if space == 'paused' then woken['queue:' .. name] = true end
+    look_at_parked(space, name, value, now)
     return {true, 0}
   end
   call('HSET', prefix .. 'r:' .. space, name, cmsgpack.pack({version + 1, value}))
+  look_at_parked(space, name, value, now)
   return {true, version + 1}
 end

@@ -1,4 +1,4 @@
--- Removing a job and all that leads to it. Rests on `rows` and `family`.
+-- Removing a job and all that leads to it. Rests on `rows`, `family` and `keyring`.
 
 -- True while a live job names this one as a parent.
 local function needed(r)
@@ -9,7 +9,7 @@ local function needed(r)
 end
 
 -- Remove rows that stand in no index any more.
-local function drop_rows(list)
+local function drop_rows(list, erased, now)
   local ids, numbers = {}, {}
   for _, r in ipairs(list) do
     for _, child in ipairs(children_of(r)) do
@@ -27,6 +27,7 @@ local function drop_rows(list)
     rows[r.n] = false
   end
   in_parts(ids, 1000, function(...) call('HDEL', prefix .. 'ids', ...) end)
+  keyring.forget(numbers, ids, erased, now)
   local blocks, order = by_block(numbers)
   for _, block in ipairs(order) do
     for _, kind in ipairs({'j', 's', 'c'}) do

@@ -1,5 +1,5 @@
 -- rescue: take back every job of leases that ran out or that a witness saw end, and remove those leases.
--- include: rows holders family attempts
+-- include: rows ranking lines admission gating holders family attempts
 --
 -- Parameters: {now, witnesses, delay in microseconds, delay in seconds}; a witness is {lease, exit}.
 -- Result: the MessagePack array of {id, attempt, lease, state}.
@@ -31,5 +31,6 @@ function verbs.rescue(arg)
     call('DEL', prefix .. 'h:' .. number, prefix .. 'x:' .. number, prefix .. 't:' .. number)
   end
   settle_children(now)
+  call_next(now)
   return cmsgpack.pack(out)
 end

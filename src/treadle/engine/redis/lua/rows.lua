@@ -5,6 +5,7 @@
 -- version, codec, queue, priority, max_crashes, tags, key, args, options, headers}, which scripts hand on as it is.
 -- `s:BLOCK` holds where the job stands, packed, short for a job that nothing special has happened to; a job that is queued
 -- for the first time has none. `c:BLOCK` holds a map of what few jobs have. The hash `ids` leads from an id to its number.
+-- A job that is gated or has a tenant has a 13th element in `j`: the MessagePack of {holds, ordering, tenant} and its length.
 -- Plain jobs are claimed and settled as texts that whole batches share (see `claim` and `settle`); all others as rows, which
 -- are read once, changed in memory and written together by `commit`, so that a verb that fails has written none.
 
@@ -12,6 +13,9 @@ local call = redis.call
 local prefix = KEYS[1] .. ':'
 local verbs = {}
 local remember, repeated -- a claim's, see `claim`
+local gating -- see there
+local woken, ended_jobs = {}, {} -- see `wakes`
+local function flush_indices() end -- see `lines`
 
 local SCHEDULED, BLOCKED, QUEUED, RUNNING, RETRYING = 1, 2, 3, 4, 5
 local COMPLETED, DEAD, CANCELLED, EXPIRED = 6, 7, 8, 9
@@ -21,13 +25,15 @@ for code, name in ipairs(NAMES) do CODES[name] = code end
 
 local BLOCK = 1000
 local NEVER = -4503599627370496 -- stands for "no such time": the year 1827, exact in a double
--- state, cancel, stuck, suspect, parent, cold, lease, attempt, claimed, finished
-local SHORT = '<BBBBBBI4I4dd'
+-- state, cancel, stuck, suspect, parent, cold, gated, lease, attempt, claimed, finished
+local SHORT = '<BBBBBBBI4I4dd'
 -- and failures, crashes, snoozes, releases, seq, due, start_by, first failed
 local LONG = SHORT .. 'I4I4I4I4dddd'
-local SHORT_SIZE = struct.size(SHORT)
+-- and where a gated job is parked (see `gating`), on what, and its place in the line of its ordering
+local FULL = LONG .. 'HBd'
+local SHORT_SIZE, LONG_SIZE = struct.size(SHORT), struct.size(LONG)
 local ASKED = 10 -- bytes before the array's elements in `j`
-local VIRGIN = struct.pack(SHORT, QUEUED, 0, 0, 0, 0, 0, 0, 0, NEVER, NEVER)
+local VIRGIN = struct.pack(SHORT, QUEUED, 0, 0, 0, 0, 0, 0, 0, 0, NEVER, NEVER)
 
 local clock
 local function the_time(named)
@@ -47,24 +53,58 @@ local function in_parts(list, size, use)
   for first = 1, #list, size do use(unpack(list, first, math.min(first + size - 1, #list))) end
 end
 
+-- A table of functions that is made when the first of them is used: what few scripts need costs the others nothing.
+local function later(make)
+  return setmetatable({}, {__index = function(proxy, name)
+    setmetatable(proxy, nil)
+    for each, its in pairs(make()) do proxy[each] = its end
+    return proxy[name]
+  end})
+end
+
 local function some(time) if time ~= NEVER then return time end end
 
+-- What a job asks of limits and of its queue: {holds, order, stop, fair}; nothing for a plain job. A hold is {limit, name of
+-- the room: `LIMIT\nKEY`, cost}.
+local flows = {}
+local function flow_of(asked)
+  if string.byte(asked, ASKED) ~= 157 then return nil end
+  local last = #asked - 4
+  local blob = string.sub(asked, last - struct.unpack('>I4', asked, last + 1) + 1, last)
+  local flow = flows[blob]
+  if not flow then
+    local _, holds, order, stop, fair = cmsgpack.unpack_limit(blob, 4, 1)
+    flow = {
+      holds = holds, order = order or nil, stop = stop, fair = fair or nil, gated = (order or holds[1]) and 1 or 0,
+    }
+    flows[blob] = flow
+  end
+  return flow
+end
+
+local NO_FLOW = {holds = {}, gated = 0}
 local function decode(n, asked, stands)
   stands = stands or VIRGIN
+  local flow = flow_of(asked) or NO_FLOW
   local _, enqueued = cmsgpack.unpack_limit(asked, 1, 0)
   local _, id, task, version, codec, queue, priority, max_crashes, tags, key = cmsgpack.unpack_limit(asked, 9, ASKED)
   local failures, crashes, snoozes, releases, seq, due, start_by, first_failed = 0, 0, 0, 0, n, NEVER, NEVER, NEVER
-  local state, cancel, stuck, suspect, parent, cold, lease, attempt, claimed, finished = struct.unpack(SHORT, stands)
+  local state, cancel, stuck, suspect, parent, cold, _, lease, attempt, claimed, finished = struct.unpack(SHORT, stands)
   if #stands > SHORT_SIZE then
     failures, crashes, snoozes, releases, seq, due, start_by, first_failed =
       struct.unpack('<I4I4I4I4dddd', stands, SHORT_SIZE + 1)
+  end
+  local spot, cause, place = 0, 0, flow.order and state <= RETRYING and n or NEVER
+  if #stands > LONG_SIZE then
+    spot, cause, place = struct.unpack('<HBd', stands, LONG_SIZE + 1)
   end
   return {
     n = n, asked = asked, id = id, task = task, version = version, codec = codec, queue = queue, priority = priority,
     max_crashes = max_crashes, tags = tags, key = key, enqueued = enqueued, state = state, cancel = cancel, stuck = stuck,
     suspect = suspect, parent = parent, cold = cold, lease = lease, attempt = attempt, claimed = some(claimed),
     finished = some(finished), failures = failures, crashes = crashes, snoozes = snoozes, releases = releases, seq = seq,
-    due = some(due), start_by = some(start_by), first_failed = some(first_failed),
+    due = some(due), start_by = some(start_by), first_failed = some(first_failed), flow = flow, gated = flow.gated,
+    spot = spot, cause = cause, place = some(place),
   }
 end
 
@@ -75,11 +115,15 @@ end
 
 local function encode(r)
   local claimed, finished = r.claimed or NEVER, r.finished or NEVER
-  if is_plain(r) then
-    return struct.pack(SHORT, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, r.lease, r.attempt, claimed, finished)
+  local ordinary = r.spot == 0 and r.place == (r.flow.order and r.state <= RETRYING and r.n or nil)
+  if ordinary and is_plain(r) then
+    return struct.pack(SHORT, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, r.gated, r.lease, r.attempt, claimed,
+      finished)
   end
-  return struct.pack(LONG, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, r.lease, r.attempt, claimed, finished,
-    r.failures, r.crashes, r.snoozes, r.releases, r.seq, r.due or NEVER, r.start_by or NEVER, r.first_failed or NEVER)
+  local long = struct.pack(LONG, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, r.gated, r.lease, r.attempt, claimed,
+    finished, r.failures, r.crashes, r.snoozes, r.releases, r.seq, r.due or NEVER, r.start_by or NEVER, r.first_failed or NEVER)
+  if r.gated == 0 then return long end
+  return long .. struct.pack('<HBd', r.spot, r.cause, r.place or NEVER)
 end
 
 local rows = {} -- number -> row, or false where nothing is stored
@@ -180,17 +224,6 @@ local function rows_in(numbers)
   return list
 end
 
--- The indices. A line holds the queued jobs of one (queue, priority, task), suspects apart; its entry is the job's number,
--- or `seq:number` for one that came back. An entry whose job has left the queue otherwise than by a claim stays behind and
--- is thrown away by the claim that meets it.
-local pushes, push_order = {}, {}
-local held = {}
-local finished = {}
-local woken, ended_jobs = {}, {}
-
-local function line_of(r) return digits(r.priority) .. '\n' .. (r.suspect == 1 and 's' or 'n') .. '\n' .. r.task end
-local function line_key(queue, line) return prefix .. 'l:' .. queue .. '\n' .. line end
-
 -- Fields and texts on their way to the hashes of blocks.
 local function fields_for(sets, kind, block)
   local blocks = sets[kind]
@@ -231,140 +264,4 @@ local function runs(numbers, use)
     use(block, first, last)
     first = last + 1
   end
-end
-
-local function hold(lease, n, here)
-  local mine = held[lease]
-  if not mine then
-    mine = {}
-    held[lease] = mine
-  end
-  mine[n] = here
-end
-
-local function enter(r)
-  local state = r.state
-  if state == QUEUED then
-    local line = line_of(r)
-    local name = r.queue .. '\n' .. line
-    local push = pushes[name]
-    if not push then
-      push = {queue = r.queue, line = line, priority = r.priority}
-      pushes[name] = push
-      push_order[#push_order + 1] = name
-    end
-    push[#push + 1] = r.seq == r.n and r.n or digits(r.seq) .. ':' .. digits(r.n)
-  elseif state == RUNNING then
-    hold(r.lease, r.n, true)
-  elseif state == SCHEDULED or state == RETRYING then
-    call('ZADD', prefix .. 'due', r.due, padded(r.n))
-  elseif state == COMPLETED then
-    finished[#finished + 1] = r.n
-  elseif state ~= BLOCKED then
-    call('ZADD', prefix .. 'f:' .. state, r.finished, padded(r.n))
-  end
-  if r.start_by and state <= QUEUED then call('ZADD', prefix .. 'late', r.start_by, padded(r.n)) end
-  return touch(r)
-end
-
-local function leave(r)
-  local state = r.state
-  if state == RUNNING then
-    hold(r.lease, r.n, false)
-    if r.cancel == 1 then call('SREM', prefix .. 'x:' .. r.lease, r.n) end
-  elseif state == SCHEDULED or state == RETRYING then
-    call('ZREM', prefix .. 'due', padded(r.n))
-  elseif state == COMPLETED then
-    call('HINCRBY', prefix .. 'meta', 'gone', 1)
-  elseif state >= DEAD then
-    call('ZREM', prefix .. 'f:' .. state, padded(r.n))
-    if state == DEAD then call('ZREM', prefix .. 'f:resolved', padded(r.n)) end
-  end
-  if r.start_by and state <= QUEUED then call('ZREM', prefix .. 'late', padded(r.n)) end
-  return r
-end
-
-local STALE = 1000
--- A line more than half of whose entries are stale is written anew: the price of one look at each entry, once in a while.
-local function gone_from_line(r)
-  local name = r.queue .. '\n' .. line_of(r)
-  local stale = call('HINCRBY', prefix .. 'stale', name, 1)
-  if stale < STALE or stale * 2 < call('LLEN', prefix .. 'l:' .. name) then return end
-  local line = prefix .. 'l:' .. name
-  local entries, kept = call('LRANGE', line, 0, -1), {}
-  for first = 1, #entries, BLOCK do
-    local numbers = {}
-    for i = first, math.min(first + BLOCK - 1, #entries) do
-      numbers[#numbers + 1] = tonumber(entries[i]) or tonumber(string.match(entries[i], ':(%d+)$'))
-    end
-    fetch(numbers)
-    for i, n in ipairs(numbers) do
-      local entry = entries[first + i - 1]
-      local seq = tonumber(entry) or tonumber(string.match(entry, '^%d+'))
-      local other = rows[n]
-      if other and other ~= r and other.state == QUEUED and other.seq == seq then kept[#kept + 1] = entry end
-    end
-  end
-  call('DEL', line)
-  in_parts(kept, 1000, function(...) call('RPUSH', line, ...) end)
-  call('HDEL', prefix .. 'stale', name)
-end
-
-local function flush_indices()
-  for _, name in ipairs(push_order) do
-    local push = pushes[name]
-    in_parts(push, 1000, function(...) call('RPUSH', prefix .. 'l:' .. name, ...) end)
-    call('ZADD', prefix .. 'lines:' .. push.queue, -push.priority, push.line)
-  end
-  if #push_order > 0 then pushes, push_order = {}, {} end
-  for lease, mine in pairs(held) do
-    local came, went = {}, {}
-    for n, here in pairs(mine) do
-      if here then came[#came + 1] = n else went[#went + 1] = n end
-    end
-    in_parts(went, 1000, function(...) call('SREM', prefix .. 'h:' .. lease, ...) end)
-    in_parts(came, 1000, function(...) call('SADD', prefix .. 'h:' .. lease, ...) end)
-    held[lease] = nil
-  end
-  if #finished > 0 then
-    in_parts(finished, 1000, function(...) call('RPUSH', prefix .. 'f:6', ...) end)
-    finished = {}
-  end
-end
-
-local function queue(r)
-  r.state = QUEUED
-  r.seq = next_numbers(1)
-  woken['queue:' .. r.queue] = true
-  return enter(r)
-end
-
--- Queue the row if it is due, else keep it for its time. The row must have left what it stood in.
-local function admit(r, now)
-  if not r.due or r.due <= now then return queue(r) end
-  r.state = SCHEDULED
-  return enter(r)
-end
-
-local function commit()
-  flush_indices()
-  local sets = {}
-  for _, r in ipairs(dirty) do
-    r.dirty = false
-    if rows[r.n] then
-      if r.more then
-        local cold = next(r.more) and 1 or 0
-        if cold == 1 then
-          put(sets, 'c', r.n, cmsgpack.pack(r.more))
-        elseif r.cold == 1 then
-          call('HDEL', block_key('c', block_of(r.n)), r.n)
-        end
-        r.cold = cold
-      end
-      if r.asked_anew then put(sets, 'j', r.n, r.asked) end
-      put(sets, 's', r.n, encode(r))
-    end
-  end
-  dirty = {}
-  write(sets)
 end

@@ -1,5 +1,5 @@
 -- settle: end attempts, then tell the children once for the whole batch.
--- include: rows holders family attempts
+-- include: rows ranking lines admission gating holders family attempts
 --
 -- Parameters: {now, lease, numbers, ids, attempts, outcomes, results, twice}. `outcomes` maps the place of a settlement that is
 -- not a plain completion to {kind, ...}: {delay, seconds, problem or false} for `retrying`; {delay, seconds} for `snoozed`;
@@ -28,12 +28,13 @@ local function completions(lease, now)
     if its == nil then
       its = false
       if #stand == SHORT_SIZE then
-        local state, cancel, stuck, suspect, parent, cold, holder_of, attempt, claimed = struct.unpack(SHORT, stand)
+        local state, cancel, stuck, suspect, parent, cold, gated, holder_of, attempt, claimed = struct.unpack(SHORT, stand)
         if state == RUNNING and holder_of == lease and cancel + stuck + suspect + parent + cold == 0 then
           its = {
             attempt = attempt,
-            bare = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 0, 0, attempt, claimed, now),
-            with_result = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 1, 0, attempt, claimed, now),
+            gated = gated == 1,
+            bare = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 0, gated, 0, attempt, claimed, now),
+            with_result = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 1, gated, 0, attempt, claimed, now),
           }
         end
       end
@@ -47,7 +48,7 @@ end
 -- before it had everything hands out the same numbers again.
 local function complete_plain(arg, lease, now, out)
   local numbers, ids, attempts, outcomes, results = arg[3], arg[4], arg[5], arg[6], arg[7]
-  local completion, sets, others = completions(lease, now), {}, {}
+  local completion, sets, others, gated = completions(lease, now), {}, {}, {}
   local heard = job_ears()
   runs(numbers, function(block, first, last)
     local stands = call('HMGET', block_key('s', block), unpack(numbers, first, last))
@@ -60,6 +61,7 @@ local function complete_plain(arg, lease, now, out)
         fields[#fields + 1] = n
         fields[#fields + 1] = results[i] and its.with_result or its.bare
         if results[i] then put(sets, 'c', n, cmsgpack.pack({result = results[i]})) end
+        if its.gated then gated[#gated + 1] = n end
         hold(lease, n, false)
         finished[#finished + 1] = n
         if heard then ended_jobs[#ended_jobs + 1] = 'job:' .. ids[i] end
@@ -70,6 +72,7 @@ local function complete_plain(arg, lease, now, out)
     end
   end)
   write(sets)
+  if #gated > 0 then gating.completed(gated) end
   return others
 end
 
@@ -100,5 +103,6 @@ function verbs.settle(arg)
     end
   end
   settle_children(now)
+  call_next(now)
   return table.concat(out)
 end

@@ -1,10 +1,10 @@
 -- write: compare-and-set each record on its own, in order.
--- include: rows records
+-- include: rows ranking lines admission gating records
 --
--- Parameters: a list of writes. Result: a list of {done, version that now stands}.
+-- Parameters: {now, writes}. Result: a list of {done, version that now stands}.
 
-function verbs.write(writes)
-  local out = {}
-  for i, each in ipairs(writes) do out[i] = write_one(each) end
+function verbs.write(arg)
+  local now, out = the_time(arg[1]), {}
+  for i, each in ipairs(arg[2]) do out[i] = write_one(each, now) end
   return cmsgpack.pack(out)
 end

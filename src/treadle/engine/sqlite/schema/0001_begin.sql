@@ -42,11 +42,14 @@ CREATE TABLE {ns}_live (
     due_at INTEGER,
     start_by INTEGER,
     blocked_on TEXT,
-    reason TEXT
+    reason TEXT,
+    flow INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+-- flow: 0 for a plain job, 1 for one of a tenant, 2 for a gated one, which only the third index knows.
 -- No index on lease: every claim would touch it twice. Leases that run out are rare, and then one scan finds their jobs.
-CREATE INDEX {ns}_live_ready ON {ns}_live (queue, priority DESC, seq) WHERE state = 'queued' AND suspect = 0;
-CREATE INDEX {ns}_live_suspects ON {ns}_live (queue, priority DESC, seq) WHERE state = 'queued' AND suspect = 1;
+CREATE INDEX {ns}_live_ready ON {ns}_live (queue, priority DESC, seq) WHERE state = 'queued' AND suspect = 0 AND flow < 2;
+CREATE INDEX {ns}_live_suspects ON {ns}_live (queue, priority DESC, seq) WHERE state = 'queued' AND suspect = 1 AND flow < 2;
+CREATE INDEX {ns}_live_gated ON {ns}_live (queue, priority DESC, seq) WHERE state = 'queued' AND flow = 2;
 CREATE INDEX {ns}_live_due ON {ns}_live (due_at) WHERE state IN ('scheduled', 'retrying');
 CREATE INDEX {ns}_live_start_by ON {ns}_live (start_by) WHERE start_by IS NOT NULL AND state <> 'running';
 CREATE INDEX {ns}_live_cancels ON {ns}_live (lease) WHERE cancel_requested = 1;
@@ -151,3 +154,82 @@ CREATE TABLE {ns}_audit (
     note TEXT,
     jobs TEXT NOT NULL
 ) STRICT;
+
+-- What a job asks of others before it may start: the holds as JSON, its line (ordering key) and its tenant. `place` is its
+-- place in the line while it is in it. A plain job has no row here.
+CREATE TABLE {ns}_flows (
+    n INTEGER PRIMARY KEY,
+    holds TEXT,
+    line TEXT,
+    stop INTEGER NOT NULL,
+    place INTEGER,
+    tenant TEXT
+) STRICT;
+
+CREATE TABLE {ns}_lines (
+    line TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (line, place)
+) STRICT, WITHOUT ROWID;
+
+-- What running jobs hold; a slot is never counted anywhere else.
+CREATE TABLE {ns}_slots (
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (name, key, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX {ns}_slots_job ON {ns}_slots (n);
+
+-- Jobs that wait at a key of a limit, or at a limit as a whole (the key is a line break). Who waits for its turn is not here.
+CREATE TABLE {ns}_parked (
+    n INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    cost INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    seq INTEGER NOT NULL
+) STRICT;
+CREATE INDEX {ns}_parked_at ON {ns}_parked (name, key, priority DESC, seq);
+
+CREATE TABLE {ns}_gates (
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    tat INTEGER NOT NULL,
+    interval INTEGER NOT NULL,
+    closed_until INTEGER NOT NULL,
+    wakes_at INTEGER,
+    PRIMARY KEY (name, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX {ns}_gates_wakes ON {ns}_gates (wakes_at, name, key) WHERE wakes_at IS NOT NULL;
+
+-- The log of a strict limit: what was started at each moment that still counts.
+CREATE TABLE {ns}_starts (
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    PRIMARY KEY (name, key, at)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE {ns}_keys (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    until INTEGER,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX {ns}_keys_id ON {ns}_keys (id);
+CREATE INDEX {ns}_keys_until ON {ns}_keys (until) WHERE until IS NOT NULL;
+
+-- The place given last to each tenant of a queue at one priority, since the queue was last found empty.
+CREATE TABLE {ns}_tenants (
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (queue, priority, tenant)
+) STRICT, WITHOUT ROWID;

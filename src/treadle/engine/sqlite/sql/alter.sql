@@ -13,8 +13,9 @@ FROM json_each(:rows) AS e WHERE {ns}_live.n = e.value ->> 0
 
 -- part: revive
 -- Send finished jobs back with fresh budgets. :rows holds [n, seq]; :state and :due_at are the same for all.
-INSERT INTO {ns}_live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at)
-SELECT j.n, e.value ->> 1, :state, j.queue, j.priority, j.task, f.attempt, f.claimed_at, :due_at
+INSERT INTO {ns}_live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at, flow)
+SELECT j.n, e.value ->> 1, :state, j.queue, j.priority, j.task, f.attempt, f.claimed_at, :due_at,
+    coalesce((SELECT iif(x.holds IS NOT NULL OR x.line IS NOT NULL, 2, 1) FROM {ns}_flows AS x WHERE x.n = j.n), 0)
 FROM json_each(:rows) AS e CROSS JOIN {ns}_jobs AS j ON j.n = e.value ->> 0 CROSS JOIN {ns}_finished AS f ON f.n = j.n
 
 -- part: args

@@ -1,8 +1,8 @@
 -- Count edges down once for a whole batch of ended parents.
 
 -- part: any-open
--- Does any job wait for a parent at all? Relies on edges_open.
-SELECT EXISTS (SELECT 1 FROM {ns}_edges WHERE open = 1)
+-- Does any job wait for a parent at all, and does any hold a slot or stand in a line? Relies on edges_open.
+SELECT EXISTS (SELECT 1 FROM {ns}_edges WHERE open = 1), EXISTS (SELECT 1 FROM {ns}_slots) OR EXISTS (SELECT 1 FROM {ns}_lines)
 
 -- part: waiting
 -- The open edges below :ns. Result: [parent, child, on_dead], oldest parent first. Relies on edges_open.
@@ -24,8 +24,8 @@ UPDATE {ns}_live SET waiting = waiting - (e.value ->> 1)
 FROM json_each(:rows) AS e WHERE {ns}_live.n = e.value ->> 0
 
 -- part: freed
--- Those of :rows ([n, ...]) that wait for no parent any more, oldest first. Result: [n, queue, due_at].
-SELECT l.n, l.queue, l.due_at
+-- Those of :rows ([n, ...]) that wait for no parent any more, oldest first. Result: [n, queue, due_at, priority, flow].
+SELECT l.n, l.queue, l.due_at, l.priority, l.flow
 FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l ON l.n = e.value ->> 0
 WHERE l.state = 'blocked' AND l.waiting = 0 ORDER BY l.n
 

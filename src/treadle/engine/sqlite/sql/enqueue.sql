@@ -16,9 +16,10 @@ INSERT INTO {ns}_live (n, seq, state, queue, priority, task)
 SELECT n, n, 'queued', queue, priority, task FROM {ns}_jobs WHERE n BETWEEN :first AND :last
 
 -- part: live
--- Place each job where it belongs. :rows holds [n, state, due_at, start_by, waiting, blocked_on].
-INSERT INTO {ns}_live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on)
-SELECT j.n, j.n, e.value ->> 1, j.queue, j.priority, j.task, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5
+-- Place each job where it belongs. :rows holds [n, state, due_at, start_by, waiting, blocked_on, seq, flow].
+INSERT INTO {ns}_live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow)
+SELECT j.n, e.value ->> 6, e.value ->> 1, j.queue, j.priority, j.task, e.value ->> 2, e.value ->> 3, e.value ->> 4,
+    e.value ->> 5, e.value ->> 7
 FROM json_each(:rows) AS e CROSS JOIN {ns}_jobs AS j WHERE j.n = e.value ->> 0
 
 -- part: ended

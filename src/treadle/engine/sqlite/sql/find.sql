@@ -4,8 +4,9 @@
 SELECT j.n
 
 -- part: altered
--- What `alter` must know: [n, id, state, queue, attempt, waiting, status of the dead letter, id of the lease].
-SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id
+-- What `alter` must know: [n, id, state, queue, status of the dead letter, id of the lease, priority, flow].
+SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id, j.priority,
+    coalesce((SELECT iif(x.holds IS NOT NULL OR x.line IS NOT NULL, 2, 1) FROM {ns}_flows AS x WHERE x.n = j.n), 0)
 
 -- part: from-ids
 -- Relies on the unique id of jobs.
@@ -102,6 +103,10 @@ LEFT JOIN {ns}_live AS l ON l.n = j.n LEFT JOIN {ns}_finished AS f ON f.n = j.n 
 -- part: notes
 -- Result: [n, kind, name, value], in the order written.
 SELECT p.n, p.kind, p.name, p.value FROM json_each(:ns) AS e CROSS JOIN {ns}_notes AS p WHERE p.n = e.value ORDER BY p.k
+
+-- part: flows
+-- Result: [n, holds, line, stop, tenant].
+SELECT x.n, x.holds, x.line, x.stop, x.tenant FROM json_each(:ns) AS e CROSS JOIN {ns}_flows AS x WHERE x.n = e.value
 
 -- part: few-live
 -- Are there at most :few live jobs? Then sorting them is cheaper than walking all jobs by age.

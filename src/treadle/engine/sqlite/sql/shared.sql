@@ -1,8 +1,9 @@
 -- Statements that several verbs use.
 
 -- part: seq
--- Take :count numbers, for n and seq alike. Result: the last of them. Relies on the primary key of meta.
-UPDATE {ns}_meta SET value = value + :count WHERE name = 'seq' RETURNING value
+-- Take :count numbers, for n and seq alike. Result: the last of them, and whether any queue has tenants.
+-- Relies on the primary key of meta.
+UPDATE {ns}_meta SET value = value + :count WHERE name = 'seq' RETURNING value, EXISTS (SELECT 1 FROM {ns}_tenants)
 
 -- part: held
 -- Is :lease held at this moment? Result: its number and its worker's name, or no row. Relies on the unique id of leases.
@@ -62,6 +63,9 @@ DELETE FROM {ns}_dead WHERE n IN (SELECT value FROM json_each(:ns))
 
 -- part: forget-notes
 DELETE FROM {ns}_notes WHERE n IN (SELECT value FROM json_each(:ns))
+
+-- part: forget-flows
+DELETE FROM {ns}_flows WHERE n IN (SELECT value FROM json_each(:ns))
 
 -- part: forget-edges-up
 DELETE FROM {ns}_edges WHERE child IN (SELECT value FROM json_each(:ns))

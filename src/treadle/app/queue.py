@@ -1,0 +1,155 @@
+"""What code says of a queue: how much may wait in it, and in which hours it is served. An operator may say otherwise."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from treadle.app.options import check_queue
+from treadle.engine.contract import Engine
+from treadle.engine.plan import Plan, Steps
+from treadle.model.errors import InvalidOption
+from treadle.model.filter import check_text
+from treadle.model.kind import is_a, is_whole
+from treadle.model.record import Record, Space, Write, paused_key, paused_task
+from treadle.policy.pressure import Action, Cap
+from treadle.policy.window import Window, read_window
+
+
+@dataclass(slots=True, frozen=True)
+class Queue:
+    """A queue as `app.queue` declares it."""
+
+    name: str
+    cap: Cap | None = None
+    window: Window | None = None
+
+
+class CapText(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The value of a record in `Space.CAP`; without depth and age there is no cap. `by` is who said so."""
+
+    depth: int | None = None
+    age: float | None = None
+    action: Action = "reject"
+    timeout: float = 30.0
+    by: str = ""
+
+
+class WindowText(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The value of a record in `Space.WINDOW`; an empty window is none."""
+
+    window: str = ""
+    tz: str = "UTC"
+    by: str = ""
+
+
+class WeightText(msgspec.Struct, frozen=True):
+    """The value of a record in `Space.WEIGHT`."""
+
+    weight: int
+    by: str = ""
+
+
+def cap_write(queue: str, cap: Cap | None, by: str) -> Write:
+    """The record of an operator's cap; None is the word that there is none."""
+    text = CapText(by=by) if cap is None else CapText(cap.depth, cap.age, cap.action, cap.timeout, by)
+    return Write(Space.CAP, queue, msgspec.json.encode(text).decode())
+
+
+def read_cap(record: Record) -> Cap | None:
+    """The cap in a record, None where it says that there is none."""
+    text = _decoded(record, CapText)
+    if text.depth is None and text.age is None:
+        return None
+    return Cap(text.depth, age=text.age, action=text.action, timeout=text.timeout)
+
+
+def window_write(queue: str, window: Window | None, by: str) -> Write:
+    """The record of an operator's window; None is the word that there is none."""
+    text = WindowText(by=by) if window is None else WindowText(window.text, window.zone.key, by)
+    return Write(Space.WINDOW, queue, msgspec.json.encode(text).decode())
+
+
+def read_window_record(record: Record) -> Window | None:
+    """The window in a record, None where it says that there is none."""
+    text = _decoded(record, WindowText)
+    return read_window(text.window, text.tz) if text.window else None
+
+
+def weight_write(queue: str, weight: int, by: str) -> Write:
+    """The record of an operator's weight."""
+    return Write(Space.WEIGHT, queue, msgspec.json.encode(WeightText(weight, by)).decode())
+
+
+def read_weight(record: Record) -> int:
+    """The weight in a record."""
+    found: WeightText = _decoded(record, WeightText)
+    return found.weight
+
+
+def _decoded(record: Record, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(record.value, type=kind)
+    except msgspec.MsgspecError as error:
+        cure = "It was written by another version of treadle: say it again."
+        rule = f"what the store keeps of its {record.space} cannot be read ({error})"
+        raise InvalidOption(f"queue {record.key}", rule, cure) from None
+
+
+def described(
+    queue: str,
+    cap: Cap | Literal["none", "declared"] | None,
+    window: str | None,
+    tz: str,
+    weight: int | None,
+    by: str,
+) -> list[Write]:
+    """The records by which an operator describes a queue. Raises `InvalidOption`."""
+    check_queue(queue)
+    writes: list[Write] = []
+    if cap == "declared":
+        writes.append(Write(Space.CAP, queue, None))
+    elif cap is not None:
+        if not (cap == "none" or is_a(cap, Cap)):
+            raise InvalidOption(cap, "this is not a cap", 'Write cap=Cap(10_000), "none" or "declared".')
+        writes.append(cap_write(queue, None if cap == "none" else cap, by))
+    if window == "declared":
+        writes.append(Write(Space.WINDOW, queue, None))
+    elif window is not None:
+        writes.append(window_write(queue, None if window == "none" else read_window(window, tz), by))
+    if weight is not None:
+        if not is_whole(weight, 0, 1_000_000):
+            raise InvalidOption(weight, "a weight is a whole number up to 1,000,000", "Write 0 to take it back.")
+        writes.append(weight_write(queue, weight, by) if weight else Write(Space.WEIGHT, queue, None))
+    if not writes:
+        raise InvalidOption("nothing", "nothing was said of the queue", "Say cap=, window= or weight=.")
+    return writes
+
+
+def stopped(queue: str | None, task: str | None, limit: str | None, key: str) -> str:
+    """The name under which what is meant is paused. Raises `InvalidOption` unless it is exactly one thing."""
+    if sum(each is not None for each in (queue, task, limit)) != 1:
+        raise InvalidOption("pause", "one thing is paused at a time", "Name a queue, a task, or a key of a limit.")
+    if queue is not None:
+        return check_queue(queue)
+    for name, value in (("task", task), ("limit", limit), ("key", key)):
+        check_text(name, value)
+        if value is not None and not value.isprintable():
+            raise InvalidOption(value, f"this is not a {name}", "Name it as it is listed.")
+    return paused_key(limit, key) if limit is not None else paused_task(task or "")
+
+
+def see_words(engine: Engine) -> Plan[dict[str, dict[str, Any]]]:
+    """What operators said of queues, by queue, as the words of a view."""
+
+    def begin() -> Steps[dict[str, dict[str, Any]]]:
+        said: dict[str, dict[str, Any]] = {}
+        for each in (yield from engine.read(Space.CAP).begin()):
+            said.setdefault(each.key, {})["cap"] = str(read_cap(each) or "none")
+        for each in (yield from engine.read(Space.WINDOW).begin()):
+            said.setdefault(each.key, {})["window"] = str(read_window_record(each) or "none")
+        for each in (yield from engine.read(Space.WEIGHT).begin()):
+            said.setdefault(each.key, {})["weight"] = read_weight(each)
+        return said
+
+    return Plan("read", begin)

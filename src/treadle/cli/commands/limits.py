@@ -1,0 +1,145 @@
+"""`treadle limits`: what limits let through, and changing that without a deploy."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from treadle.app.limits import LimitView
+from treadle.cli.exits import Exit, Quit
+from treadle.cli.output import clean, moment, say, show_json, show_table
+from treadle.cli.store import json_option, opened, url_option
+from treadle.cli.words import duration_option
+
+
+@click.group("limits")
+def command() -> None:
+    """List limits, change them, open and close their breakers, pause their keys."""
+
+
+@command.command("list")
+@url_option
+@json_option
+def list_limits(url: str | None, as_json: bool) -> None:
+    """List the limits that the store knows: what they let through, who waits, and where their breakers stand."""
+    with opened(url) as app:
+        limits = app.client.limits.list()
+    if as_json:
+        show_json([asdict(each) | {"open_until": moment(each.open_until)} for each in limits])
+        return
+    rows = [
+        (
+            each.name,
+            "" if each.rate is None else each.rate + (" strict" if each.strict else f" burst {each.burst}"),
+            each.concurrency,
+            each.running,
+            each.waiting,
+            _breaker(each),
+            "" if each.set_by is None else f"by {each.set_by}; code says {each.declared}",
+        )
+        for each in limits
+    ]
+    names = ("limit", "rate", "at once", "running", "waiting", "breaker", "changed")
+    show_table(names, rows, empty="The store knows no limit. A worker that declares one makes it known.")
+
+
+@command.command("keys")
+@click.argument("name")
+@url_option
+@json_option
+def keys(name: str, url: str | None, as_json: bool) -> None:
+    """List the keys of a limit at which jobs run or wait."""
+    with opened(url) as app:
+        gates = app.client.limits.keys(name)
+    if as_json:
+        show_json([{"key": each.key, "running": each.running, "waiting": each.parked} for each in gates])
+        return
+    rows = [("(whole limit)" if each.key is None else each.key or "(no key)", each.running, each.parked) for each in gates]
+    show_table(("key", "running", "waiting"), rows, empty=f"Nothing runs or waits at limit {clean(name)}.")
+
+
+@command.command("set")
+@click.argument("name")
+@click.option("--rate", help='Such as "100/min"; "unlimited" takes it away.')
+@click.option("--burst", type=int, help="How many may start at once after a quiet while.")
+@click.option("--strict/--even", default=None, help="Never more than the rate in any stretch of time, or evenly spread.")
+@click.option("--concurrency", help='How many at once; "unlimited" takes it away.')
+@url_option
+def set_limit(name: str, concurrency: str | None, url: str | None, **words: Any) -> None:
+    """Change what a limit lets through, from the next start on, until it is reset. Deploys do not undo it."""
+    number = int(concurrency) if concurrency is not None and concurrency.isascii() and concurrency.isdigit() else concurrency
+    with opened(url) as app:
+        app.client.limits.set(name, concurrency=number, **words)
+        (view,) = [each for each in app.client.limits.list() if each.name == name]
+    rate = "no rate" if view.rate is None else view.rate + (", strict" if view.strict else f", burst {view.burst}")
+    say(f"{clean(name)}: {rate}; " + ("any number at once" if view.concurrency is None else f"{view.concurrency} at once"))
+
+
+@command.command("reset")
+@click.argument("name")
+@url_option
+def reset(name: str, url: str | None) -> None:
+    """Let a limit be what code declares again."""
+    with opened(url) as app:
+        if not app.client.limits.reset(name):
+            raise Quit(f"{name} is what code declares: nobody had changed it.", Exit.NOT_FOUND)
+    say(f"{clean(name)} is what code declares again.")
+
+
+@command.command("open")
+@click.argument("name")
+@duration_option("--for", "duration", help="Let jobs try again after so long. [default: until it is closed]")
+@click.option("--reason", default="", help="Shown to whoever wonders.")
+@url_option
+def open_breaker(name: str, duration: float | None, reason: str, url: str | None) -> None:
+    """Open a limit's breaker: no job that holds the limit starts. Those that run go on."""
+    with opened(url) as app:
+        app.client.limits.open(name, duration=duration, reason=reason)
+    say(f"the breaker of {clean(name)} is open: no job that holds it starts.")
+
+
+@command.command("close")
+@click.argument("name")
+@url_option
+def close_breaker(name: str, url: str | None) -> None:
+    """Close a limit's breaker: jobs start again, as the limit allows."""
+    with opened(url) as app:
+        if not app.client.limits.close(name):
+            raise Quit(f"the breaker of {name} was closed.", Exit.NOT_FOUND)
+    say(f"the breaker of {clean(name)} is closed: jobs start again.")
+
+
+@command.command("pause")
+@click.argument("name")
+@click.argument("key", default="")
+@click.option("--reason", default="", help="Shown to whoever wonders.")
+@url_option
+def pause(name: str, key: str, reason: str, url: str | None) -> None:
+    """Start no job under one key of a limit until it is resumed. Those that run go on."""
+    with opened(url) as app:
+        app.client.pause(limit=name, key=key, reason=reason)
+    say(f"{_key(name, key)} is paused.")
+
+
+@command.command("resume")
+@click.argument("name")
+@click.argument("key", default="")
+@url_option
+def resume(name: str, key: str, url: str | None) -> None:
+    """Start jobs under one key of a limit again."""
+    with opened(url) as app:
+        if not app.client.resume(limit=name, key=key):
+            raise Quit(f"{_key(name, key)} was not paused.", Exit.NOT_FOUND)
+    say(f"{_key(name, key)} is resumed.")
+
+
+def _key(name: str, key: str) -> str:
+    return f"key {clean(key)} of limit {clean(name)}" if key else f"limit {clean(name)}, where it has no key,"
+
+
+def _breaker(limit: LimitView) -> str:
+    if limit.breaker == "closed":
+        return "closed"
+    until = "" if limit.breaker != "open" or limit.open_until is None else f" until {moment(limit.open_until)}"
+    who = "" if limit.opened_by is None else f" by {limit.opened_by}"
+    return f"{limit.breaker}{until}{who}" + (f": {limit.why}" if limit.why else "")

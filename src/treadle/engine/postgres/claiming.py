@@ -1,0 +1,200 @@
+"""Claims from a queue in which gated jobs wait: each is judged in its turn, started with what it holds, or parked.
+
+The rows of the keys that are judged by are held until the commit, so that two workers never give away the same room.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, rooms_of
+from treadle.engine.plan import Steps
+from treadle.engine.postgres.rooms import hold_asks, to_rooms, write_rooms
+from treadle.engine.postgres.statements import Statements
+from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers, texts
+from treadle.engine.rows import to_holds
+from treadle.model.flow import Hold
+from treadle.model.job import Micros
+
+CHUNK = 100
+"""Gated jobs read at a time."""
+_TOP = (-32767, -1, -1)
+"""Before the first place of any queue."""
+
+Stand = tuple[int, int, int]
+
+
+class Candidate(NamedTuple):
+    """A queued job, sorted by where it stands; `place` is its place in its `line`."""
+
+    priority: int
+    seq: int
+    n: int
+    suspect: int
+    holds: str | None = None
+    place: int | None = None
+    line: str | None = None
+
+
+class Judged(NamedTuple):
+    """A gated job with its holds, and whether it is first in its line."""
+
+    holds: tuple[Hold, ...]
+    first: bool
+
+
+@dataclass(slots=True)
+class GatedClaim:
+    """What one claim may still take over all its queues, and what it has judged so far; `seen` are queues with gated jobs."""
+
+    sql: Statements
+    values: dict[str, Any]
+    suspects: int
+    gated: int
+    admission: Admission
+    judged: int = 0
+    more: bool = False
+    seen: set[str] = field(default_factory=set[str])
+    _writing: set[str] = field(default_factory=set[str])
+    _started: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    _parked: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+
+    def asks(self, queue: str, wanted: int) -> list[Ask]:
+        """What is to be asked before `take` begins."""
+        values = self.values | {"queue": queue, "take": wanted, "suspects": self.suspects}
+        return [Ask(self.sql("claim", "ungated"), values), self._next(queue, self._chunk, _TOP)]
+
+    def begin(self, k: int, now: Micros) -> None:
+        """The lease holds, at this moment: it has this number."""
+        self.values = self.values | {"k": k, "now": now}
+        self.admission.now = now
+
+    def take(self, queue: str, wanted: int, answers: Sequence[Rows] | None = None) -> Steps[list[int]]:
+        """Claim the first jobs of a queue that may start; gated ones that may not are parked on the way."""
+        if wanted <= 0:
+            return []
+        chunk = self._chunk
+        told: Sequence[Rows] = (yield Asks(self.asks(queue, wanted))) if answers is None else answers
+        ungated = sorted(Candidate(*row) for row in told[0])
+        waiting = [Candidate(*row) for row in told[1]]
+        picked: list[int] = []
+        if waiting:
+            self.seen.add(queue)
+        while True:
+            last: Stand | None = waiting[-1][:3] if len(waiting) == chunk else None
+            known = yield from self._hold(waiting)
+            goes_on = yield from self._merge(iter(ungated), waiting, known, last, wanted, picked)
+            if not goes_on or last is None:
+                return picked
+            ungated = [each for each in ungated if each[:3] > last]
+            chunk = self._chunk
+            waiting = [Candidate(*row) for row in (yield self._next(queue, chunk, last))]
+
+    @property
+    def _chunk(self) -> int:
+        return CHUNK if self.gated > 0 and self.judged < MOST_JUDGED else 1
+
+    def _next(self, queue: str, chunk: int, last: Stand) -> Ask:
+        values = {
+            "queue": queue,
+            "chunk": chunk,
+            "suspects": self.suspects,
+            "high": -last[0],
+            "after": last[1],
+            "behind": last[2],
+        }
+        return Ask(self.sql("claim", "gated"), self.values | values)
+
+    def _hold(self, waiting: Sequence[Candidate]) -> Steps[dict[int, Judged]]:
+        """Hold what is needed to judge these jobs; those about which somebody else decides now are not in the answer."""
+        if not waiting or self.gated <= 0 or self.judged >= MOST_JUDGED:
+            return {}
+        holds = {each.n: to_holds(each.holds) for each in waiting}
+        missing = [key for key in rooms_of(hold for each in holds.values() for hold in each) if key not in self.admission.rooms]
+        lines = {each.line for each in waiting if each.line is not None}
+        asks = [Ask(self.sql("claim", "hold"), {"ns": numbers(holds)})]
+        if lines:
+            asks.insert(0, Ask(self.sql("claim", "first"), {"lines": texts(lines)}))
+        if missing:
+            limits = Ask(self.sql("flows", "lock-limits"), {"names": texts({name for name, _ in missing})})
+            asks = [limits, *hold_asks(self.sql, missing), *asks]
+        answers = yield Asks(asks)
+        if missing:
+            self._writing |= {name for (name,) in answers[0]}
+            self.admission.rooms |= yield from to_rooms(self.sql, answers[1:6], self.admission.now)
+        firsts: dict[str, int] = dict(answers[-2]) if lines else {}
+        ours = {n for (n,) in answers[-1]}
+        return {
+            each.n: Judged(holds[each.n], each.line is None or each.place == firsts[each.line])
+            for each in waiting
+            if each.n in ours
+            and (each.line is None or each.line in firsts)
+            and all((hold.limit, key) in self.admission.rooms for hold in holds[each.n] for key in (hold.key, WHOLE))
+        }
+
+    def _merge(
+        self,
+        ungated: Iterator[Candidate],
+        waiting: Sequence[Candidate],
+        known: dict[int, Judged],
+        last: Stand | None,
+        wanted: int,
+        picked: list[int],
+    ) -> Steps[bool]:
+        """Pick in order, up to the `last` gated job that was read; false when the queue is done with."""
+        before = len(picked)
+        goes_on = True
+        gated = {each.n for each in waiting}
+        for each in sorted([*waiting, *(one for one in ungated if last is None or one[:3] < last)]):
+            if len(picked) == wanted:
+                goes_on = False
+                break
+            if each.suspect and self.suspects <= 0:
+                continue
+            if each.n in gated:
+                if self.gated <= 0 or self.judged >= MOST_JUDGED:
+                    self.more, goes_on = True, False
+                    break
+                if each.n not in known:
+                    self.more = True
+                    continue
+                if not self._judge(each, known[each.n]):
+                    continue
+            picked.append(each.n)
+            self.suspects -= each.suspect
+        yield from self._write(picked[before:])
+        return goes_on and len(picked) < wanted
+
+    def _judge(self, each: Candidate, known: Judged) -> bool:
+        self.judged += 1
+        obstacle = self.admission.judge(known.holds, each[:3], first=known.first)
+        if obstacle is None:
+            self.gated -= 1
+            self._started += [(hold.limit, hold.key, each.n) for hold in known.holds]
+            return True
+        cost = next((hold.cost for hold in known.holds if (hold.limit, hold.key) == obstacle.at), 1)
+        limit, key = obstacle.at or (None, None)
+        self._parked.append((each.n, obstacle.cause, limit, key, cost, -each.priority, each.seq))
+        if limit in self._writing and obstacle.at is not None:
+            # The rule that parked it is being changed, and whoever changes it may not see it here.
+            self.admission.rooms[obstacle.at].wake(self.admission.now + RECHECK)
+        return False
+
+    def _write(self, picked: Sequence[int]) -> Steps[None]:
+        """Start and park what was decided since the last time."""
+        if self._started:
+            yield Do(self.sql("flows", "hold"), columns(("name", "key", "n"), self._started))
+        if self._parked:
+            names = ("n", "blocked_on", "name", "key", "cost", "priority", "seq")
+            at = [row for row in self._parked if row[2] is not None]
+            if at:
+                yield Do(self.sql("flows", "park"), columns(names, at))
+            yield Do(self.sql("flows", "block"), columns(names, self._parked))
+        if picked:
+            yield Do(self.sql("claim", "start"), self.values | {"ns": numbers(picked)})
+        self._started.clear()
+        self._parked.clear()
+
+    def close(self) -> Steps[None]:
+        """Write down what the keys of limits have come to."""
+        yield from write_rooms(self.sql, self.admission.rooms.values(), self.admission.now)

@@ -1,0 +1,131 @@
+"""The keys of limits: held and read as rooms, looked at, written back."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from treadle.engine.admission import WHOLE, Key, Room, release, rooms_woken_by
+from treadle.engine.plan import Steps
+from treadle.engine.postgres.edges import topics
+from treadle.engine.postgres.statements import Statements
+from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers, texts
+from treadle.engine.session import Wake
+from treadle.model.flow import Rule
+from treadle.model.job import Micros
+from treadle.model.record import Write
+
+_KEY = ("name", "key")
+_GATE = ("name", "key", "tat", "interval", "closed_until", "wakes_at")
+_NO_RULE = Rule()
+
+
+def hold_asks(sql: Statements, keys: Collection[Key]) -> list[Ask]:
+    """What holds the rows of these keys and reads them: the answers of the last two are for `to_rooms`."""
+    names = columns(_KEY, sorted(keys))
+    return [
+        Ask(sql("flows", "add-gates"), names),
+        Ask(sql("flows", "lock-gates"), names),
+        Ask(sql("flows", "mark-held")),
+        Ask(sql("flows", "rooms"), names),
+        Ask(sql("flows", "rules"), {"names": texts({name for name, _ in keys})}),
+    ]
+
+
+def to_rooms(sql: Statements, answers: Sequence[Rows], now: Micros) -> Steps[dict[Key, Room]]:
+    """The rooms that are held now, from the answers of `hold_asks`; those that somebody else changes are missing."""
+    _, held, _, rows, ruled = answers
+    rules = {name: Rule.from_text(text) for name, text in ruled}
+    rooms = {(name, key): Room(name, key, rules.get(name, _NO_RULE)) for name, key in held}
+    for name, key, tat, interval, closed, wakes_at, running, priority, seq, n, paused in rows:
+        if (name, key) in rooms:
+            front = None if n is None else (priority, seq, n)
+            rule = rooms[name, key].rule
+            rooms[name, key] = Room(name, key, rule, running, front, paused, tat, interval, closed, wakes_at)
+    probed = [name for name, rule in rules.items() if rule.closed_until is not None and (name, WHOLE) in rooms]
+    if probed:
+        for name, running in (yield Ask(sql("flows", "running"), {"names": texts(probed)})):
+            rooms[name, WHOLE].running = running
+    logged = _logged(rooms.values(), now)
+    if logged:
+        for name, key, at, cost in (yield Ask(sql("flows", "log"), columns((*_KEY, "since"), logged))):
+            rooms[name, key].log.append((at, cost))
+    return rooms
+
+
+def write_rooms(sql: Statements, rooms: Iterable[Room], now: Micros) -> Steps[None]:
+    """Write down what has changed."""
+    changed = [room for room in rooms if room.changed]
+    if not changed:
+        return
+    rows = [(room.limit, room.key, room.tat, room.interval, room.closed_until, room.wakes_at) for room in changed]
+    yield Do(sql("flows", "put-gates"), columns(_GATE, rows))
+    starts = [(room.limit, room.key, now, room.started) for room in changed if room.started]
+    if starts:
+        yield Do(sql("flows", "old-starts"), columns((*_KEY, "since"), _logged(changed, now)))
+        yield Do(sql("flows", "put-starts"), columns((*_KEY, "at", "cost"), starts))
+
+
+def _logged(rooms: Iterable[Room], now: Micros) -> list[tuple[str, str, Micros]]:
+    """The rooms under strict rules, with the moment since when their starts count."""
+    return [
+        (room.limit, room.key, now - room.rule.period)
+        for room in rooms
+        if room.key != WHOLE and room.rule.strict and room.rule.period is not None
+    ]
+
+
+def call(
+    sql: Statements, called: Sequence[tuple[Room, int]], now: Micros, *, ended: bool, most: int | None = None
+) -> Steps[list[int]]:
+    """The jobs parked first that are to be judged again: of each room as many as stand beside it at most, `most` of all.
+
+    When to look again is set in the rooms.
+    """
+    takes = [count if (bound := room.most()) is None else min(count, bound + 1) for room, count in called]
+    asked = [(room.limit, room.key, take + 1) for (room, _), take in zip(called, takes, strict=True)]
+    found: dict[Key, list[tuple[int, int]]] = {}
+    for name, key, n, cost in (yield Ask(sql("flows", "heads"), columns((*_KEY, "take"), asked))):
+        found.setdefault((name, key), []).append((n, cost))
+    back: list[int] = []
+    for (room, _), take in zip(called, takes, strict=True):
+        if most is not None and len(back) >= most:
+            break
+        left = take if most is None else min(take, most - len(back))
+        heads = found.get((room.limit, room.key), [])
+        count = release(room, [cost for _, cost in heads[:left]], more=len(heads) > left, now=now, ended=ended)
+        back += [n for n, _ in heads[:count]]
+    return back
+
+
+def come_back(sql: Statements, ns: Sequence[int]) -> Steps[None]:
+    """Let parked jobs back to where they stood, and wake who serves them."""
+    if ns:
+        values: dict[str, Any] = {"ns": numbers(ns)}
+        _, queues = yield Asks([Ask(sql("flows", "unpark"), values), Ask(sql("flows", "come-back"), values)])
+        yield Wake(topics({queue for (queue,) in queues}))
+
+
+def look(sql: Statements, due: Rows, limit: int) -> Steps[int]:
+    """Look at the keys whose moment has come; returns how many jobs came back."""
+    now: Micros = due[0][2]
+    keys: list[Key] = [(name, key) for name, key, _ in due]
+    answers = yield Asks(hold_asks(sql, keys))
+    rooms = yield from to_rooms(sql, answers, now)
+    called: list[tuple[Room, int]] = []
+    for key in keys:
+        room = rooms.get(key)
+        if room is not None and room.wakes_at is not None and room.wakes_at <= now:
+            called.append((room, limit))
+    if not called:
+        return 0
+    back = yield from call(sql, called, now, ended=False, most=limit)
+    yield from come_back(sql, back)
+    yield from write_rooms(sql, rooms.values(), now)
+    return len(back)
+
+
+def look_soon(sql: Statements, writes: Iterable[Write], now: Micros | None) -> Steps[None]:
+    """Have the next `promote` look at what these writes are about."""
+    for write in writes:
+        woken = rooms_woken_by(write)
+        if woken is not None:
+            yield Do(sql("flows", "look-soon"), {"name": woken[0], "key": woken[1], "now": now})

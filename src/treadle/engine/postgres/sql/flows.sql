@@ -1,0 +1,279 @@
+-- What gated jobs and those of tenants need beyond a plain one: what they hold, where they wait, who has which key.
+--
+-- Nobody waits in a circle: whoever changes several things takes live rows first, then the ends of lines, then gates, each in
+-- order. A transaction waits for gates once; holding some, it only tries the next. Live rows are only tried under gates.
+
+-- part: add
+INSERT INTO {ns}.flows (n, holds, line, stop, tenant)
+SELECT * FROM unnest(:n::text::int8[], :holds::text::text[], :line::text::text[], :stop::text::boolean[], :tenant::text::text[])
+
+-- part: queue-up
+-- Wait until whoever gives places in the lines of :ns is done, so that places come in the order of commits.
+SELECT pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0)) FROM (
+    SELECT DISTINCT hashtext(line) & 1023 AS h FROM {ns}.flows
+    WHERE n = ANY(:ns::text::int8[]) AND line IS NOT NULL AND place IS NULL ORDER BY h) AS o
+
+-- part: line-up
+-- As `queue-up`, for lines that are named.
+SELECT pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0)) FROM (
+    SELECT DISTINCT hashtext(line) & 1023 AS h FROM unnest(:lines::text::text[]) AS e(line) ORDER BY h) AS o
+
+-- part: ends
+-- Let nobody else leave the lines of :ns before this transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('{ns} end ' || o.h, 0)) FROM (
+    SELECT DISTINCT hashtext(line) & 1023 AS h FROM {ns}.flows
+    WHERE n = ANY(:ns::text::int8[]) AND line IS NOT NULL AND place IS NOT NULL ORDER BY h) AS o
+
+-- part: unplace
+-- Take jobs out of their lines; those of :dead that stop theirs stay, and those that are still live unless they are :sure. Result: n. Relies on the primary keys of flows and lines.
+DELETE FROM {ns}.lines AS x USING {ns}.flows AS f
+WHERE f.n = ANY(:ns::text::int8[]) AND NOT (f.stop AND f.n = ANY((SELECT :dead::text::int8[])::int8[])) AND x.line = f.line AND x.place = f.place
+    AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = f.n))
+RETURNING x.n
+
+-- part: unplaced
+UPDATE {ns}.flows SET place = NULL WHERE n = ANY(:ns::text::int8[])
+
+-- part: first
+-- The first of each line of :ns, if it was parked because it was not, locked. Result: n. Relies on the primary key of lines.
+SELECT l.n FROM {ns}.live AS l
+WHERE l.n = ANY(ARRAY(
+        SELECT (SELECT x.n FROM {ns}.lines AS x WHERE x.line = e.line ORDER BY x.place LIMIT 1)
+        FROM (SELECT DISTINCT line FROM {ns}.flows WHERE n = ANY(:ns::text::int8[]) AND line IS NOT NULL) AS e))
+    AND l.state = 'blocked' AND l.blocked_on = 'key' AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.n = l.n)
+FOR NO KEY UPDATE OF l SKIP LOCKED
+
+-- part: hold
+-- Take slots.
+INSERT INTO {ns}.slots (name, key, n) SELECT * FROM unnest(:name::text::text[], :key::text::text[], :n::text::int8[])
+
+-- part: let-go
+-- Give the slots of :ns back, but not of those that are still live unless they are :sure.
+-- Result: [name, key, how many, rule]. Relies on the primary keys of slots and records.
+WITH gone AS (
+    DELETE FROM {ns}.slots AS s
+    WHERE s.n = ANY(:ns::text::int8[]) AND (s.n = ANY((SELECT :sure::text::int8[])::int8[])
+        OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = s.n))
+    RETURNING s.name, s.key
+)
+SELECT g.name, g.key, count(*), (SELECT value FROM {ns}.records WHERE space = 'limit' AND records.key = g.name)
+FROM gone AS g GROUP BY g.name, g.key
+
+-- part: park
+INSERT INTO {ns}.parked (n, name, key, cost, priority, seq)
+SELECT * FROM unnest(:n::text::int8[], :name::text::text[], :key::text::text[], :cost::text::int8[], :priority::text::int2[],
+    :seq::text::int8[])
+
+-- part: block
+UPDATE {ns}.live AS l SET state = 'blocked', blocked_on = e.blocked_on
+FROM unnest(:n::text::int8[], :blocked_on::text::text[]) AS e(n, blocked_on) WHERE l.n = e.n
+
+-- part: unpark
+DELETE FROM {ns}.parked WHERE n = ANY(:ns::text::int8[])
+
+-- part: come-back
+-- Result: the queues of those of :ns. They keep their seq: they stand where they stood.
+WITH back AS (UPDATE {ns}.live SET state = 'queued', blocked_on = NULL WHERE n = ANY(:ns::text::int8[]) RETURNING queue)
+SELECT DISTINCT queue FROM back
+
+-- part: lock-limits
+-- See to it that no rule of :names is written before this transaction ends. Result: the names that somebody is writing now.
+SELECT name FROM unnest(:names::text::text[]) AS e(name)
+WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended('{ns} limit ' || name, 0))
+
+-- part: add-gates
+-- See to it that these keys have rows; a new one that somebody else is about to add is left to him.
+INSERT INTO {ns}.gates (name, key, tat, interval, closed_until)
+SELECT o.name, o.key, 0, 0, 0 FROM (
+    SELECT * FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
+    WHERE NOT EXISTS (SELECT 1 FROM {ns}.gates AS g WHERE g.name = e.name AND g.key = e.key) ORDER BY name, key OFFSET 0) AS o
+WHERE pg_try_advisory_xact_lock(hashtextextended('{ns} gate ' || (hashtext(o.name || o.key) & 1023), 0))
+ON CONFLICT DO NOTHING
+
+-- part: lock-gates
+-- Hold the rows of these keys, in order: wait for them if this transaction holds none yet, else only try. A limit as a whole
+-- need not be held while nobody waits there and it never closed. Result: [name, key] of those that nobody else can change now.
+-- Relies on parked_at and the primary keys of gates and records.
+WITH asked AS MATERIALIZED (
+    SELECT e.name, e.key, e.key <> chr(10)
+        OR (SELECT true FROM {ns}.parked AS p WHERE p.name = e.name AND p.key = e.key
+            ORDER BY p.name, p.key, p.priority DESC, p.seq, p.n LIMIT 1) IS NOT NULL
+        OR EXISTS (SELECT 1 FROM {ns}.records AS r
+            WHERE r.space = 'limit' AND r.key = e.name AND r.value::json ->> 'closed_until' IS NOT NULL) AS needed
+    FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
+)
+SELECT * FROM (
+    SELECT g.name, g.key FROM asked AS e JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
+    WHERE e.needed AND coalesce((SELECT current_setting('treadle.gates', true)), '') <> 'held'
+    ORDER BY g.name, g.key FOR NO KEY UPDATE OF g) AS waited
+UNION ALL
+SELECT * FROM (
+    SELECT g.name, g.key FROM asked AS e JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
+    WHERE e.needed AND (SELECT current_setting('treadle.gates', true)) = 'held'
+    ORDER BY g.name, g.key FOR NO KEY UPDATE OF g SKIP LOCKED) AS tried
+UNION ALL
+SELECT name, key FROM asked WHERE NOT needed
+
+-- part: mark-held
+SELECT set_config('treadle.gates', 'held', true)
+
+-- part: rooms
+-- Result: [name, key, tat, interval, closed_until, wakes_at, running, front as three columns, paused].
+-- Relies on parked_at, slots_at and the primary keys of gates and records.
+SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at,
+    (SELECT count(*) FROM {ns}.slots AS s WHERE s.name = g.name AND s.key = g.key),
+    -p.priority, p.seq, p.n,
+    EXISTS (SELECT 1 FROM {ns}.records AS r
+        WHERE r.space = 'paused' AND r.key = 'key' || chr(10) || g.name || chr(10) || g.key)
+FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
+JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
+LEFT JOIN LATERAL (
+    SELECT o.priority, o.seq, o.n FROM {ns}.parked AS o WHERE o.name = g.name AND o.key = g.key
+    ORDER BY o.priority DESC, o.seq, o.n LIMIT 1) AS p ON true
+
+-- part: rules
+-- Result: [name, rule] of those of :names that have one.
+SELECT key, value FROM {ns}.records WHERE space = 'limit' AND key = ANY(:names::text::text[])
+
+-- part: running
+-- How many jobs hold each of :names under any key. Result: [name, count]. Relies on slots_at.
+SELECT e.name, (SELECT count(DISTINCT n) FROM {ns}.slots AS s WHERE s.name = e.name) FROM unnest(:names::text::text[]) AS e(name)
+
+-- part: log
+-- What was started under strict rules. Result: [name, key, at, cost], oldest first.
+SELECT s.name, s.key, s.at, s.cost
+FROM unnest(:name::text::text[], :key::text::text[], :since::text::int8[]) AS e(name, key, since)
+JOIN {ns}.starts AS s ON s.name = e.name AND s.key = e.key AND s.at > e.since ORDER BY s.name, s.key, s.at
+
+-- part: put-gates
+UPDATE {ns}.gates AS g SET tat = e.tat, interval = e.interval, closed_until = e.closed_until, wakes_at = e.wakes_at
+FROM unnest(:name::text::text[], :key::text::text[], :tat::text::int8[], :interval::text::int8[], :closed_until::text::int8[],
+    :wakes_at::text::int8[]) AS e(name, key, tat, interval, closed_until, wakes_at)
+WHERE g.name = e.name AND g.key = e.key
+
+-- part: put-starts
+INSERT INTO {ns}.starts (name, key, at, cost)
+SELECT * FROM unnest(:name::text::text[], :key::text::text[], :at::text::int8[], :cost::text::int8[])
+ON CONFLICT (name, key, at) DO UPDATE SET cost = starts.cost + excluded.cost
+
+-- part: old-starts
+-- Forget what no longer counts.
+DELETE FROM {ns}.starts AS s
+USING unnest(:name::text::text[], :key::text::text[], :since::text::int8[]) AS e(name, key, since)
+WHERE s.name = e.name AND s.key = e.key AND s.at <= e.since
+
+-- part: due
+-- The :take keys whose moment has come, earliest first. Result: [name, key, moment]. Relies on gates_wakes.
+SELECT name, key, coalesce(:now::int8, {clock}) FROM {ns}.gates
+WHERE wakes_at IS NOT NULL AND wakes_at <= coalesce(:now::int8, (SELECT {clock})) ORDER BY wakes_at, name, key LIMIT :take::int8
+
+-- part: heads
+-- The first that are parked at each key, :take of each, locked; who is being changed by somebody else is passed by.
+-- Result: [name, key, n, cost], in order. Relies on parked_at.
+SELECT e.name, e.key, h.n, h.cost
+FROM unnest(:name::text::text[], :key::text::text[], :take::text::int8[]) WITH ORDINALITY AS e(name, key, take, place)
+CROSS JOIN LATERAL (
+    SELECT p.n, p.cost, p.priority, p.seq FROM {ns}.parked AS p JOIN {ns}.live AS l ON l.n = p.n
+    WHERE p.name = e.name AND p.key = e.key AND l.state = 'blocked'
+    ORDER BY p.priority DESC, p.seq, p.n LIMIT e.take FOR NO KEY UPDATE OF l SKIP LOCKED) AS h
+ORDER BY e.place, h.priority DESC, h.seq, h.n
+
+-- part: lock-rules
+-- Let nobody judge by the rules of :names before this transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('{ns} limit ' || o.name, 0)) FROM (
+    SELECT DISTINCT name FROM unnest(:names::text::text[]) AS e(name) ORDER BY name) AS o
+
+-- part: look-soon
+-- Have the next `promote` look at what is parked at a limit, or at its :key. Relies on parked_at.
+UPDATE {ns}.gates AS g SET wakes_at = least(coalesce(g.wakes_at, m.now), m.now)
+FROM (SELECT DISTINCT name, key FROM {ns}.parked
+        WHERE name = :name::text AND (:key::text IS NULL OR key = :key::text) ORDER BY name, key) AS p,
+    (SELECT coalesce(:now::int8, {clock}) AS now) AS m
+WHERE g.name = p.name AND g.key = p.key
+
+-- part: wake-gates
+-- Have the next `promote` look at these keys, whoever changes them now.
+UPDATE {ns}.gates AS g SET wakes_at = least(coalesce(g.wakes_at, :now::int8), :now::int8)
+FROM (SELECT * FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key) ORDER BY name, key) AS e
+WHERE g.name = e.name AND g.key = e.key
+
+-- part: throttle
+-- A throttle never shortens an earlier one.
+INSERT INTO {ns}.gates (name, key, tat, interval, closed_until)
+SELECT name, key, 0, 0, max(coalesce(:now::int8, {clock}) + length)
+FROM unnest(:name::text::text[], :key::text::text[], :length::text::int8[]) AS e(name, key, length)
+GROUP BY name, key ORDER BY name, key
+ON CONFLICT (name, key) DO UPDATE SET closed_until = greatest(gates.closed_until, excluded.closed_until)
+
+-- part: gates
+-- The keys at which jobs run or are parked, those of :names only if that is not null. Result: [name, key, running, parked,
+-- wakes_at].
+SELECT t.name, t.key, sum(t.running)::int8, sum(t.parked)::int8,
+    (SELECT g.wakes_at FROM {ns}.gates AS g WHERE g.name = t.name AND g.key = t.key)
+FROM (
+    SELECT name, key, count(*) AS running, 0 AS parked FROM {ns}.slots GROUP BY name, key
+    UNION ALL SELECT name, key, 0, count(*) FROM {ns}.parked GROUP BY name, key) AS t
+WHERE :names::text IS NULL OR t.name = ANY(:names::text::text[])
+GROUP BY t.name, t.key ORDER BY t.name, t.key LIMIT :take::int8
+
+-- part: hold-keys
+-- Let nobody else ask for these keys before this transaction ends; a new one gets a row without a job.
+-- Result: [kind, key, id, digest, since, until]. Relies on the primary key of keys.
+INSERT INTO {ns}.keys AS k (kind, key, id, digest, since)
+SELECT kind, key, '', '', 0 FROM (
+    SELECT DISTINCT kind, key FROM unnest(:kind::text::text[], :key::text::text[]) AS e(kind, key) ORDER BY kind, key) AS o
+ON CONFLICT (kind, key) DO UPDATE SET digest = k.digest
+RETURNING k.kind, k.key, k.id, k.digest, k.since, k.until
+
+-- part: put-keys
+UPDATE {ns}.keys AS k SET id = e.id, digest = e.digest, since = e.since, until = e.until
+FROM unnest(:kind::text::text[], :key::text::text[], :id::text::text[], :digest::text::text[], :since::text::int8[],
+    :until::text::int8[]) AS e(kind, key, id, digest, since, until)
+WHERE k.kind = e.kind AND k.key = e.key
+
+-- part: drop-keys
+-- Remove the rows that nobody took.
+DELETE FROM {ns}.keys AS k USING unnest(:kind::text::text[], :key::text::text[]) AS e(kind, key)
+WHERE k.kind = e.kind AND k.key = e.key AND k.id = ''
+
+-- part: hold-holders
+-- Keep these jobs as they are until this transaction ends. Relies on the unique id of jobs.
+SELECT l.n FROM {ns}.jobs AS j JOIN {ns}.live AS l ON l.n = j.n
+WHERE j.id = ANY(:ids::text::text[]) ORDER BY l.n FOR UPDATE OF l
+
+-- part: forget-keys
+-- Forget the keys of jobs that go; those whose time is not over stay if :kept. Relies on keys_id.
+DELETE FROM {ns}.keys AS k USING {ns}.jobs AS j
+WHERE j.n = ANY(:ns::text::int8[]) AND k.id = j.id
+    AND (NOT :kept::boolean OR (k.kind = 'unique' AND (k.until IS NULL OR k.until <= coalesce(:now::int8, {clock}))))
+
+-- part: old-keys
+-- Forget the keys whose time is over, but for those that a job still has. Relies on keys_until.
+DELETE FROM {ns}.keys WHERE (kind, key) IN (
+    SELECT k.kind, k.key FROM {ns}.keys AS k
+    WHERE k.until IS NOT NULL AND k.until <= coalesce(:now::int8, (SELECT {clock}))
+        AND (k.kind = 'idempotency' OR NOT EXISTS (SELECT 1 FROM {ns}.jobs AS j WHERE j.id = k.id))
+    FOR UPDATE OF k SKIP LOCKED)
+
+-- part: rest
+-- Forget the keys of limits at which nothing counts any more.
+DELETE FROM {ns}.gates WHERE (name, key) IN (
+    SELECT g.name, g.key FROM {ns}.gates AS g
+    WHERE g.tat <= coalesce(:now::int8, (SELECT {clock})) AND g.closed_until <= coalesce(:now::int8, (SELECT {clock}))
+        AND g.wakes_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM {ns}.slots AS s WHERE s.name = g.name AND s.key = g.key)
+        AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = g.name AND p.key = g.key)
+    FOR UPDATE OF g SKIP LOCKED)
+
+-- part: rest-starts
+DELETE FROM {ns}.starts AS s WHERE NOT EXISTS (SELECT 1 FROM {ns}.gates AS g WHERE g.name = s.name AND g.key = s.key)
+
+-- part: rest-tenants
+-- Forget the tenants of queues in which nobody waits.
+DELETE FROM {ns}.tenants AS t
+WHERE NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND NOT l.suspect AND l.flow < 2
+        AND l.queue = t.queue AND l.priority = t.priority)
+    AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND l.suspect AND l.flow < 2
+        AND l.queue = t.queue AND l.priority = t.priority)
+    AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND l.flow = 2
+        AND l.queue = t.queue AND l.priority = t.priority)

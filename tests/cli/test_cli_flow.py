@@ -1,0 +1,130 @@
+"""Limits, queues' words, pauses of tasks, deploys and the figure for scalers, from the command line."""
+
+import pytest
+
+from treadle import Treadle
+from treadle.app.limitbook import declare_limits
+
+
+@pytest.fixture
+def app(folder):
+    app = Treadle()
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def provider(app):
+    app.limit("provider", rate="100/min", burst=20, concurrency=8)
+    app.connection.run(declare_limits(app.connection.engine, app.limits.values()))
+
+
+def test_limits_are_listed_changed_and_reset(command, provider):
+    assert command("limits", "list", "--json").json == [
+        {
+            "name": "provider",
+            "rate": "100/min",
+            "burst": 20,
+            "strict": False,
+            "concurrency": 8,
+            "breaker": "closed",
+            "open_until": None,
+            "why": "",
+            "opened_by": None,
+            "set_by": None,
+            "declared": "100/min, burst 20; 8 at once",
+            "running": 0,
+            "waiting": 0,
+        }
+    ]
+    assert command("limits", "set", "provider", "--rate", "5/s", "--concurrency", "unlimited").out == (
+        "provider: 5/s, burst 20; any number at once\n"
+    )
+    assert "code says 100/min" in command("limits", "list").out
+    assert command("limits", "reset", "provider").code == 0
+    assert command("limits", "reset", "provider").code == 3
+    assert command("limits", "set", "stranger", "--rate", "5/s").code == 3
+    assert command("limits", "set", "provider").code == 2
+    assert command("limits", "keys", "provider", "--json").json == []
+
+
+def test_a_breaker_is_opened_and_closed(command, provider):
+    assert command("limits", "open", "provider", "--for", "1h", "--reason", "they are down").code == 0
+    (limit,) = command("limits", "list", "--json").json
+    assert (limit["breaker"], limit["why"]) == ("open", "they are down")
+    assert limit["open_until"].endswith("Z")
+    assert command("limits", "close", "provider").code == 0
+    assert command("limits", "close", "provider").code == 3
+
+
+def test_keys_and_tasks_are_paused_and_resumed(command, provider):
+    assert command("limits", "pause", "provider", "acme").out == "key acme of limit provider is paused.\n"
+    assert command("limits", "resume", "provider", "acme").code == 0
+    assert command("limits", "resume", "provider").code == 3
+    paused = command("tasks", "pause", "mail.send", "--reason", "smtp is down")
+    assert (paused.code, paused.out) == (0, "task mail.send is paused.\n")
+    assert "is that its name" in paused.err
+    assert command("tasks", "resume", "mail.send").code == 0
+    assert command("tasks", "resume", "mail.send").code == 3
+
+
+def test_a_queue_is_capped_given_hours_and_a_share(command, provider):
+    assert command("queues", "cap", "bulk", "--depth", "10", "--action", "shed").out == "cap of bulk: 10 jobs: shed\n"
+    assert command("queues", "window", "bulk", "22:00-06:00", "--tz", "Europe/Paris").code == 0
+    assert command("queues", "weight", "bulk", "7").code == 0
+    (queue,) = command("queues", "list", "--json").json
+    assert (queue["cap"], queue["window"], queue["weight"]) == ("10 jobs: shed", "22:00-06:00 Europe/Paris", 7)
+    assert "cap 10 jobs: shed, hours 22:00-06:00 Europe/Paris, weight 7" in command("queues", "list").out
+    command("queues", "cap", "bulk", "--declared")
+    command("queues", "window", "bulk", "--none")
+    command("queues", "weight", "bulk", "0")
+    (queue,) = command("queues", "list", "--json").json
+    assert (queue["cap"], queue["window"], queue["weight"]) == (None, "none", None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["cap", "bulk"],
+        ["cap", "bulk", "--depth", "3", "--none"],
+        ["cap", "bulk", "--depth", "0"],
+        ["cap", "b k", "--depth", "3"],
+        ["window", "bulk"],
+        ["window", "bulk", "at night"],
+        ["window", "bulk", "22:00-06:00", "--tz", "Mars/Olympus"],
+        ["weight", "bulk", "-1"],
+    ],
+)
+def test_what_means_nothing_is_bad_input(command, provider, words):
+    assert command("queues", *words).code == 2
+
+
+def test_a_deploy_is_checked_against_what_waits(command, app, folder):
+    app.task(name="tasks.hello")(_older).enqueue(7)
+    app.task(name="gone")(_gone).enqueue()
+    answer = command("check-deploy", "tasks", "--json")
+    assert answer.code == 1
+    assert [(each["task"], each["count"]) for each in answer.json] == [("gone", 1), ("tasks.hello", 1)]
+    assert "no task of this name" in command("check-deploy", "tasks").out
+    app.client.cancel([each.id for each in app.client.find()])
+    answer = command("check-deploy", "tasks")
+    assert (answer.code, answer.out) == (0, "tasks can take every job that waits.\n")
+
+
+def _older(name: int) -> None:
+    pass
+
+
+def _gone() -> None:
+    pass
+
+
+def test_the_figure_for_scalers(command, provider):
+    figures = {"wanted": 0, "processes": 0, "slots": 0, "running": 0, "queued": 0, "age": 0, "parked": 0, "paused": 0}
+    assert command("scale", "--json").json == figures
+    assert command("scale", "--least", "2").out.startswith("2 worker processes wanted, 0 alive\n")
+
+
+@pytest.mark.parametrize("words", ["0", "3:2", "x", "1:x", ":", "1:"])
+def test_processes_that_cannot_be_are_refused(command, folder, words):
+    assert command("worker", "tasks", "--processes", words).code == 2

@@ -1,0 +1,237 @@
+"""Many sessions at once on one limit, one line, one key: no bound is ever passed, and nobody waits for ever."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from conformance.desk import TASKS, Desk
+from treadle.engine.plan import together
+from treadle.engine.session import Session
+from treadle.model.filter import Cancel, Filter
+from treadle.model.flow import Hold, OnConflict, Ordering, Rule, Unique
+from treadle.model.job import Claimed, NewJob, Stored, Want, WorkerInfo
+from treadle.model.outcome import Completed, Outcome, Released, Settlement, Verdict
+from treadle.model.record import Space, Write
+from treadle.model.state import State
+
+WORKERS = 6
+PATIENCE = 60.0
+_numbers = count(1)
+
+
+def new(**options: Any) -> NewJob:
+    return NewJob(f"0190{next(_numbers):032x}"[:36], "work", **options)
+
+
+def at_once(tasks: list[Callable[[], None]]) -> None:
+    """Run all in threads of their own; the first error of any is raised."""
+    failures: list[BaseException] = []
+
+    def guarded(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(task,)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE * 2)
+        assert not thread.is_alive()
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def lone(desk: Desk) -> Generator[Session, None, None]:
+    session = desk.bench.store.session()
+    yield session
+    session.close()
+
+
+class Crowd:
+    """Workers that claim and settle by the store's own clock until so many jobs have completed."""
+
+    def __init__(self, desk: Desk, jobs: int, seed: int) -> None:
+        self.desk = desk
+        self.left = jobs
+        self.seed = seed
+        self.lock = threading.Lock()
+        self.running: Counter[Any] = Counter()
+        self.most: Counter[Any] = Counter()
+        self.starts: list[tuple[int, Claimed]] = []
+        self.keys: dict[str, tuple[Any, ...]] = {}
+
+    def work(self, number: int) -> None:
+        dice = random.Random(f"{self.seed} {number}")
+        engine = self.desk.engine
+        deadline = time.monotonic() + PATIENCE
+        with lone(self.desk) as session:
+            lease = f"lease-{number}"
+            session.run(engine.renew(lease, 0, 300.0, worker=WorkerInfo("w", "host", number, ("default",), TASKS, 8)))
+            held: list[Claimed] = []
+            while self.left > 0:
+                assert time.monotonic() < deadline, (self.left, self.desk.gates())
+                dice.shuffle(held)
+                ends = [held.pop() for _ in range(dice.randint(0, len(held)))]
+                self._end(ends)
+                outcomes: list[Outcome] = [Released() if dice.random() < 0.1 else Completed() for _ in ends]
+                settlements = [Settlement(c.ref, c.id, c.attempt, o, 0.0) for c, o in zip(ends, outcomes, strict=True)]
+                claim = engine.claim(lease, [Want("default", 4, 4)], TASKS, gated=4)
+                verdicts, claims = session.run(together(engine.settle(lease, settlements), claim))
+                assert verdicts == [Verdict.DONE] * len(ends)
+                self._start(claims.jobs, sum(type(each) is Completed for each in outcomes))
+                held += claims.jobs
+                session.run(engine.promote())
+
+    def _end(self, ends: list[Claimed]) -> None:
+        # Counted down before the store hears of it, and up after: what is seen here is never more than what runs.
+        with self.lock:
+            for claimed in ends:
+                for key in self.keys[claimed.id]:
+                    self.running[key] -= 1
+
+    def _start(self, jobs: list[Claimed], completed: int) -> None:
+        with self.lock:
+            self.left -= completed
+            for claimed in jobs:
+                self.starts.append((claimed.claimed_at, claimed))
+                for key in self.keys[claimed.id]:
+                    self.running[key] += 1
+                    self.most[key] = max(self.most[key], self.running[key])
+
+
+def test_no_more_than_so_many_run_under_any_key(own_desk: Desk) -> None:
+    desk = own_desk
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    desk.limit("api", concurrency=2)
+    desk.limit("db", concurrency=3)
+    jobs = [
+        new(holds=tuple(Hold(name, key) for name in ("api", "db") if (key := dice.choice(["", *"abc"])))) for _ in range(300)
+    ]
+    crowd = Crowd(desk, len(jobs), seed)
+    crowd.keys = {job.id: tuple((hold.limit, hold.key) for hold in job.holds) for job in jobs}
+    desk.enqueue(*jobs)
+
+    at_once([lambda n=n: crowd.work(n) for n in range(WORKERS)])
+
+    assert all(most <= {"api": 2, "db": 3}[limit] for (limit, _), most in crowd.most.items()), crowd.most
+    assert max(crowd.most.values()) > 1
+    assert desk.gates() == []
+
+
+def test_a_rate_is_never_beyond_its_bound(own_desk: Desk) -> None:
+    desk = own_desk
+    rate, burst = 100, 5
+    desk.limit("api", rate=rate, per=1, burst=burst)
+    jobs = [new(holds=(Hold("api"),)) for _ in range(150)]
+    crowd = Crowd(desk, len(jobs), 0)
+    crowd.keys = {job.id: () for job in jobs}
+    desk.enqueue(*jobs)
+
+    at_once([lambda n=n: crowd.work(n) for n in range(WORKERS)])
+
+    moments = sorted(at for at, _ in crowd.starts)
+    assert len(moments) >= len(jobs)
+    for first, at in enumerate(moments):
+        for last in range(first, len(moments)):
+            assert last - first + 1 <= burst + rate * (moments[last] - at) / 1e6
+
+
+def test_a_line_runs_one_at_a_time_and_in_order(own_desk: Desk) -> None:
+    desk = own_desk
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    producers, each = 3, 40
+    crowd = Crowd(desk, producers * each, seed)
+    places = dict[str, tuple[int, int]]()
+
+    def produce(number: int) -> None:
+        dice = random.Random(f"{seed} producer {number}")
+        with lone(desk) as session:
+            for place in range(each):
+                line = dice.choice("ab")
+                job = new(ordering=Ordering(line))
+                crowd.keys[job.id] = (line,)
+                places[job.id] = (number, place)
+                session.run(desk.engine.enqueue([job]))
+
+    at_once([*(lambda n=n: crowd.work(n) for n in range(WORKERS)), *(lambda n=n: produce(n) for n in range(producers))])
+
+    assert crowd.most == {"a": 1, "b": 1}
+    first: dict[str, int] = {}
+    for at, claimed in crowd.starts:
+        first.setdefault(claimed.id, at)
+    for line in "ab":
+        for number in range(producers):
+            order = [job for job in first if crowd.keys[job] == (line,) and places[job][0] == number]
+            assert order == sorted(order, key=lambda job: places[job])
+
+
+def test_of_fifty_that_race_for_a_key_one_is_stored(own_desk: Desk) -> None:
+    desk = own_desk
+    answers: list[Any] = []
+    barrier = threading.Barrier(50)
+
+    def enqueue() -> None:
+        with lone(desk) as session:
+            job = new(unique=Unique("only"))
+            barrier.wait(PATIENCE)
+            answers.extend(session.run(desk.engine.enqueue([job])))
+
+    at_once([enqueue] * 50)
+
+    assert Counter(answer.verdict for answer in answers) == {Stored.STORED: 1, Stored.DUPLICATE: 49}
+    assert len({answer.id for answer in answers}) == 1
+
+
+def test_of_those_that_replace_each_other_the_last_stays(own_desk: Desk) -> None:
+    desk = own_desk
+
+    def enqueue() -> None:
+        with lone(desk) as session:
+            for _ in range(10):
+                session.run(desk.engine.enqueue([new(unique=Unique("only", on_conflict=OnConflict.REPLACE))]))
+
+    at_once([enqueue] * 8)
+
+    states = Counter(job.state for job in desk.find())
+    assert states == {State.QUEUED: 1, State.CANCELLED: 79}
+
+
+def test_rules_and_operators_may_come_between(own_desk: Desk) -> None:
+    desk = own_desk
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    desk.limit("api", concurrency=1)
+    jobs = [new(holds=(Hold("api", dice.choice("ab")),), ordering=Ordering(dice.choice("xyz"))) for _ in range(150)]
+    doomed = [new(holds=(Hold("api", "a"),), ordering=Ordering("x"), tags=("doomed",)) for _ in range(30)]
+    mixed = [*jobs, *doomed]
+    dice.shuffle(mixed)
+    crowd = Crowd(desk, len(mixed), seed)
+    crowd.keys = {job.id: () for job in mixed}
+    desk.enqueue(*mixed)
+
+    def change() -> None:
+        waiting = Filter(tag="doomed", states=[State.QUEUED, State.BLOCKED])
+        with lone(desk) as session:
+            while crowd.left > 0:
+                rule = Rule(concurrency=dice.randint(1, 3))
+                session.run(desk.engine.write([Write(Space.LIMIT, "api", rule.to_text())]))
+                gone = session.run(desk.engine.alter(waiting, Cancel(), actor="ada", limit=1))
+                with crowd.lock:
+                    crowd.left -= sum(each.done for each in gone)
+
+    at_once([*(lambda n=n: crowd.work(n) for n in range(3)), change])
+
+    assert {job.state for job in desk.find()} <= {State.COMPLETED, State.CANCELLED}
+    assert desk.gates() == []
