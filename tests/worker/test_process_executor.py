@@ -162,6 +162,16 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     sys.modules.pop(name, None)
 
 
+def executors_children() -> list[psutil.Process]:
+    """The living children of this process that serve an executor: the servers of other tests are its children as well."""
+    serving: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "treadle.worker.executors.child" in " ".join(child.cmdline()):
+                serving.append(child)
+    return serving
+
+
 @asynccontextmanager
 async def executor(bench: FakeBench, target: str, **options: Any) -> AsyncIterator[ProcessExecutor]:
     settings: dict[str, Any] = {"slots": 2, "kill_grace": 5.0, **options}
@@ -171,8 +181,7 @@ async def executor(bench: FakeBench, target: str, **options: Any) -> AsyncIterat
         yield made
     finally:
         await made.close()
-        mine = psutil.Process()
-        assert [each for each in mine.children() if "treadle.worker.executors.child" in " ".join(each.cmdline())] == []
+        assert executors_children() == []
 
 
 def process_test(body: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -239,7 +248,7 @@ async def test_children_killed_at_random_start_no_body_twice_and_lose_no_outcome
                 place.submit(rest[:room])
                 del rest[:room]
             due = len(bench.outcomes) > kills * len(jobs) / 10
-            if due and dice.random() < 0.5 and (children := psutil.Process().children()):
+            if due and dice.random() < 0.5 and (children := executors_children()):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     dice.choice(children).kill()
                     kills += 1
@@ -450,7 +459,7 @@ async def test_a_signal_to_the_whole_group_does_not_disturb_a_body(runs: Runs, t
         run = runs.run("wait_for", file=str(gate), start=str(trail))
         place.submit([run])
         await until(lambda: lines(trail) == ["waiting"])
-        for child in psutil.Process().children():
+        for child in executors_children():
             child.send_signal(signal.SIGINT)
             child.send_signal(signal.SIGTERM)
         gate.touch()
