@@ -68,6 +68,10 @@ docs: setup ## Redraw what the documentation generates from code, and run its ex
 chaos: setup ## Kill, freeze and wake real workers, and the store's server, under load; takes ENGINE= N= SEED= OUT=
 	PYTHONPATH=tests $(PY) -m chaos.run $(figures)
 
+.PHONY: pace
+pace: setup ## Hold four worker processes against a rate for a minute, on each engine side by side, or on ENGINE= alone
+	PYTHONPATH=tests $(PY) -m chaos.pace $(if $(ENGINE),--engine $(ENGINE))
+
 .PHONY: bench
 bench: setup ## Measure, beside a bare loop; takes ENGINE= N= SEED= OUT=
 	$(PY) -m benchmarks.run $(figures)

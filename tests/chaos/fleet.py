@@ -20,8 +20,8 @@ from .account import Account
 
 ROOT = Path(__file__).parents[2]
 HERE = __package__ or ""
-PATH = str(Path(__file__).parents[HERE.count(".") + 1])
-"""Where this package is imported from: under `tests` when run by itself, or on its own by the tests."""
+PATH = f"{Path(__file__).parents[HERE.count('.') + 1]}{os.pathsep}{ROOT / 'src'}"
+"""Where this package is imported from, under `tests` when run by itself or on its own by the tests; and this checkout's code."""
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -1,6 +1,6 @@
-"""A small chaos run on each engine that keeps what it is told, and one broken worker that must be found out.
+"""A small chaos run on each engine that keeps what it is told, one broken worker that must be found out, and a short pace run.
 
-The whole of it is `make chaos`. These mostly wait, for leases to run out and for jobs to end, so they all run at once.
+The whole of it is `make chaos` and `make pace`. These mostly wait, for leases to run out and for jobs to end, so they all run at once.
 """
 
 import json
@@ -32,16 +32,17 @@ def plays(folder: Path) -> Iterator[dict[str, Playing]]:
     small = ("--n", "3", "--only", "chaos", "--lease", "3", "--untimed")
     words = {engine: ("--engine", engine, *small, "--out", str(folder / engine)) for engine in ENGINES}
     words["claim_unlocked"] = ("--only", "claim_unlocked")
-    found = {name: play(*each) for name, each in words.items()}
+    found = {name: play("chaos.run", *each) for name, each in words.items()}
+    found["pace"] = play("chaos.pace", "--rate", "20", "--period", "2", "--seconds", "5")
     yield found
     for each in found.values():
         each.kill()
         each.communicate()
 
 
-def play(*words: str) -> Playing:
-    """Start to play a part of the chaos runs."""
-    command = [sys.executable, "-m", "chaos.run", *words]
+def play(module: str, *words: str) -> Playing:
+    """Start to play a part of the runs."""
+    command = [sys.executable, "-m", module, *words]
     environment = os.environ | {"PYTHONPATH": PATH}
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -71,3 +72,7 @@ def test_three_kills_and_a_freeze_break_no_promise(engine: str, plays: dict[str,
 
 def test_a_claim_without_a_lock_is_found_out(plays: dict[str, Playing]) -> None:
     assert "  caught: " in printed(plays["claim_unlocked"])
+
+
+def test_four_worker_processes_keep_the_pace_of_limits(plays: dict[str, Playing]) -> None:
+    assert printed(plays["pace"]).count(" 0 faults") == 2 * len(ENGINES)
