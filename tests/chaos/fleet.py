@@ -21,7 +21,7 @@ from .account import Account
 ROOT = Path(__file__).parents[2]
 HERE = __package__ or ""
 PATH = f"{Path(__file__).parents[HERE.count('.') + 1]}{os.pathsep}{ROOT / 'src'}"
-"""Where this package is imported from, under `tests` when run by itself or on its own by the tests; and this checkout's code."""
+"""Where this package is imported from, be it run by itself or by the tests, and the code of this checkout."""
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -1,6 +1,7 @@
 """A small chaos run on each engine that keeps what it is told, one broken worker that must be found out, and a short pace run.
 
-The whole of it is `make chaos` and `make pace`. These mostly wait, for leases to run out and for jobs to end, so they all run at once.
+The whole of it is `make chaos` and `make pace`. These mostly wait, for leases to run out and for jobs to end, so they all run
+at once.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 
 from treadle import Treadle
 from treadle.worker.fetcher import MOST
@@ -37,5 +38,5 @@ def test_full_queues_are_served_by_their_weights_and_none_waits_beyond_the_bound
         assert abs(counted[queue] - STARTS * weight / 100) <= STARTS / 100
         # Between two starts of a queue lie no more than the shares of the others in one claim.
         places = [-1, *(place for place, name in enumerate(order[:STARTS]) if name == queue), STARTS]
-        longest = max(after - before - 1 for before, after in zip(places, places[1:], strict=False))
+        longest = max(after - before - 1 for before, after in pairwise(places))
         assert longest <= MOST * (100 - weight) / 100, (queue, longest)
