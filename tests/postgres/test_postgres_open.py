@@ -1,15 +1,21 @@
 """From a URL to a store: what is read, what is refused, and that no password is ever shown."""
 
+from typing import Any
+
 import psycopg
 import pytest
 
+from conformance.desk import Bench, Desk
+from conformance.ways import blocking
 from servers.postgres import shared
 from treadle.engine.open import open_store
 from treadle.engine.postgres.place import address, without_password
 from treadle.engine.postgres.store import PostgresStore
 from treadle.engine.session import Store
-from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL, SchemaMismatch
+from treadle.model.errors import CannotOpen, InvalidURL, SchemaMismatch
+from treadle.model.flow import Hold, Ordering
 from treadle.model.record import Space
+from treadle.model.state import State
 
 SECRET = "s3cr3t"
 
@@ -50,12 +56,6 @@ def test_what_makes_no_sense_is_refused_without_the_password(url: str, error: ty
     assert told.value.__cause__ is None
 
 
-@pytest.mark.parametrize("namespace", ["public", "pg_jobs", "information_schema"])
-def test_a_schema_that_is_not_for_us_is_refused(namespace: str) -> None:
-    with pytest.raises(InvalidOption):
-        open_("postgresql://h/shop", namespace)
-
-
 def test_a_url_without_its_password() -> None:
     assert without_password(f"postgresql://ada:{SECRET}@h:1/shop?password={SECRET}") == "postgresql://ada@h:1/shop"
 
@@ -82,7 +82,7 @@ def test_the_schema_waits_for_migrate_and_says_so() -> None:
     session = store.session()
     with pytest.raises(SchemaMismatch, match="treadle migrate"):
         session.run(store.engine.read(Space.PAUSED))
-    assert [(name, "CREATE SCHEMA shop_jobs;" in text) for name, text in store.pending_migrations()] == [("0001_begin", True)]
+    assert [(name, 'CREATE SCHEMA "shop_jobs";' in text) for name, text in store.pending_migrations()] == [("0001_begin", True)]
     assert store.migrate() == ["0001_begin"]
     assert store.migrate() == []
     assert store.pending_migrations() == []
@@ -129,3 +129,22 @@ def test_two_namespaces_share_a_database_and_nothing_else(database: str) -> None
         each.close()
     with psycopg.connect(database) as connection:
         connection.execute("DROP SCHEMA other CASCADE")
+
+
+@pytest.mark.parametrize("namespace", ["select", "user", "a" * 41])
+def test_a_word_of_sql_is_a_namespace_like_any_other(namespace: str) -> None:
+    server = shared()
+    store = open_(server.url(server.database()), namespace)
+    assert f'CREATE SCHEMA "{namespace}"' in store.pending_migrations()[0][1]
+    store.migrate()
+    bench = Bench(store, lambda: pytest.fail("not lent here"), list)
+    with blocking(bench) as run:
+        desk = Desk(bench, run)
+        lease = desk.worker()
+        gates: list[dict[str, Any]] = [{}, {"holds": (Hold("mail", "ada"),)}, {"ordering": Ordering("cart")}, {"fair": "acme"}]
+        for gate in gates:
+            claimed = desk.claim_one(lease, desk.add(**gate))
+            assert desk.finish(lease, claimed).state is State.COMPLETED
+        assert desk.prune_all() == 4
+        assert [check.level for check in store.doctor() if check.level == "error"] == []
+    store.close()

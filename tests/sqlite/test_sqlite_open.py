@@ -10,7 +10,7 @@ from treadle.engine.migrate import Migration, pending
 from treadle.engine.open import open_store
 from treadle.engine.sqlite import place
 from treadle.engine.sqlite.store import SqliteStore
-from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL, NetworkFileSystem, SchemaMismatch, StoreError
+from treadle.model.errors import CannotOpen, InvalidURL, NetworkFileSystem, SchemaMismatch, StoreError
 from treadle.model.filter import Filter
 from treadle.model.job import NewJob
 
@@ -59,12 +59,6 @@ def test_a_url_that_cannot_be_used(url: str, said: str) -> None:
         open_store(url, allow_volatile=True)
     assert said in str(caught.value)
     assert caught.value.cure
-
-
-@pytest.mark.parametrize("namespace", ["", "Shop", "1st", "a-b", "a" * 42, 'x"; DROP TABLE y; --'])
-def test_a_namespace_that_cannot_be_used(namespace: str) -> None:
-    with pytest.raises(InvalidOption):
-        open_store("sqlite:///jobs.db", namespace=namespace)
 
 
 def test_a_relative_path_is_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,11 +158,6 @@ def test_a_store_whose_version_nobody_wrote(store: SqliteStore, path: Path, vers
 def test_a_path_longer_than_the_system_takes(tmp_path: Path, file: str) -> None:
     with pytest.raises(CannotOpen, match="too long"):
         enqueue_one(opened(f"sqlite:///{tmp_path}/{file}"))
-
-
-def test_a_namespace_that_sqlite_keeps_for_itself(path: Path) -> None:
-    with pytest.raises(InvalidOption, match="for itself"):
-        open_store(f"sqlite:///{path}", namespace="sqlite")
 
 
 def test_a_damaged_file(store: SqliteStore, path: Path) -> None:

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from treadle.engine.source import named
 from treadle.model.errors import SchemaMismatch
 
 _STATEMENT = re.compile(r"(?:\$\$.*?\$\$|[^;])+", re.DOTALL)
@@ -21,7 +22,7 @@ class Migration(NamedTuple):
     def statements(self, namespace: str) -> list[str]:
         """The single statements, for one namespace. What stands between two `$$` is one piece."""
         lines = (line for line in self.text.splitlines() if not line.lstrip().startswith("--"))
-        parts = _STATEMENT.findall("\n".join(lines).replace("{ns}", namespace))
+        parts = _STATEMENT.findall(named("\n".join(lines), namespace))
         return [one.strip() for one in parts if one.strip()]
 
 

@@ -8,6 +8,7 @@ from treadle.engine.session import Store
 from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
+_TAKEN = re.compile(r"public|information_schema|pg_.*|sqlite(_.*)?")
 _SCHEMES = "sqlite:///FILE, postgresql://HOST/DATABASE, redis://HOST and memory://NAME"
 
 
@@ -28,6 +29,13 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
             namespace,
             "a namespace is a lower-case word of at most 41 letters, digits and underscores that begins with no digit",
             'Choose one such as "treadle" or "shop_jobs".',
+        )
+    if _TAKEN.fullmatch(namespace):
+        # On every engine alike: a namespace that the one would take must not stand in the way of a move to another.
+        raise InvalidOption(
+            namespace,
+            "PostgreSQL keeps public, information_schema and pg_..., SQLite keeps sqlite_... for itself",
+            'Choose another namespace, such as "treadle" or "shop_jobs".',
         )
     parts = _split(url)
     parameters = _parameters(url, parts.query)
@@ -91,8 +99,6 @@ def _nothing_left(url: str, parameters: dict[str, str], known: str) -> None:
 
 
 def _open_sqlite(url: str, host: str, path: str, namespace: str, parameters: dict[str, str]) -> Store:
-    if f"{namespace}_".startswith("sqlite_"):
-        raise InvalidOption(namespace, "SQLite keeps names that begin with sqlite_ for itself", "Choose another namespace.")
     from treadle.engine.sqlite.driver import Settings
     from treadle.engine.sqlite.store import SqliteStore
 
@@ -130,8 +136,6 @@ def _open_postgres(url: str, namespace: str, parameters: dict[str, str]) -> Stor
         missing = error.name or "psycopg"
         raise CannotOpen(f"The PostgreSQL engine needs {missing}. Install it: pip install 'treadle[postgres]'") from None
 
-    if namespace.startswith("pg_") or namespace in ("public", "information_schema"):
-        raise InvalidOption(namespace, "this schema is not for a queue to own", "Choose another namespace.")
     safe = without_password(url)
     timeout = _seconds(safe, parameters, "timeout", 5.0)
     connections = parameters.pop("connections", "10")

@@ -1,7 +1,8 @@
 """Loads the engines' SQL by name: one file per verb, with a header comment and named parts.
 
 A part begins with a line `-- part: NAME` and ends at the next one. `{ns}` stands for the namespace and is replaced once,
-at load. A row written as `{row: (?, ?)}` is repeated as often as the caller of `repeated` asks.
+at load: where a dot follows it is a schema, and quoted. A row written as `{row: (?, ?)}` is repeated as often as the caller
+of `repeated` asks.
 """
 
 import re
@@ -18,6 +19,11 @@ class UnknownSource(LookupError):
     """A statement was asked for that no file holds: a mistake in the engine, never in the user's input."""
 
 
+def named(text: str, namespace: str) -> str:
+    """A text of SQL with the namespace written in. As a schema it is quoted, so that it may be a word of SQL's own."""
+    return text.replace("{ns}.", f'"{namespace}".').replace("{ns}", namespace)
+
+
 class Source:
     """The statements of one engine in one namespace."""
 
@@ -25,7 +31,7 @@ class Source:
         if _NAMESPACE.fullmatch(namespace) is None:
             raise ValueError(f"{namespace!r}: a namespace is a lower-case word of at most 41 letters, digits and underscores")
         self.namespace = namespace
-        self._parts = {name: text.replace("{ns}", namespace) for name, text in _read(folder).items()}
+        self._parts = {name: named(text, namespace) for name, text in _read(folder).items()}
         self._joined: dict[tuple[str | int, ...], str] = {}
 
     def __call__(self, verb: str, *parts: str) -> str:

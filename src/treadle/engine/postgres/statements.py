@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from treadle.engine.postgres.steps import Statement
-from treadle.engine.source import Source
+from treadle.engine.source import Source, named
 
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8"
 """This moment in microseconds. Not `now()`, which stands still within a transaction of the user's."""
@@ -65,7 +65,7 @@ class Statements:
     def _compile(self, text: str) -> Statement:
         for word, written in WORDS.items():
             text = text.replace(word, written)
-        return compiled(text.replace("{ns}", self.namespace))
+        return compiled(named(text, self.namespace))
 
     def names(self) -> list[str]:
         """Every statement there is, as `verb/part`."""

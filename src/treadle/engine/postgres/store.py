@@ -115,7 +115,7 @@ class PostgresStore:
                 connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
                 missing = self._missing(connection)
                 if missing and not _exists(connection, self.namespace):
-                    connection.execute(f"CREATE SCHEMA {self.namespace}".encode())
+                    connection.execute(f'CREATE SCHEMA "{self.namespace}"'.encode())
                 for each in missing:
                     for statement in each.statements(self.namespace):
                         connection.execute(statement.encode())
@@ -131,7 +131,7 @@ class PostgresStore:
         connection = self._connect(time.monotonic() + self.timeout)
         try:
             missing = self._missing(connection)
-            first = "" if _exists(connection, self.namespace) else f"CREATE SCHEMA {self.namespace};\n"
+            first = "" if _exists(connection, self.namespace) else f'CREATE SCHEMA "{self.namespace}";\n'
         finally:
             connection.close()
         texts = [";\n".join(each.statements(self.namespace)) + ";" for each in missing]
