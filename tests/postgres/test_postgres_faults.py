@@ -1,5 +1,6 @@
-"""What only PostgreSQL can suffer: a full disk under its tables, and a snapshot that somebody holds."""
+"""What only PostgreSQL can suffer: a full disk, a snapshot that somebody holds, all its ways to say no, and saying nothing."""
 
+import asyncio
 import os
 import pwd
 import secrets
@@ -13,7 +14,11 @@ import pytest
 from faults.calls import all_claimed, claimed, declared, lease_of, stored
 from servers.ground import Ground, on_postgres
 from servers.postgres import Postgres
-from treadle import StoreError, Treadle
+from treadle import CannotOpen, StoreError, Treadle
+from treadle.cli.main import run as treadle
+from treadle.engine.plan import Plan
+from treadle.engine.postgres.statements import compiled
+from treadle.engine.postgres.steps import Ask
 from treadle.model.filter import Axis, Filter, Retention
 from treadle.model.outcome import Completed, Settlement, Verdict
 from treadle.model.state import State
@@ -113,3 +118,77 @@ def test_a_snapshot_that_is_held_hides_nothing_from_workers(own: Ground) -> None
         assert sum(each.count for each in counted if each.key != (State.COMPLETED,)) == 0
     finally:
         app.close()
+
+
+@pytest.fixture
+def guarded(own: Ground) -> Iterator[Callable[[str], str]]:
+    """The URL for a user of a server that asks `ada` for a password, and `tess` for an encrypted connection; `few` is many."""
+    assert isinstance(own.server, Postgres)
+    file = own.server.data / "pg_hba.conf"
+    before = file.read_text()
+    rules = "host all ada 127.0.0.1/32 scram-sha-256\nhostssl all tess all trust\nhost all tess,stranger all reject\n"
+    file.write_text(rules + before)
+    for role in ("ada LOGIN PASSWORD 'right'", "tess LOGIN", "stranger LOGIN", "few LOGIN CONNECTION LIMIT 0"):
+        own.server.ask(f"CREATE ROLE {role}")
+    own.server.ask("SELECT pg_reload_conf()")
+    yield lambda who: f"postgresql://{who}127.0.0.1:{own.server.port}/"
+    file.write_text(before)
+    own.server.ask("SELECT pg_reload_conf()")
+    for role in ("ada", "tess", "stranger", "few"):
+        own.server.ask(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("who", "database", "cure"),
+    [
+        ("ada:wr0ng@", "postgres", "Correct the user and the password"),
+        ("ada@", "postgres", "Correct the user and the password"),
+        ("tess@", "postgres?sslmode=disable", "Set ?sslmode="),
+        ("treadle@", "postgres?sslmode=require", "Set ?sslmode="),
+        ("stranger@", "postgres", "pg_hba.conf"),
+        ("few@", "postgres", "Raise max_connections"),
+        ("treadle@", "nowhere", "Create the database"),
+        ("nobody@", "postgres", "Correct the user in the URL"),
+        ("", "postgres?host=127.0.0.1&port=1", "See that the server runs there"),
+    ],
+)
+def test_a_server_that_does_not_let_us_in_is_one_line_with_its_cure(
+    guarded: Callable[[str], str], capsys: pytest.CaptureFixture[str], who: str, database: str, cure: str
+) -> None:
+    url = guarded(who) + database
+    app = Treadle(url)
+    keep = declared(app)
+    with pytest.raises(CannotOpen) as told:
+        keep.enqueue("x")
+    app.close()
+    assert cure in str(told.value)
+    for words, code in ((["health"], 1), (["jobs", "list"], 5), (["migrate"], 5)):
+        assert treadle([*words, "--url", url]) == code
+        printed = capsys.readouterr().err
+        assert cure in printed
+        assert "wr0ng" not in printed
+        assert len(printed.splitlines()) <= 2, printed  # which store, and what is wrong with it
+
+
+def test_a_server_that_hangs_is_given_up_after_one_timeout_and_a_slow_answer_is_not(own: Ground) -> None:
+    own.begin_anew()
+    app = Treadle(own.url(timeout=1))
+    keep = declared(app)
+    keep.enqueue("before")
+    engine, run = app.connection.engine, app.connection.run
+    slow = Plan("read", lambda: (yield Ask(compiled("SELECT pg_sleep(1.2)"))))
+    assert len(run(slow)) == 1  # longer than the timeout, and the server is seen to live
+    late = Treadle(own.url(timeout=1))
+    try:
+        own.proxy.freeze()
+        for call in (
+            lambda: run(engine.leases()),
+            lambda: asyncio.run(app.connection.arun(engine.leases())),
+            lambda: late.connection.run(engine.leases()),  # libpq gives no connection less than two seconds
+        ):
+            with pytest.raises(StoreError, match=r"no answer within [12] s"):
+                call()
+    finally:
+        own.proxy.pass_()
+        app.close()
+        late.close()

@@ -37,10 +37,10 @@ def exchanges(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     waits = 0
     wait = Link.wait
 
-    def counted(link: Link, deadline: float) -> Any:
+    def counted(link: Link, *deadlines: float) -> Any:
         nonlocal waits
         waits += 1
-        return wait(link, deadline)
+        return wait(link, *deadlines)
 
     monkeypatch.setattr(Link, "wait", counted)
 

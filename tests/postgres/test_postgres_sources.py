@@ -40,7 +40,7 @@ def test_the_namespace_is_in_every_statement() -> None:
         assert "shop." not in text  # bare, it could be a word of SQL's own
         assert (
             '"shop".' in text
-            or "'shop " in text
+            or "'shop" in text
             or part in unnamed
             or part.startswith("by-")
             or (verb, part) == ("enqueue", "edges")

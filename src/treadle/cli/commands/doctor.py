@@ -24,11 +24,11 @@ def command(url: str | None, as_json: bool) -> int:
     """Examine the store, and whether what waits in it is served. Reads only; exits with 1 when something is wrong."""
     with opened(url) as app:
         store = app.store
+        durability = store.durability  # asked first: a server that does not answer is waited for once
         checks = store.doctor()
-        durability = store.durability
         location = store.location
         # To look at jobs is to use the store, which mends what can be mended: not while something is wrong with it.
-        if not store.pending_migrations() and not any(check.level == "error" for check in checks):
+        if not any(check.level == "error" for check in checks) and not store.pending_migrations():
             checks += _waiting(app)
     wrong = any(check.level == "error" for check in checks)
     if as_json:

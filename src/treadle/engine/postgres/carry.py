@@ -150,7 +150,9 @@ class Carrier:
         self._begun = True
         for command in self._look if reads else (b"BEGIN",):
             self._link.command(command)
-        if not reads:
+        if reads:
+            self._link.hurry()
+        else:
             for setting in self._link.settings:
                 self._link.command(setting)
 

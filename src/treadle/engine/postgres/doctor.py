@@ -6,9 +6,8 @@ from typing import Protocol
 import psycopg
 from psycopg import pq
 
-from treadle.engine.postgres.driver import Overdue
 from treadle.engine.postgres.steps import Rows
-from treadle.engine.postgres.telling import overdue, translated
+from treadle.engine.postgres.telling import Place
 from treadle.engine.session import Check
 from treadle.model.errors import StoreError
 
@@ -28,16 +27,10 @@ SELECT current_setting('server_version_num')::int8, current_setting('server_vers
 """
 
 
-class Patient(Protocol):
+class Patient(Place, Protocol):
     """What an examination needs of a store."""
 
     timeout: float
-    namespace: str
-
-    @property
-    def location(self) -> str:
-        """The URL without its password."""
-        ...
 
     def ask(self, text: str, deadline: float) -> Rows:
         """The rows of one question on a connection of its own."""
@@ -45,6 +38,10 @@ class Patient(Protocol):
 
     def pending_migrations(self) -> list[tuple[str, str]]:
         """The migrations not applied yet."""
+        ...
+
+    def refusal(self) -> StoreError | None:
+        """What our role lacks of the rights that it needs."""
         ...
 
     def pooled(self) -> bool:
@@ -75,6 +72,9 @@ def examine(store: Patient) -> list[Check]:
         [row] = _asked(store, _FACTS)
         checks += _server(row)
         checks.append(_pooler(pooled=store.pooled()))
+        if (refusal := store.refusal()) is not None:
+            return [*checks, Check("rights", "error", str(refusal))]
+        checks.append(Check("rights", "ok", f"the role {store.role} may read and write the schema {store.namespace}"))
         missing = [name for name, _ in store.pending_migrations()]
     except StoreError as error:
         return [*checks, Check("server", "error", str(error))]
@@ -129,9 +129,4 @@ def _pooler(*, pooled: bool) -> Check:
 
 
 def _asked(store: Patient, text: str) -> Rows:
-    try:
-        return store.ask(text, time.monotonic() + store.timeout)
-    except Overdue:
-        raise overdue(store.location, store.timeout) from None
-    except psycopg.Error as error:
-        raise translated(error, store.location, store.namespace, store.timeout) or error from error
+    return store.ask(text, time.monotonic() + store.timeout)

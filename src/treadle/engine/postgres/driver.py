@@ -110,6 +110,10 @@ class Link:
             self.command(_OFF if relaxed else _ON)
             self._relaxed = relaxed
 
+    def hurry(self) -> None:
+        """Have what was put so far answered before the rest is, so that a server that works is told from one that hangs."""
+        self._pg.send_flush_request()
+
     def nudge(self) -> None:
         """Let what was put go out, without waiting."""
         self._pg.flush()
@@ -119,8 +123,12 @@ class Link:
         self._pg.pipeline_sync()
         self._sent.append(_Sent("sync"))
 
-    def wait(self, deadline: float) -> list[Rows]:
-        """Block for the rows of everything put since the last wait. Raises what the server said, and `Overdue`."""
+    def wait(self, deadline: float, first: float | None = None) -> list[Rows]:
+        """Block for the rows of everything put since the last wait. Raises what the server said, and `Overdue`.
+
+        With `first`, the server must have said something until then; who has may take until the deadline.
+        """
+        until = deadline if first is None else min(first, deadline)
         talk = self._talk()
         poller = select.poll()
         socket = self._pg.socket
@@ -128,26 +136,32 @@ class Link:
             need = next(talk)
             while True:
                 poller.register(socket, need)
-                left = deadline - time.monotonic()
+                left = until - time.monotonic()
                 ready = poller.poll(max(0.0, left) * 1000)
                 if not ready:
                     if left <= 0:
                         raise Overdue
                     continue
+                if ready[0][1] & ~_WRITE:
+                    until = deadline
                 need = talk.send(ready[0][1])
         except StopIteration as stop:
             rows: list[Rows] = stop.value
             return rows
 
-    async def await_(self, deadline: float) -> list[Rows]:
+    async def await_(self, deadline: float, first: float | None = None) -> list[Rows]:
         """The awaitable twin of `wait`."""
+        until = deadline if first is None else min(first, deadline)
         talk = self._talk()
         loop = asyncio.get_running_loop()
         socket = self._pg.socket
         try:
             need = next(talk)
             while True:
-                need = talk.send(await _ready(loop, socket, need, deadline))
+                ready = await _ready(loop, socket, need, until)
+                if ready & ~_WRITE:
+                    until = deadline
+                need = talk.send(ready)
         except StopIteration as stop:
             rows: list[Rows] = stop.value
             return rows

@@ -6,7 +6,7 @@ import os
 import random
 import time
 import weakref
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import psycopg
 
@@ -15,31 +15,26 @@ from treadle.engine.postgres.carry import Carrier, Memory, only_reads
 from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.pool import Pool
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.telling import AGAIN, is_stale, lost, overdue, translated
+from treadle.engine.postgres.telling import AGAIN, Place, is_stale, lost, overdue, translated
 from treadle.engine.session import Durability
 
 log: logging.Logger = logging.getLogger("treadle.postgres")
 
 R = TypeVar("R")
 PATIENT = 6
-"""Questions may take so many times longer than changes: an operator counts ten million rows now and then."""
+"""Questions may take so many times longer than changes, from a server that is seen to live: an operator counts ten million
+rows now and then."""
 
 _FIRST, _MOST = 0.01, 1.0
 _forgotten: list[object] = []
 _sessions: "weakref.WeakSet[PostgresSession]" = weakref.WeakSet()
 
 
-class Ground(Protocol):
+class Ground(Place, Protocol):
     """What a session needs of its store."""
 
     timeout: float
     connections: int
-    namespace: str
-
-    @property
-    def location(self) -> str:
-        """The URL without its password, for messages."""
-        ...
 
     @property
     def statements(self) -> Statements:
@@ -54,6 +49,18 @@ class Ground(Protocol):
     def open(self, deadline: float) -> Link:
         """Open one more connection, with the schema as this code knows it."""
         ...
+
+
+class _Patience(NamedTuple):
+    """How long a server may say nothing, and how long a call may take in all: seconds, and when they are over."""
+
+    timeout: float
+    seconds: float
+    last: float
+
+    def first(self) -> float:
+        """By when a server that is asked now must have said something."""
+        return min(self.last, time.monotonic() + self.timeout)
 
 
 class PostgresSession:
@@ -71,15 +78,17 @@ class PostgresSession:
 
     def run(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
         """Run a plan to its answer in the calling thread."""
-        seconds, deadline, pause = self._start(plan)
+        patience, pause = self._start(plan), _FIRST
         while True:
-            link = self._pool.take(deadline)
+            first = patience.first()
+            link = self._pool.take(first)
             carrying = self._carrier(link, durability).carry(plan)
             try:
                 try:
                     next(carrying)
                     while True:
-                        carrying.send(link.wait(deadline))
+                        carrying.send(link.wait(patience.last, first))
+                        first = patience.last
                 except StopIteration as stop:
                     self._pool.give(link)
                     answer: R = stop.value
@@ -88,22 +97,24 @@ class PostgresSession:
                     carrying.close()
             except BaseException as error:
                 self._clear(link, error)
-                if not self._again(error, plan, deadline):
-                    raise self._told(error, seconds) from error
+                if not self._again(error, plan, patience.last):
+                    raise self._told(error, patience) from error
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             pause = min(_MOST, pause * 2)
 
     async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
         """Run a plan without blocking the event loop."""
-        seconds, deadline, pause = self._start(plan)
+        patience, pause = self._start(plan), _FIRST
         while True:
-            link = await self._pool.atake(deadline)
+            first = patience.first()
+            link = await self._pool.atake(first)
             carrying = self._carrier(link, durability).carry(plan)
             try:
                 try:
                     next(carrying)
                     while True:
-                        carrying.send(await link.await_(deadline))
+                        carrying.send(await link.await_(patience.last, first))
+                        first = patience.last
                 except StopIteration as stop:
                     self._pool.give(link)
                     answer: R = stop.value
@@ -112,8 +123,8 @@ class PostgresSession:
                     carrying.close()
             except BaseException as error:
                 await self._aclear(link, error)
-                if not self._again(error, plan, deadline):
-                    raise self._told(error, seconds) from error
+                if not self._again(error, plan, patience.last):
+                    raise self._told(error, patience) from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             pause = min(_MOST, pause * 2)
 
@@ -129,11 +140,11 @@ class PostgresSession:
         _forgotten.append(self._pool)
         self._begin_anew()
 
-    def _start(self, plan: Plan[Any]) -> tuple[float, float, float]:
+    def _start(self, plan: Plan[Any]) -> "_Patience":
         if self._pid != os.getpid():
             self.forget()
         seconds = self._store.timeout * (PATIENT if only_reads(plan.name) else 1)
-        return seconds, time.monotonic() + seconds, _FIRST
+        return _Patience(self._store.timeout, seconds, time.monotonic() + seconds)
 
     def _carrier(self, link: Link, durability: Durability) -> Carrier:
         relaxed = durability is Durability.RELAXED
@@ -179,14 +190,14 @@ class PostgresSession:
         # Done twice, every verb does no harm but one: a claim whose answer was lost has left jobs under the lease.
         return _broken(error) and "claim" not in plan.name.split("+")
 
-    def _told(self, error: BaseException, seconds: float) -> BaseException:
+    def _told(self, error: BaseException, patience: "_Patience") -> BaseException:
         location = self._store.location
         if isinstance(error, Overdue):
-            return overdue(location, seconds)
+            return overdue(location, patience.seconds if time.monotonic() >= patience.last else patience.timeout)
         if _broken(error):
             return lost(location)
         if isinstance(error, psycopg.Error):
-            return translated(error, location, self._store.namespace, seconds) or error
+            return translated(error, self._store, patience.seconds) or error
         return error
 
 

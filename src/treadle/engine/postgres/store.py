@@ -5,7 +5,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.engine import PostgresEngine
 from treadle.engine.postgres.place import Address, Settings
 from treadle.engine.postgres.pooler import gives_away
+from treadle.engine.postgres.rights import lacking
 from treadle.engine.postgres.session import PATIENT, PostgresSession
 from treadle.engine.postgres.statements import Statements, compiled
 from treadle.engine.postgres.steps import Ask, Rows
-from treadle.engine.postgres.telling import may_pass, overdue, translated, unmigrated, unreachable
+from treadle.engine.postgres.telling import denied, may_pass, overdue, silent, translated, unmigrated, unowned, unreachable
 from treadle.engine.postgres.wake import Hub, PostgresWaiter
 from treadle.engine.session import Check, Session
+from treadle.model.errors import StoreError
 
 log: logging.Logger = logging.getLogger("treadle.postgres")
 
@@ -44,6 +47,7 @@ class PostgresStore:
         self.timeout: float = given.timeout
         self.connections: int = given.connections
         self.namespace: str = namespace
+        self.role: str = str(address.parameters.get("user") or "")
         self.engine: PostgresEngine = PostgresEngine(namespace)
         self._address = address
         self._lock = threading.Lock()
@@ -121,19 +125,21 @@ class PostgresStore:
                         connection.execute(statement.encode())
                     psycopg.RawCursor(connection).execute(self.statements("meta", "put").text.encode(), (each.number,))
                 return [each.name for each in missing]
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise unowned(error, self, connection.info.dbname) from error
         except psycopg.Error as error:
-            raise translated(error, self.location, self.namespace, _LOCK_PATIENCE) or error from error
+            raise translated(error, self, _LOCK_PATIENCE) or error from error
         finally:
             connection.close()
 
     def pending_migrations(self) -> list[tuple[str, str]]:
         """The migrations not applied yet, as (name, SQL)."""
-        connection = self._connect(time.monotonic() + self.timeout)
-        try:
-            missing = self._missing(connection)
-            first = "" if _exists(connection, self.namespace) else f'CREATE SCHEMA "{self.namespace}";\n'
-        finally:
-            connection.close()
+        deadline = time.monotonic() + self.timeout
+        with self._bare(deadline) as link:
+            missing = pending(migrations(SCHEMA), self.version(link, deadline), self.location)
+            link.put(Ask(self.statements("meta", "exists")))
+            link.sync()
+            first = "" if link.wait(deadline)[0] else f'CREATE SCHEMA "{self.namespace}";\n'
         texts = [";\n".join(each.statements(self.namespace)) + ";" for each in missing]
         return [(each.name, first + text if each.number == 1 else text) for each, text in zip(missing, texts, strict=True)]
 
@@ -144,8 +150,19 @@ class PostgresStore:
     def tend(self) -> str | None:
         """Nothing: autovacuum sees to the tables."""
 
-    def guard_processes(self, count: int) -> None:
-        """Any number of processes may serve it."""
+    def guard_processes(self, count: int) -> None:  # noqa: ARG002 - any number of processes may serve it
+        """Raise `CannotOpen` when our role may not do what workers do. A server that is away may come back."""
+        try:
+            refusal = self.refusal()
+        except StoreError:
+            return
+        if refusal is not None:
+            raise refusal
+
+    def refusal(self) -> StoreError | None:
+        """What our role lacks of the rights that producers and workers need; None where it lacks nothing."""
+        missing = lacking(self.ask(self.statements("meta", "rights").text, time.monotonic() + self.timeout))
+        return denied(self, missing) if missing else None
 
     def close(self) -> None:
         """Stop listening. Sessions are closed by their owners."""
@@ -166,8 +183,10 @@ class PostgresStore:
             except Overdue:
                 link.close()
                 raise overdue(self.location, self.timeout) from None
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 link.close()
+                if not isinstance(error, psycopg.OperationalError):
+                    raise translated(error, self, self.timeout) or error from error
                 if not may_pass(error) or time.monotonic() >= deadline:
                     raise unreachable(self.location, error) from error
                 time.sleep(_PAUSE)
@@ -190,14 +209,11 @@ class PostgresStore:
             raise unmigrated(self.location, self.namespace)
 
     def ask(self, text: str, deadline: float) -> Rows:
-        """The rows of one question on a connection of its own, whatever the schema is like."""
-        link = Link(self._connect(deadline), prepares=False)
-        try:
+        """The rows of one question on a connection of its own, whatever the schema is like. Raises `StoreError`."""
+        with self._bare(deadline) as link:
             link.put(Ask(compiled(text)))
             link.sync()
             return link.wait(deadline)[0]
-        finally:
-            link.close()
 
     def version(self, link: Link, deadline: float) -> int:
         """The schema version that a connection sees; 0 where there are no tables of ours."""
@@ -212,13 +228,21 @@ class PostgresStore:
     def pooled(self) -> bool:
         """Whether a pooler stands in between that gives each transaction another connection of the server."""
         deadline = time.monotonic() + self.timeout
+        with self._bare(deadline) as link:
+            return self._is_pooled(link, deadline)
+
+    @contextmanager
+    def _bare(self, deadline: float) -> Generator[Link]:
+        """A connection for a question or two, whatever the schema is like. Raises `StoreError`."""
         link = Link(self._connect(deadline), prepares=False)
         try:
-            return self._is_pooled(link, deadline)
+            yield link
         except Overdue:
             raise overdue(self.location, self.timeout) from None
         except psycopg.OperationalError as error:
             raise unreachable(self.location, error) from error
+        except psycopg.Error as error:
+            raise translated(error, self, self.timeout) or error from error
         finally:
             link.close()
 
@@ -234,21 +258,26 @@ class PostgresStore:
         return self._pooled
 
     def _connect(self, deadline: float) -> "psycopg.Connection[Any]":
-        pause = _PAUSE
+        began, pause = time.monotonic(), _PAUSE
         while True:
             left = deadline - time.monotonic()
             try:
                 connection = psycopg.connect(**self._parameters(left), autocommit=True, prepare_threshold=None)
+            except psycopg.errors.ConnectionTimeout as error:
+                raise silent(self.location, time.monotonic() - began) from error
             except psycopg.OperationalError as error:
                 if not self._reached or not may_pass(error) or deadline - time.monotonic() <= pause:
                     raise unreachable(self.location, error) from error
             else:
                 self._reached = True
+                self.role = connection.info.user
                 return connection
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             pause = min(1.0, pause * 2)
 
     def _parameters(self, left: float) -> dict[str, Any]:
+        # Each of several hosts gets its share, or one that hangs would leave no time for the others.
+        hosts = str(self._address.parameters.get("host") or "").count(",") + 1
         return {
             "application_name": "treadle",
             "tcp_user_timeout": round(self.timeout * 1000),
@@ -256,7 +285,7 @@ class PostgresStore:
             "keepalives_interval": 10,
             "keepalives_count": 3,
             **self._address.parameters,
-            "connect_timeout": max(2, round(left)),
+            "connect_timeout": max(2, round(left / hosts)),
             "client_encoding": "UTF8",
         }
 

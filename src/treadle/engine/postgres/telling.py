@@ -1,8 +1,13 @@
 """The house's errors for PostgreSQL's."""
 
+import re
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 import psycopg
 from psycopg import errors
 
+from treadle.engine.postgres.rights import NEEDED, grants, quoted
 from treadle.model.errors import CannotOpen, SchemaMismatch, StoreBusy, StoreError
 
 AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
@@ -20,6 +25,38 @@ _MISSING = (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedCol
 _BUSY = (errors.QueryCanceled, errors.LockNotAvailable, errors.IdleInTransactionSessionTimeout)
 
 
+_CREDENTIALS = "Correct the user and the password in the URL: postgresql://USER:PASSWORD@HOST/DATABASE."
+_FULL = "Raise max_connections, lower ?connections= in the URLs, or put a pooler in between."
+_TLS = "Set ?sslmode= in the URL as the server wants it: require, where it takes encrypted connections only."
+_OPENING = (
+    (r"translate host name", "Correct the host in the URL."),
+    (r"timed out", "Look at the server and the network."),
+    (r"too many|connection slots", _FULL),
+    (r"no encryption|ssl off|does not support ssl|ssl error|certificate", _TLS),
+    (r"pg_hba\.conf", "Let the server's pg_hba.conf admit this user from this machine to this database."),
+    (r"password|authentication failed", _CREDENTIALS),
+    (r"permission denied for database", "Let its owner run GRANT CONNECT ON DATABASE for this user."),
+    (r'database ".*" does not exist', "Create the database (createdb), or correct its name in the URL."),
+    (r'role ".*" does not exist', "Correct the user in the URL, or create it (createuser)."),
+)
+"""What to do about a connection that was not made, by words of the reason; the first that are found."""
+
+_QUESTION = re.compile(r" Is the server running[^?]*\?")
+
+
+class Place(Protocol):
+    """What a message says of a store."""
+
+    namespace: str
+    role: str
+    """Who the server takes us for, once it was reached."""
+
+    @property
+    def location(self) -> str:
+        """The URL without its password."""
+        ...
+
+
 def is_stale(error: BaseException) -> bool:
     """Whether what was prepared on this connection is not there (any more), or has another shape since a migration."""
     return isinstance(error, _STALE) or (isinstance(error, errors.FeatureNotSupported) and "cached plan" in str(error))
@@ -33,8 +70,17 @@ def may_pass(error: psycopg.Error) -> bool:
 
 def unreachable(location: str, error: psycopg.Error) -> CannotOpen:
     """The server cannot be reached, or does not let us in."""
-    text = " ".join(str(error).split())
-    return CannotOpen(f"{location}: {text}. Is the server running, and are host, port, database, user and password right?")
+    text = _QUESTION.sub("", " ".join(str(error).split())).rstrip(".")
+    usual = "See that the server runs there, and that the host and the port are right."
+    cure = next((cure for words, cure in _OPENING if re.search(words, text.lower())), usual)
+    return CannotOpen(f"{location}: {text}. {cure}")
+
+
+def silent(location: str, seconds: float) -> CannotOpen:
+    """The server takes connections, or what stands before it does, and says nothing."""
+    return CannotOpen(
+        f"{location}: no answer within {seconds:.0f} s. Look at the server and the network, or raise ?timeout= in the URL."
+    )
 
 
 def overdue(location: str, seconds: float) -> StoreBusy:
@@ -61,8 +107,25 @@ def unmigrated(location: str, namespace: str) -> SchemaMismatch:
     )
 
 
-def translated(error: psycopg.Error, location: str, namespace: str, seconds: float) -> StoreError | None:
+def denied(place: Place, lacking: Mapping[str, Sequence[str]]) -> CannotOpen:
+    """Our role may not do what is to be done; `lacking` says what, by what it would be granted on."""
+    words = "; ".join(f"{', '.join(words)} on {what.lower()} {place.namespace}" for what, words in lacking.items())
+    cure = grants(lacking, place.namespace, place.role)
+    return CannotOpen(f'{place.location}: the role "{place.role}" lacks rights: {words}. Let an owner run: {cure}')
+
+
+def unowned(error: psycopg.Error, place: Place, database: str) -> CannotOpen:
+    """Our role may not make or change tables."""
+    return CannotOpen(
+        f'{place.location}: the role "{place.role}" may not migrate the schema {place.namespace} '
+        f"({error.diag.message_primary or error}). Migrate as the owner of the schema; for a new one, let an owner run: "
+        f"GRANT CREATE ON DATABASE {quoted(database)} TO {quoted(place.role)};"
+    )
+
+
+def translated(error: psycopg.Error, place: Place, seconds: float) -> StoreError | None:
     """The house's error for PostgreSQL's, or None for one that only a mistake of ours, or a value, can cause."""
+    location = place.location
     text = " ".join(str(error.diag.message_primary or error).split())
     if isinstance(error, _BUSY):
         return StoreBusy(
@@ -72,9 +135,12 @@ def translated(error: psycopg.Error, location: str, namespace: str, seconds: flo
     if isinstance(error, AGAIN):
         return StoreBusy(f"{location}: other transactions were in the way each time ({text}). Nothing was changed; call again.")
     if isinstance(error, _MISSING):
-        return unmigrated(location, namespace)
+        return unmigrated(location, place.namespace)
     if isinstance(error, errors.InsufficientPrivilege):
-        return StoreError(f"{location}: {text}. Grant the user all rights on the schema {namespace} and what is in it.")
+        return CannotOpen(
+            f'{location}: {text}, says the server to the role "{place.role}". Let an owner run: '
+            f"{grants(NEEDED, place.namespace, place.role)}"
+        )
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return StoreError(
             f"{location}: this server only reads ({text}). Name the primary, or several hosts and "
