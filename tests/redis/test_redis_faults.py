@@ -12,6 +12,7 @@ from conformance.desk import START, Desk
 from faults.waiting import until
 from servers.proxy import Proxy
 from servers.valkey import Valkey
+from treadle.cli.main import run as treadle
 from treadle.engine.plan import together
 from treadle.engine.redis.address import Address
 from treadle.engine.redis.store import RedisStore
@@ -86,6 +87,39 @@ def test_a_full_server_refuses_an_enqueue_and_lets_workers_settle(serve: Serve, 
     tends = RedisStore(server.address()).tend()
     assert tends is not None
     assert "Raise maxmemory" in tends
+
+
+def test_a_full_server_takes_jobs_again_after_the_cure_that_its_refusal_names(
+    serve: Serve, desk_at: DeskAt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = serve(maxmemory="8mb")
+    store = RedisStore(server.address())
+    desk = desk_at(store)
+    lease = desk.worker()
+    bulky = '{"a": "' + "x" * 10_000 + '"}'
+
+    def fill() -> None:
+        for _ in range(100):
+            desk.enqueue(*(desk.new(args=bulky) for _ in range(50)))
+
+    def used() -> int:
+        return RedisStore(server.address()).standing().used
+
+    with pytest.raises(StoreBusy, match="treadle prune --keep 0"):
+        fill()
+    full = used()
+    while claimed := desk.claim(lease):
+        assert set(desk.settle(lease, *((each, Completed(bulky)) for each in claimed))) == {Verdict.DONE}
+    assert used() > full  # their arguments are still there, and results beside them
+    with pytest.raises(StoreBusy, match="memory is full"):
+        desk.add()
+    told = [check.message for check in store.doctor() if check.name == "memory"] + [store.tend() or ""]
+    assert all("treadle prune --keep 0" in each for each in told)
+
+    assert treadle(["prune", "--keep", "0", "--yes", "--url", server.url]) == 0
+    assert "pruned" in capsys.readouterr().out
+    assert desk.add()
+    assert used() < full / 2
 
 
 def test_a_server_that_hangs_does_not_hang_the_caller(serve: Serve, desk_at: DeskAt) -> None:

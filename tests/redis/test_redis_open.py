@@ -1,6 +1,7 @@
 """Opening: what a URL may say, which servers are refused, and what is never shown."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from treadle.engine.open import open_store
 from treadle.engine.redis.address import Address
 from treadle.engine.redis.store import RedisStore
 from treadle.model.errors import CannotOpen, InvalidURL, NotTransactional, SchemaMismatch, VolatileStore
+from treadle.model.state import State
 
 Serve = Callable[..., Valkey]
 DeskAt = Callable[[RedisStore], Desk]
@@ -86,10 +88,15 @@ def test_a_server_that_forgets_is_refused_unless_that_is_wanted(
     store = RedisStore(server.address())
     with pytest.raises(VolatileStore, match=word):
         desk_at(store).add()
+    with pytest.raises(VolatileStore, match=word):
+        store.migrate()
+    assert [name for name, _ in store.pending_migrations()] == ["0001_begin"]  # nothing was written
     assert store.durability.startswith("D0")
     assert {check.level for check in store.doctor() if check.name == "durability"} == {"error"}
 
-    assert desk_at(RedisStore(server.address(), allow_volatile=True)).add()
+    volatile = RedisStore(server.address(), allow_volatile=True)
+    assert volatile.migrate() == ["0001_begin"]
+    assert desk_at(volatile).add()
 
 
 @pytest.mark.parametrize(
@@ -160,3 +167,27 @@ def test_doctor_says_what_an_operator_should_know(store: RedisStore, desk: Desk)
     assert checks["server"].message.startswith("Valkey")
     assert "no maxmemory" in checks["memory"].message
     assert store.tend() is None
+
+
+def test_a_user_without_its_rights_is_told_which_and_they_suffice(serve: Serve, desk_at: DeskAt) -> None:
+    server = serve()
+    address = replace(server.address(), username="ada", password="pw")
+    server.ask("ACL", "SETUSER", "ada", "on", ">pw", "~*", "+@all", "-info")
+    with pytest.raises(CannotOpen, match="may not run INFO"):
+        desk_at(RedisStore(address)).add()
+    server.ask("ACL", "SETUSER", "ada", "resetkeys", "~elsewhere", "+info")
+    with pytest.raises(CannotOpen, match="NOPERM") as told:
+        desk_at(RedisStore(address)).add()
+    rights = str(told.value).partition("ACL SETUSER USER ")[2].partition(",")[0].split()
+    server.ask("ACL", "SETUSER", "ada", "reset", "on", ">pw", *rights)
+    store = RedisStore(address)
+    desk = desk_at(store)
+    waiter = store.waiter(["queue:default"])
+    waiter.idle(True)
+    desk.add()
+    assert waiter.wait(30)
+    waiter.close()
+    lease = desk.worker()
+    [claimed] = desk.claim(lease)
+    assert desk.finish(lease, claimed).state is State.COMPLETED
+    assert store.standing().sync == "everysec"

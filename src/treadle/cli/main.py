@@ -17,6 +17,7 @@ _COMMANDS = {
     "enqueue": ("enqueue", "Enqueue one job by its task's name, and wait for it if you like."),
     "jobs": ("jobs", "List, show, cancel and retry jobs."),
     "dead": ("dead", "List, show, replay, resolve and purge dead letters."),
+    "prune": ("prune", "Delete finished jobs now, instead of when their time is over."),
     "queues": ("queues", "List, pause and resume queues."),
     "schedules": ("schedules", "List, preview, pause, resume, run and back-fill schedules."),
     "workers": ("workers", "List the workers that hold a lease."),

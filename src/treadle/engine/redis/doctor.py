@@ -7,6 +7,8 @@ from treadle.engine.redis.standing import Standing, examine_server, soon
 from treadle.engine.session import Check
 from treadle.model.errors import StoreError
 
+_CURE = "Raise maxmemory, or delete finished jobs: `treadle prune --keep 0`."
+
 
 class Patient(Protocol):
     """What an examination needs of a store."""
@@ -75,5 +77,5 @@ def _memory(standing: Standing) -> Check:
     if not standing.maxmemory:
         return Check("memory", "warning", f"{text}, and no maxmemory: set one, so that a backlog cannot take the machine down.")
     if standing.crowded:
-        return Check("memory", "warning", f"{text}: enqueues are refused when it is full. Raise it, or prune finished jobs.")
+        return Check("memory", "warning", f"{text}: enqueues are refused when it is full. {_CURE}")
     return Check("memory", "ok", text)

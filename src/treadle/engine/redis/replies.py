@@ -27,6 +27,11 @@ PASSING = frozenset({"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "BUSY",
 ELSEWHERE = frozenset({"MOVED", "READONLY"})
 """Refusals that mean another server; nothing was carried out."""
 
+RIGHTS = (
+    "Let an administrator run ACL SETUSER USER ~{treadle}* &{treadle}* +@all -@dangerous +info +config|get, with your "
+    "namespace in the place of treadle."
+)
+"""What a user needs of a server that gives each its own rights."""
 
 _pack = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
 
@@ -49,11 +54,13 @@ def error_for(refusal: Refusal, location: str) -> Exception:
     match refusal.code:
         case "OOM":
             return StoreBusy(
-                f"{location}: the server's memory is full (maxmemory), so nothing was stored. Workers go on settling; raise "
-                "maxmemory, let them catch up, or prune finished jobs."
+                f"{location}: the server's memory is full (maxmemory), so nothing was stored. Delete finished jobs "
+                "(`treadle prune --keep 0`), which count until they are pruned, or raise maxmemory. Workers go on settling."
             )
-        case "NOAUTH" | "WRONGPASS" | "NOPERM":
-            return CannotOpen(f"{location}: {refusal}. The user needs the commands that `treadle doctor` lists.")
+        case "NOPERM":
+            return CannotOpen(f"{location}: {refusal}. {RIGHTS}")
+        case "NOAUTH" | "WRONGPASS":
+            return CannotOpen(f"{location}: {refusal}. Correct the user and the password in the URL.")
         case "MISCONF":
             return StoreError(f"{location}: the server cannot save and takes no writes ({refusal}). Look at its disk and log.")
         case code if code in PASSING | ELSEWHERE:

@@ -24,6 +24,11 @@ class Standing:
     used: int
 
     @property
+    def known(self) -> bool:
+        """Whether the server has said anything of itself; it does not to a user who may not ask."""
+        return bool(self.role)
+
+    @property
     def evicts(self) -> bool:
         """Whether a full server throws jobs away. Our keys never expire, so only `allkeys-*` touches them."""
         return self.policy.startswith("allkeys")

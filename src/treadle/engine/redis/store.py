@@ -8,7 +8,7 @@ from typing import Any
 from treadle.engine.redis.address import Address, Dialled, dial
 from treadle.engine.redis.doctor import examine
 from treadle.engine.redis.engine import RedisEngine
-from treadle.engine.redis.replies import Refusal, error_for, pack
+from treadle.engine.redis.replies import RIGHTS, Refusal, error_for, pack
 from treadle.engine.redis.session import RedisSession
 from treadle.engine.redis.standing import Standing, examine_server, soon
 from treadle.engine.redis.wake import RedisWaiter
@@ -69,10 +69,11 @@ class RedisStore:
         return RedisWaiter(self, topics)
 
     def migrate(self) -> list[str]:
-        """Bring the schema up to date; returns the names of the migrations applied."""
+        """Bring the schema up to date; returns the names of the migrations applied. Raises as `dial`."""
         deadline = soon(self.timeout)
         dialled = self._dial(deadline)
         try:
+            self._check(examine_server(dialled, deadline))
             return self._migrate(dialled, deadline)
         except OSError as error:
             raise self._unanswered(error) from None
@@ -100,7 +101,7 @@ class RedisStore:
         standing = self._examined()
         if not standing.crowded:
             return None
-        cure = "enqueues are refused when it is full. Raise maxmemory, or prune finished jobs"
+        cure = "enqueues are refused when it is full. Raise maxmemory, or delete finished jobs: `treadle prune --keep 0`"
         return f"{self.location}: {standing.memory}; {cure}."
 
     def guard_processes(self, count: int) -> None:
@@ -168,8 +169,9 @@ class RedisStore:
         found = dialled.ask(deadline, "HGET", self.tag + b":meta", "version")
         if found is None:
             return 0
-        if isinstance(found, Refusal):
+        if isinstance(found, Refusal) and found.code != "WRONGTYPE":
             self._follow(found)
+            raise error_for(found, self.location)
         if not isinstance(found, bytes) or not found.isdigit() or int(found) < 1:
             raise SchemaMismatch(
                 f"{self.location}: its key {self.tag.decode()}:meta says that the schema's version is {found!r}, which no "
@@ -210,6 +212,8 @@ class RedisStore:
     def _check(self, standing: Standing) -> None:
         if self._allow_volatile or (standing.kept and not standing.evicts):
             return
+        if not standing.known:
+            raise CannotOpen(f"{self.location}: this user may not run INFO, so what the server keeps is unknown. {RIGHTS}")
         raise VolatileStore(
             f"{self.location} is {standing.durability(self.replicas)}. Set appendonly yes and maxmemory-policy noeviction on "
             "the server, or say allow_volatile=True if losing jobs is acceptable."
