@@ -1,6 +1,7 @@
 """A stateful random test: the same commands go to the memory engine and to another, and both must stay the same.
 
-`SEED=` repeats a run, `MODEL_EXAMPLES=` and `MODEL_STEPS=` make it longer.
+`SEED=` repeats a run, `MODEL_EXAMPLES=` and `MODEL_STEPS=` make it longer. `MODEL_SHRINK=1` looks for the shortest run that
+fails, which takes minutes.
 """
 
 import os
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, note, seed, settings
+from hypothesis import HealthCheck, Phase, note, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from conformance.desk import SECOND, START
@@ -28,6 +29,7 @@ from treadle.model.state import State
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
 STEPS = int(os.environ.get("MODEL_STEPS", "80"))
 LENGTHS = (1.0, 5.0, 60.0, 600.0)
+PHASES = tuple(Phase) if os.environ.get("MODEL_SHRINK") else (Phase.generate,)
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
 
 
@@ -332,6 +334,7 @@ def test_the_engine_does_as_the_memory_engine_does(name: str) -> None:
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
+            phases=PHASES,
             suppress_health_check=list(HealthCheck),
         ),
     )
