@@ -111,6 +111,10 @@ def rescue(desk: Desk, job: JobId) -> None:
     desk.rescue(delay=5.0)
 
 
+def spare(desk: Desk, job: JobId) -> None:
+    desk.rescue(*(Witness(lease.id, "exit 70", spared=True) for lease in desk.run(desk.engine.leases(now=desk.now))))
+
+
 def cancel_and_rescue(desk: Desk, job: JobId) -> None:
     if desk.state(job) is State.RUNNING:
         desk.alter_one(job, Cancel("asked"))
@@ -132,7 +136,7 @@ ATTEMPTS: dict[str, list[Attempt]] = {
         make_room(complete_it),
     ],
     "promote": [promote(100.0), promote(10_000.0), raise_the_limit],
-    "rescue": [rescue, cancel_and_rescue, make_room(lose_it)],
+    "rescue": [rescue, spare, cancel_and_rescue, make_room(lose_it)],
     "alter": [
         lambda desk, job: desk.alter_one(job, Cancel("operator")),
         lambda desk, job: desk.alter_one(job, Replay()),

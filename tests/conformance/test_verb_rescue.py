@@ -61,6 +61,67 @@ def test_a_witnessed_end_needs_no_waiting(desk: Desk) -> None:
     assert [each.id for each in desk.run(desk.engine.leases(now=desk.now))] == [alive]
 
 
+def test_a_spared_worker_hands_its_jobs_back(desk: Desk) -> None:
+    job = desk.add(start_within=60.0)
+    lease = desk.worker("w1", length=30.0)
+    desk.claim_one(lease, job)
+    claimed_at, start_by, now = desk.now, desk.job(job).start_by, desk.later(40)
+
+    assert desk.rescue(Witness(lease, "exit 70", spared=True)) == [Rescued(job, 1, lease, State.QUEUED)]
+
+    stored = desk.job(job)
+    assert (stored.state, stored.crashes, stored.releases, stored.suspect) == (State.QUEUED, 0, 1, False)
+    assert (stored.lease, stored.worker, stored.start_by) == (None, None, start_by)
+    assert stored.attempts == (AttemptRecord(1, "released", "w1", claimed_at, now, None, None, "exit 70"),)
+    assert desk.run(desk.engine.leases(now=desk.now)) == []
+    assert [each.id for each in desk.claim(desk.worker())] == [job]
+
+
+def test_a_spared_worker_is_one_of_several(desk: Desk) -> None:
+    first, second = desk.worker("w1"), desk.worker("w2")
+    jobs = [desk.add()]
+    desk.claim_one(first, jobs[0])
+    jobs.append(desk.add())
+    desk.claim_one(second, jobs[1])
+
+    desk.rescue(Witness(first, "exit 70", spared=True), Witness(second, "signal 9"))
+
+    assert [(desk.job(job).crashes, desk.job(job).releases) for job in jobs] == [(0, 1), (1, 0)]
+
+
+def test_a_spared_job_stays_a_suspect_if_it_was_one(desk: Desk) -> None:
+    job = desk.add()
+    crash(desk, job, "signal 9")
+    desk.later(1)
+    desk.promote()
+    lease = desk.worker()
+    desk.claim(lease, suspects=1)
+    desk.rescue(Witness(lease, "exit 70", spared=True))
+
+    stored = desk.job(job)
+    assert (stored.state, stored.crashes, stored.releases, stored.suspect) == (State.QUEUED, 1, 1, True)
+
+
+def test_a_spared_job_that_may_start_once_is_charged(desk: Desk) -> None:
+    job = desk.add(max_crashes=1)
+    lease = desk.worker()
+    desk.claim_one(lease, job)
+
+    assert desk.rescue(Witness(lease, "exit 70", spared=True)) == [Rescued(job, 1, lease, State.DEAD)]
+    assert (desk.job(job).crashes, desk.job(job).releases) == (1, 0)
+
+
+def test_a_request_to_cancel_ends_a_spared_job(desk: Desk) -> None:
+    job = desk.add()
+    lease = desk.worker()
+    desk.claim_one(lease, job)
+    desk.alter_one(job, Cancel("enough"))
+
+    assert desk.rescue(Witness(lease, "exit 70", spared=True)) == [Rescued(job, 1, lease, State.CANCELLED)]
+    stored = desk.job(job)
+    assert (stored.reason, stored.crashes, stored.releases) == ("enough", 0, 1)
+
+
 def test_an_unknown_witness_is_passed_by(desk: Desk) -> None:
     before = desk.snapshot()
 

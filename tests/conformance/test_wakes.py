@@ -147,6 +147,13 @@ def turn_come(desk: Desk) -> tuple[str, Plan[object]]:
     return "queue:red", desk.engine.rescue([Witness(desk.job(claimed.id).lease or "", "")], delay=0.0, now=desk.now)
 
 
+def spared(desk: Desk) -> tuple[str, Plan[object]]:
+    desk.add(queue="red")
+    lease = desk.worker()
+    desk.claim(lease, Want("red", 1, 1))
+    return "queue:red", desk.engine.rescue([Witness(lease, "exit 70", spared=True)], now=desk.now)
+
+
 def limit_raised(desk: Desk) -> tuple[str, Plan[object]]:
     in_the_way(desk, holds=(Hold("few"),))
     desk.limit("few", concurrency=2)
@@ -178,6 +185,7 @@ SCENES: list[Scene] = [
     resumed,
     slot_freed,
     turn_come,
+    spared,
     limit_raised,
     replaced,
     second_of_two,

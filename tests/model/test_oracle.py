@@ -213,7 +213,10 @@ class Engines(RuleBasedStateMachine):
         self.double.ask(lambda engine: engine.promote(limit=limit, now=self.now))
 
     def rescue(self, dice: Dice) -> None:
-        witnesses = [Witness(self.some_lease(dice), dice.choice(("", "signal 9"))) for _ in range(dice.randint(0, 1))]
+        witnesses = [
+            Witness(self.some_lease(dice), dice.choice(("", "signal 9")), dice.random() < 0.3)
+            for _ in range(dice.randint(0, 1))
+        ]
         delay = dice.choice(chance.DELAYS)
         self.double.ask(lambda engine: engine.rescue(witnesses, delay=delay, now=self.now), sorted)
 

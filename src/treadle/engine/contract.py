@@ -175,6 +175,9 @@ class Engine(Protocol):
         `crashes + 1`, then `cancelled` when that was asked for, or `dead` with cause `worker_lost` when the count reaches
         `max_crashes`, or else `retrying` after `delay` seconds, without a start-by deadline and marked suspect. The attempt
         is recorded with the exit seen. An unknown lease is passed by.
+
+        The jobs of a witness that says `spared` are handed back instead, as `Released` does it (also in how the attempt is
+        recorded, but with the exit seen). One whose budget is a single crash is charged all the same: it may have started.
         """
         ...
 

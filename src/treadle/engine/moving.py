@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from treadle.model.job import JobId, Micros, micros
+from treadle.model.job import JobId, Micros, Witness, micros
 from treadle.model.outcome import (
     UNSETTLED,
     Cancelled,
@@ -116,11 +116,7 @@ class Moves:
                 else:
                     self._later(job, State.SCHEDULED, delay, snoozes=1)
             case Released():
-                self._attempt(job, "released", None)
-                if stop:
-                    self._end(job, State.CANCELLED, took, job.reason, releases=1)
-                else:
-                    self._back(job)
+                self._release(job, took)
             case Crashed(exit_, delay):
                 self.crash(job, "crashed", exit_, delay, took, suspect=bool(job.suspect))
             case Died(cause, reason, fingerprint, error):
@@ -135,6 +131,15 @@ class Moves:
                 self._end(job, State.EXPIRED, took, None)
             case _:
                 raise TypeError(f"{outcome!r} is not an outcome that moves a job")
+
+    def lost(self, job: Held, witness: Witness | None, delay: float) -> State:
+        """Its lease is over: charged with a crash, or handed back where a witness spares it and it may start again.
+
+        Returns where the job goes.
+        """
+        if witness is None or not witness.spared or job.max_crashes <= 1:
+            return self.crash(job, "rescued", None if witness is None else witness.exit, delay, None, suspect=True)
+        return self._release(job, None, witness.exit)
 
     def crash(self, job: Held, label: str, exit_: str | None, delay: float, took: float | None, *, suspect: bool) -> State:
         """The process under the job died: cancelled if that was asked for, dead when its budget is spent, else later.
@@ -163,6 +168,14 @@ class Moves:
         first_failed = self.now if failures else None
         due = self.now + micros(delay)
         self.reentries.append(Reentry(job.n, state, due, None, suspect, failures, crashes, snoozes, 0, first_failed))
+
+    def _release(self, job: Held, took: float | None, exit_: str | None = None) -> State:
+        self._attempt(job, "released", None, exit_=exit_)
+        if job.cancel_requested:
+            self._end(job, State.CANCELLED, took, job.reason, releases=1)
+            return State.CANCELLED
+        self._back(job)
+        return State.QUEUED
 
     def _back(self, job: Held) -> None:
         self._leave(job, None)

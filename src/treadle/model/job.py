@@ -179,10 +179,14 @@ class Renewal(NamedTuple):
 
 
 class Witness(NamedTuple):
-    """A lease whose worker somebody saw end, and how (`signal 9`, `exit 1`, or empty for a clean stop)."""
+    """A lease whose worker somebody saw end, and how (`signal 9`, `exit 1`, or empty for a clean stop).
+
+    `spared` when nothing that ran there had a part in its end: its jobs are handed back, and no crash is counted.
+    """
 
     lease: LeaseId
     exit: str
+    spared: bool = False
 
 
 class Rescued(NamedTuple):

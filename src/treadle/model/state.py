@@ -90,6 +90,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Move.RETRY, "settle", _S.RUNNING, _S.RETRYING, "the body failed and may try again"),
     Transition(Move.SNOOZE, "settle", _S.RUNNING, _S.SCHEDULED, "the body asked for a later turn"),
     Transition(Move.RELEASE, "settle", _S.RUNNING, _S.QUEUED, "the worker hands it back"),
+    Transition(Move.RELEASE, "rescue", _S.RUNNING, _S.QUEUED, "its worker left because the store was away"),
     Transition(Move.DIE, "settle", _S.RUNNING, _S.DEAD, "the body failed for the last time"),
     Transition(Move.CRASH, "settle", _S.RUNNING, _S.RETRYING, "the process under it died, budget left"),
     Transition(Move.CRASH, "settle", _S.RUNNING, _S.DEAD, "the process under it died, budget spent"),

@@ -12,7 +12,7 @@ from treadle.engine.memory.row import Row
 from treadle.engine.memory.turn import Turn
 from treadle.model.filter import Retention
 from treadle.model.job import Micros, Promoted, Rescued, Witness
-from treadle.model.outcome import Crashed
+from treadle.model.outcome import Crashed, Released
 from treadle.model.state import LIVE, State
 
 
@@ -43,14 +43,18 @@ def _due(turn: Turn) -> Iterator[Row]:
 
 def rescue(turn: Turn, witnesses: Sequence[Witness], delay: float) -> list[Rescued]:
     """Take back every job of leases that ran out or that a witness saw end, and remove those leases."""
-    seen = {witness.lease: witness.exit for witness in witnesses}
+    seen = {witness.lease: witness for witness in witnesses}
     ended = [lease for lease in sorted(turn.tables.leases) if lease in seen or not turn.holds(lease)]
     rescued: list[Rescued] = []
     for lease in ended:
         for row in turn.oldest_first(turn.tables.running.get(lease, set())):
-            exit_seen = seen.get(lease)
-            outcome = Crashed(exit_seen or "", delay)
-            after = end_attempt(turn, replace(row, suspect=True), outcome, said="rescued", exit_seen=exit_seen)
+            witness = seen.get(lease)
+            exit_seen = None if witness is None else witness.exit
+            if witness is not None and witness.spared and row.max_crashes > 1:
+                after = end_attempt(turn, row, Released(), said="released", exit_seen=exit_seen)
+            else:
+                outcome = Crashed(exit_seen or "", delay)
+                after = end_attempt(turn, replace(row, suspect=True), outcome, said="rescued", exit_seen=exit_seen)
             rescued.append(Rescued(row.id, row.attempt, lease, after.state))
         turn.tables.drop_lease(lease)
     settle_children(turn)

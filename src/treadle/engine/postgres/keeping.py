@@ -60,8 +60,8 @@ class Keeping:
     @verb
     def rescue(self, witnesses: Sequence[Witness] = (), *, delay: float = 1.0, now: Now = None) -> Steps[list[Rescued]]:
         """Take back every job of leases that ran out or that a witness saw end, and remove those leases."""
-        exits = {each.lease: each.exit for each in witnesses}
-        leases = yield Ask(self.sql("rescue", "gone"), {"now": now, "witnessed": texts(exits)})
+        seen = {each.lease: each for each in witnesses}
+        leases = yield Ask(self.sql("rescue", "gone"), {"now": now, "witnessed": texts(seen)})
         if not leases:
             return []
         ks = numbers([k for k, _, _, _ in leases])
@@ -73,14 +73,14 @@ class Keeping:
         for *columns, k in rows:
             job = Held(*columns)
             lease, moves.worker = named[k]
-            state = moves.crash(job, "rescued", exits.get(lease), delay, None, suspect=True)
+            state = moves.lost(job, seen.get(lease), delay)
             rescued.append(Rescued(job.id, job.attempt, lease, state))
         yield from write_moves(self.sql, moves)
         yield Do(self.sql("rescue", "remove"), {"ks": ks})
-        if moves.ended:
-            yield Wake(topics(jobs=(each.id for each in moves.ended)))
-            if (yield from any_open(self.sql)):
-                yield from wake_children(self.sql, moves.ended, wall)
+        if moves.ended or moves.queues:
+            yield Wake(topics(moves.queues, (each.id for each in moves.ended)))
+        if moves.ended and (yield from any_open(self.sql)):
+            yield from wake_children(self.sql, moves.ended, wall)
         yield from call_next(self.sql, moves.leavers, wall)
         return rescued
 

@@ -76,7 +76,7 @@ class Keeping:
         """Take back every job of leases that ran out or that a witness saw end, and remove those leases."""
         clock = yield Clock(now)
         wall: Micros = clock.wall
-        exits = {each.lease: each.exit for each in witnesses}
+        seen = {each.lease: each for each in witnesses}
         leases = yield Ask(
             self.sql("rescue", "gone"),
             {
@@ -84,7 +84,7 @@ class Keeping:
                 "wall": wall,
                 "boot": clock.boot,
                 "up": clock.up,
-                "witnessed": to_text(list(exits)),
+                "witnessed": to_text(list(seen)),
             },
         )
         if not leases:
@@ -97,12 +97,13 @@ class Keeping:
         for *columns, k in rows:
             job = Held(*columns)
             lease, moves.worker = named[k]
-            state = moves.crash(job, "rescued", exits.get(lease), delay, None, suspect=True)
+            state = moves.lost(job, seen.get(lease), delay)
             rescued.append(Rescued(job.id, job.attempt, lease, state))
         yield from moves.write(self.sql)
         yield Do(self.sql("rescue", "remove"), {"ks": ks})
+        if moves.ended or moves.queues:
+            yield Wake(topics(moves.queues, (each.id for each in moves.ended)))
         if moves.ended:
-            yield Wake(topics(jobs=(each.id for each in moves.ended)))
             yield from wake_children(self.sql, moves.ended, wall)
         yield from call_next(self.sql, moves.leavers, wall)
         return rescued
