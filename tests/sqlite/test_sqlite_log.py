@@ -16,6 +16,7 @@ from treadle.engine.sqlite.store import SqliteStore
 from treadle.model.filter import Retention
 from treadle.model.job import NewJob
 from treadle.worker.chores import Chores
+from treadle.worker.outage import Outage
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_reader_who_keeps_the_log_long_is_told_of_once(
 
     async def three_turns() -> None:
         session = store.session()
-        chores = Chores(store, session, Retention(), poll=1.0, lease=30.0, crash_delay=1.0)
+        chores = Chores(store, session, Retention(), Outage(store.location, "", 5.0), poll=1.0, lease=30.0, crash_delay=1.0)
         tend = next(chore for chore in chores.rows if chore.name == "tend")
         for _ in range(3):
             await tend.work()

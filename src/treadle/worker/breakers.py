@@ -17,6 +17,7 @@ from treadle.model.job import micros
 from treadle.model.outcome import Cause, Completed, Died, Outcome, Retrying
 from treadle.model.record import Space, Write
 from treadle.policy.breaker import Breaker, Circuit, Seen, judge
+from treadle.worker.outage import UNREACHED
 from treadle.worker.run import Run
 
 log: logging.Logger = logging.getLogger("treadle.worker")
@@ -92,8 +93,9 @@ class Breakers:
                 turned = await self._session.arun(_tell(self._engine, self._rules, dict(self._runs), told))
             except asyncio.CancelledError:
                 raise
-            except Exception:
-                log.exception("the breakers of limits could not be told; trying again")
+            except Exception as error:
+                if not isinstance(error, UNREACHED):
+                    log.exception("the breakers of limits could not be told; trying again")
                 self._told = {name: (told.get(name, []) + self._told.get(name, []))[:REMEMBERED] for name in told | self._told}
                 await asyncio.sleep(LOOK)
                 continue

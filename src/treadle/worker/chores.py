@@ -17,6 +17,7 @@ from functools import partial
 from treadle.engine.session import Session, Store
 from treadle.model.filter import Retention
 from treadle.model.job import Micros
+from treadle.worker.outage import UNREACHED, Outage
 from treadle.worker.trim import trimmer
 
 log: logging.Logger = logging.getLogger("treadle.worker")
@@ -25,6 +26,8 @@ RESCUE_EVERY = 5.0
 PRUNE_EVERY = 60.0
 TEND_EVERY = 5.0
 TRIM_EVERY = 5.0
+RETRY = 1.0
+"""Seconds until a chore tries again that did not reach the store."""
 BATCH = 1000
 
 
@@ -35,6 +38,8 @@ class Chore:
     name: str
     interval: float
     work: Callable[[], Awaitable[float | None]]
+    outage: Outage | None = None
+    """Told when the store is not reached; without it that is an error like any other."""
     _called: asyncio.Event = field(default_factory=asyncio.Event)
 
     def call(self, delay: float) -> None:
@@ -49,8 +54,12 @@ class Chore:
                 wait = await self.work()
             except asyncio.CancelledError:
                 raise
-            except Exception:
-                log.exception("the chore %s failed; trying again", self.name)
+            except Exception as error:
+                if self.outage is not None and isinstance(error, UNREACHED):
+                    self.outage.failed(error)
+                    wait = min(RETRY, self.interval)
+                else:
+                    log.exception("the chore %s failed; trying again", self.name)
             pause = self.interval * random.uniform(0.9, 1.0) if wait is None else wait  # noqa: S311 - jitter
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._called.wait(), pause)
@@ -61,12 +70,21 @@ class Chores:
     """The chores of a worker, over its own session."""
 
     def __init__(
-        self, store: Store, session: Session, retention: Retention, *, poll: float, lease: float, crash_delay: float
+        self,
+        store: Store,
+        session: Session,
+        retention: Retention,
+        outage: Outage,
+        *,
+        poll: float,
+        lease: float,
+        crash_delay: float,
     ) -> None:
         self._store = store
         self._engine = store.engine
         self._session = session
         self._retention = retention
+        self._outage = outage
         self._poll = poll
         self._crash_delay = crash_delay
         self._told: str | None = None
@@ -86,6 +104,7 @@ class Chores:
 
     async def _promote(self) -> float | None:
         promoted = await self._session.arun(self._engine.promote(limit=BATCH))
+        self._outage.reached()
         if promoted.queued >= BATCH or promoted.expired >= BATCH:
             return 0.0
         if promoted.next_due is None:
@@ -93,9 +112,16 @@ class Chores:
         # The store's clock may differ from ours, so its word only ever shortens the wait.
         return min(self._poll, max(0.001, promoted.next_due / 1e6 - time.time()))
 
-    async def _rescue(self) -> None:
+    async def _rescue(self) -> float | None:
+        if self._outage.away:
+            # The first word after an outage is no rescue: whoever knows why a lease ran out meanwhile may speak first.
+            await self._session.arun(self._engine.leases())
+            self._outage.reached()
+        if wait := self._outage.calm_in():
+            return wait
         for job in await self._session.arun(self._engine.rescue(delay=self._crash_delay)):
             log.warning("rescued job %s attempt %d from a lost worker; it is %s now", job.id, job.attempt, job.state)
+        return None
 
     async def _prune(self) -> float | None:
         pruned = await self._session.arun(self._engine.prune(self._retention, limit=BATCH))

@@ -19,6 +19,8 @@ class Orders(msgspec.Struct, tag="orders"):
 
     lease: LeaseId
     options: str
+    after_outage: bool = False
+    """Whether the store has just been away: what ran out meanwhile is not judged at once."""
 
 
 class Drain(msgspec.Struct, tag="drain"):
@@ -39,8 +41,12 @@ class Unusable(msgspec.Struct, tag="unusable"):
     why: str
 
 
+class Away(msgspec.Struct, tag="away"):
+    """The store cannot be reached, and this process leaves for that and no other reason."""
+
+
 Down = Orders | Drain | Abandon
-Up = Serving | Unusable
+Up = Serving | Unusable | Away
 
 _down = msgspec.json.Decoder(Down)
 _up = msgspec.json.Decoder(Up)

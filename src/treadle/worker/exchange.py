@@ -4,25 +4,22 @@ import asyncio
 import logging
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from treadle.app.failure import plain
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, together
 from treadle.engine.session import Durability, Session, Waiter
-from treadle.model.errors import StoreError
 from treadle.model.job import LeaseId, Micros
 from treadle.model.outcome import Cause, Died, Note, Settlement
 from treadle.worker.doubt import Doubt
 from treadle.worker.fetcher import Ask, Fetcher
 from treadle.worker.notes import Notes
+from treadle.worker.outage import UNREACHED, Outage
 from treadle.worker.settler import Settler
 
 log: logging.Logger = logging.getLogger("treadle.worker")
-
-UNREACHED = (StoreError, OSError)
-"""What says that the store could not be used just now. Any other error is about what was to be stored."""
 
 MANY = 100
 BRISK = 0.00002
@@ -52,11 +49,12 @@ class Exchange:
         notes: Notes,
         signal: asyncio.Event,
         poll: float,
-        lost: Callable[[], None],
+        lost: Callable[[], Awaitable[None]],
         alone: Callable[[], bool],
         threads_run: Callable[[], bool],
         unfit: Callable[[], None],
         doubt: Doubt,
+        outage: Outage,
     ) -> None:
         self.fetcher: Fetcher | None = None
         self.parked: Callable[[Micros], None] | None = None
@@ -73,6 +71,7 @@ class Exchange:
         self._alone = alone
         self._unfit = unfit
         self._doubt = doubt
+        self._outage = outage
         self._threads_run = threads_run
         self._idle = False
         self._patience = 0.0
@@ -132,15 +131,19 @@ class Exchange:
             if asks:
                 self._doubt.arise()
             self._patience = min(1.0, max(0.02, self._patience * 2))
-            log.exception("the store did not take an exchange; trying again within %.2f s", self._patience)
+            if isinstance(error, UNREACHED):
+                self._outage.failed(error)
+            else:
+                log.exception("the store did not take an exchange; trying again within %.2f s", self._patience)
             await asyncio.sleep(self._patience * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             self._signal.set()
             return
         self._patience = 0.0
+        self._outage.reached()
         rest = list(answers[1:] if notes else answers)
         if batch:
             self._settler.confirm(batch, rest.pop(0))
-        self._claimed(asks, rest)
+        await self._claimed(asks, rest)
         if len(self._settler) or (asks and self.fetcher is not None and self.fetcher.hungry):
             self._signal.set()
 
@@ -181,8 +184,8 @@ class Exchange:
                 else:
                     self._settler.confirm(part, verdicts)
                     parts.pop()
-        except UNREACHED:
-            log.warning("the store went away while outcomes were stored one by one", exc_info=True)
+        except UNREACHED as error:
+            self._outage.failed(error)
         finally:
             self._notes.put_back(said)
             self._settler.put_back([each for part in reversed(parts) for each in part], strictness)
@@ -210,13 +213,13 @@ class Exchange:
         else:
             self._settler.confirm([dead], verdicts)
 
-    def _claimed(self, asks: Sequence[Ask], answers: Sequence[Any]) -> None:
+    async def _claimed(self, asks: Sequence[Ask], answers: Sequence[Any]) -> None:
         if not asks:
             return
         assert self.fetcher is not None
         if any(claims.lost for claims in answers):
             self.fetcher.draining = True
-            self._lost()
+            await self._lost()
             return
         if self.parked is not None:
             for claims in answers:

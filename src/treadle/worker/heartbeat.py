@@ -15,10 +15,13 @@ from typing import Protocol
 from treadle.engine.contract import Engine
 from treadle.engine.session import Session, Waiter
 from treadle.model.job import JobId, LeaseId, WorkerInfo
+from treadle.worker.lost import UNKNOWN, why_lost
 from treadle.worker.options import WorkerOptions
+from treadle.worker.outage import UNREACHED, Outage
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
+EXIT_AWAY = 69
 EXIT_LOST = 70
 EXIT_STALLED = 71
 EXIT_RECYCLE = 75
@@ -56,8 +59,12 @@ class Loop(Protocol):
         """Ask running jobs to stop."""
         ...
 
-    def lose(self) -> None:
-        """The lease is gone: end everything."""
+    def stood(self) -> float:
+        """The longest time in seconds that the event loop stood still since this was last asked."""
+        ...
+
+    def lose(self, *, spared: bool) -> None:
+        """The lease is gone: end everything. `spared` when that is the store's doing and no body's."""
         ...
 
     def settle_stalled(self) -> None:
@@ -69,8 +76,9 @@ class Heartbeat:
     """Keeps one lease alive until stopped, or says so when it can no longer be kept."""
 
     def __init__(
-        self, engine: Engine, session: Session, waiter: Waiter, lease: LeaseId, options: WorkerOptions, loop: Loop
-    ) -> None:
+        self, engine: Engine, session: Session, waiter: Waiter, lease: LeaseId, options: WorkerOptions, loop: Loop,
+        outage: Outage, local: bool,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._session = session
         self._waiter = waiter
@@ -80,6 +88,11 @@ class Heartbeat:
         self._stall = options.loop_stall
         self._blocked = options.blocked_after
         self._loop = loop
+        self._outage = outage
+        self._unheard: Exception | None = None
+        """The last error of a store that was not reached, since it last extended the lease."""
+        self._local = local
+        self._target = options.target
         self._beat = 0
         self._deadline = 0.0
         self._warned = False
@@ -110,12 +123,12 @@ class Heartbeat:
         while not self._stopping.is_set():
             now = clock()
             if now >= self._deadline:
-                self._lost("it could not be renewed in time")
+                self._overdue()
                 return
             if now >= due:
                 renewed = self._renew()
                 if renewed is False:
-                    self._lost("the store says it has run out")
+                    self._lost(self._explained())
                     return
                 due = clock() + (interval if renewed else min(1.0, interval / 4))
             self._watch()
@@ -132,11 +145,18 @@ class Heartbeat:
         self._beat += 1
         try:
             renewal = self._session.run(self._engine.renew(self._lease, self._beat, self._length))
+        except UNREACHED as error:
+            self._unheard = error
+            self._outage.failed(error)
+            return None
         except Exception:
             log.warning("the lease could not be renewed; trying again while it lasts", exc_info=True)
             return None
+        self._outage.reached()
         if renewal.lost:
             return False
+        self._unheard = None
+        self._loop.stood()
         self._deadline = sent + self._length - self._margin
         if renewal.cancels:
             self._loop.cancel(renewal.cancels)
@@ -164,9 +184,24 @@ class Heartbeat:
         frame = sys._current_frames().get(self._main)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
-    def _lost(self, why: str) -> None:
+    def _overdue(self) -> None:
+        """The local deadline has passed. The store has kept this from us, unless this process stood still so long itself."""
+        stood = self._loop.stood()
+        if self._unheard is None:
+            return self._lost(f"it was not renewed in time; this process stood still for up to {stood:.0f} s")
+        spared = not self._local and stood < max(self._blocked, self._margin)
+        whose = "its jobs go back unharmed" if spared else f"and this process stood still for up to {stood:.0f} s"
+        return self._lost(f"no word of it came through in time ({self._outage.plain(self._unheard)}); {whose}", spared=spared)
+
+    def _explained(self) -> str:
+        try:
+            return self._session.run(why_lost(self._engine, self._lease, self._target))
+        except UNREACHED:
+            return UNKNOWN
+
+    def _lost(self, why: str, *, spared: bool = False) -> None:
         log.error("the lease of this worker is lost: %s; whatever runs here is stopped", why)
-        self._loop.lose()
+        self._loop.lose(spared=spared)
         end = time.monotonic() + LAST_WORDS
         while time.monotonic() < end and not self._stopping.wait(0.05):
             if not self._loop.bodies():

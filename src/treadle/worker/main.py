@@ -15,10 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from treadle.app.app import Treadle
-from treadle.worker.control import Abandon, Drain, Line, Orders, Serving, Unusable
-from treadle.worker.heartbeat import leave
+from treadle.model.errors import StoreError
+from treadle.worker.control import Abandon, Away, Drain, Line, Orders, Serving, Unusable
+from treadle.worker.heartbeat import EXIT_AWAY, leave
 from treadle.worker.logs import configure
 from treadle.worker.options import WorkerOptions, unserved
+from treadle.worker.outage import one_line
 from treadle.worker.start import EXIT_CONFIG, describe, load_app
 from treadle.worker.worker import Worker
 
@@ -53,6 +55,10 @@ def main(arguments: Sequence[str]) -> int:
     with asyncio.Runner(loop_factory=_loop_factory(options)) as runner:
         try:
             code = runner.run(_serve(app, options, orders, line))
+        except StoreError as error:
+            log.warning("this worker process leaves, since its store cannot be used: %s", one_line(error))
+            line.send(Away())
+            code = EXIT_AWAY
         except Exception:
             log.critical("this worker process cannot serve", exc_info=True)
             code = 1
@@ -62,7 +68,10 @@ def main(arguments: Sequence[str]) -> int:
 
 async def _serve(app: Treadle, options: WorkerOptions, orders: Orders, line: Line) -> int:
     loop = asyncio.get_running_loop()
-    worker = Worker(app, options, lease=orders.lease, ready=lambda: line.send(Serving()))
+    worker = Worker(
+        app, options, lease=orders.lease, ready=lambda: line.send(Serving()), away=lambda: line.send(Away()),
+        after_outage=orders.after_outage,
+    )  # fmt: skip
     terms = 0
 
     def term() -> None:

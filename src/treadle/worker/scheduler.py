@@ -15,6 +15,7 @@ from treadle.engine.session import Session
 from treadle.model.job import LeaseId, Micros
 from treadle.model.record import Record
 from treadle.worker.chores import Chore
+from treadle.worker.outage import UNREACHED
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
@@ -56,6 +57,8 @@ class Scheduler:
         for schedule in self._schedules:
             try:
                 soonest = min(soonest, await self._serve(schedule, records.get(schedule.name), now))
+            except UNREACHED:
+                raise
             except Exception:
                 log.exception("schedule %s could not be served; trying again", schedule.name)
         return soonest

@@ -13,19 +13,21 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
 from time import monotonic
 from types import FrameType
 from typing import Any
 
 from treadle.app.app import Treadle
-from treadle.engine.session import Store
-from treadle.model.errors import StoreBusy
-from treadle.worker.control import Abandon, Serving, Unusable
-from treadle.worker.heartbeat import EXIT_RECYCLE
+from treadle.model.job import Witness
+from treadle.worker.control import Abandon, Away, Serving, Unusable
+from treadle.worker.heartbeat import EXIT_AWAY, EXIT_LOST, EXIT_RECYCLE
 from treadle.worker.options import WorkerOptions
+from treadle.worker.outage import GRACE
 from treadle.worker.rescuer import Rescuer
 from treadle.worker.scaler import Scaler
-from treadle.worker.start import EXIT_CONFIG
+from treadle.worker.start import EXIT_CONFIG, look_at
 from treadle.worker.ward import COMMAND, Ward
 
 log: logging.Logger = logging.getLogger("treadle.worker")
@@ -69,6 +71,10 @@ class Supervisor:
         self._scaler: Scaler | None = None
         self._wards: list[Ward] = []
         self._due: list[float] = []
+        self._missing: list[tuple[Ward, str]] = []
+        """Worker processes that left because the store was away, and how: replaced when it is back."""
+        self._calm_at = 0.0
+        self._told: SimpleQueue[Ward] = SimpleQueue()
         self._failures = 0
         self._served = False
         self._unusable = False
@@ -103,7 +109,7 @@ class Supervisor:
         options = self._options
         store = self._app.store
         store.guard_processes((options.most_processes or options.processes) + 1)
-        _look_at(store)
+        look_at(store)
         self._rescuer = Rescuer(store, options.crash_delay)
         before = self._take_signals()
         self._selector.register(self._woken, selectors.EVENT_READ)
@@ -117,6 +123,7 @@ class Supervisor:
                 self._sleep()
                 self._hear_signals()
                 self._reap()
+                self._greet_the_store()
                 self._keep_up()
         finally:
             self._kill_all()
@@ -186,6 +193,7 @@ class Supervisor:
         """First: finish in peace. Second: hand back now. Third: kill."""
         self._asked += 1
         self._due.clear()
+        self._missing.clear()
         options = self._options
         if self._asked == 1:
             log.info("stopping: running jobs have %g s; a second signal hands them back at once", options.grace)
@@ -205,7 +213,7 @@ class Supervisor:
 
     def _start(self, successor_of: Ward | None = None) -> None:
         try:
-            ward = Ward(self._options, self._command, successor_of)
+            ward = Ward(self._options, self._command, successor_of, after_outage=monotonic() < self._calm_at)
         except OSError as error:
             log.error("a worker process could not be started: %s", error)  # noqa: TRY400 - the trace is our own
             self._start_later()
@@ -227,6 +235,8 @@ class Supervisor:
                     self._serves(ward)
                 case Unusable():
                     self._cannot_serve(ward, message.why)
+                case Away():
+                    ward.away = True
         if not ward.line.open:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(ward.line)
@@ -262,6 +272,7 @@ class Supervisor:
         self._unusable = False
         self._failures = 0
         self._due.clear()
+        self._missing.clear()
         old = [ward for ward in self._wards if not ward.leaving]
         for ward in old:
             if ward.serving_since is None:
@@ -275,7 +286,7 @@ class Supervisor:
     def _resize(self, aim: int) -> None:
         """Have more worker processes from now on, or fewer: the youngest leave, and finish what they have in hand."""
         staff = [ward for ward in self._wards if not ward.leaving and ward.successor_of not in self._wards]
-        if self._due or any(ward.serving_since is None for ward in self._wards):
+        if self._due or self._missing or any(ward.serving_since is None for ward in self._wards):
             # One is on its way already, or a reload is: the next look is soon enough.
             return
         self._aim = aim
@@ -315,14 +326,32 @@ class Supervisor:
         with contextlib.suppress(KeyError):
             self._selector.unregister(ward.line)
         how = ward.over(status)
-        self._rescuer.witness(ward.lease, how)
+        away = ward.away and how in {f"exit {EXIT_AWAY}", f"exit {EXIT_LOST}"}
+        self._rescuer.witness(Witness(ward.lease, how, spared=away), partial(self._store_knows, ward))
         expected = ward.leaving or ward.unusable
         level = logging.INFO if expected or not how else logging.WARNING
         log.log(level, "worker process %d ended with %s", ward.pid, how or "exit 0")
         if ward.unusable:
             self._without_a_target(ward)
         elif not ward.leaving and not self._asked:
-            self._replace(ward, how)
+            if away:
+                self._missing.append((ward, how))
+            else:
+                self._replace(ward, how)
+
+    def _store_knows(self, ward: Ward) -> None:
+        """The store was told of an end; called on the rescuer's thread."""
+        self._told.put(ward)
+        self._nudge()
+
+    def _greet_the_store(self) -> None:
+        """It answers again: start the processes that its absence ended. Before, they could only have ended again."""
+        while not self._told.empty():
+            told = self._told.get()
+            for missing in [each for each in self._missing if each[0] is told]:
+                self._missing.remove(missing)
+                self._calm_at = monotonic() + GRACE
+                self._replace(*missing)
 
     def _without_a_target(self, ward: Ward) -> None:
         """A new process cannot serve the target. Those that serve go on; if there never were any, there is no point."""
@@ -367,16 +396,5 @@ class Supervisor:
             status: int | None = None
             with contextlib.suppress(ChildProcessError):
                 _, status = os.waitpid(ward.pid, 0)
-            self._rescuer.witness(ward.lease, ward.over(status))
+            self._rescuer.witness(Witness(ward.lease, ward.over(status)), lambda: None)
         self._wards.clear()
-
-
-def _look_at(store: Store) -> None:
-    """Open the store once: what is wrong with it is said here, in one sentence, instead of by each worker process in turn."""
-    session = store.session()
-    try:
-        session.run(store.engine.leases())
-    except StoreBusy as error:
-        log.warning("%s", error)  # that passes, and the worker processes wait for it
-    finally:
-        session.close()

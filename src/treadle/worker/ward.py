@@ -19,12 +19,16 @@ COMMAND = (sys.executable, "-m", "treadle.worker.main")
 class Ward:
     """A worker process, started by exec, never by a bare fork. Nobody but the supervisor waits for it."""
 
-    def __init__(self, options: WorkerOptions, command: Sequence[str], successor_of: "Ward | None") -> None:
+    def __init__(
+        self, options: WorkerOptions, command: Sequence[str], successor_of: "Ward | None", *, after_outage: bool = False
+    ) -> None:
         self.lease: str = secrets.token_hex(16)
         self.successor_of = successor_of
         self.serving_since: float | None = None
         self.leaving: bool = False
         self.unusable = False
+        self.away = False
+        """Whether it said that it leaves because the store is away."""
         self.deadline: float | None = None
         """When it is killed, if it is still there."""
         ours, theirs = socket.socketpair()
@@ -40,7 +44,7 @@ class Ward:
         self.pid: int = self._process.pid
         ours.setblocking(False)
         self.line: Line = Line(ours)
-        self.line.send(Orders(self.lease, options.to_json().decode()))
+        self.line.send(Orders(self.lease, options.to_json().decode(), after_outage))
 
     def drain(self, patience: float) -> None:
         """Ask it to leave; it is killed when it is still there after `patience` seconds."""

@@ -33,8 +33,10 @@ from treadle.worker.fetcher import Fetcher
 from treadle.worker.heartbeat import EXIT_LOST, EXIT_RECYCLE, LAST_WORDS, Heartbeat
 from treadle.worker.inflight import Inflight
 from treadle.worker.logs import job_fields
+from treadle.worker.lost import UNKNOWN, why_lost
 from treadle.worker.notes import Notes
 from treadle.worker.options import WorkerOptions
+from treadle.worker.outage import UNREACHED, Outage
 from treadle.worker.rules import Rules
 from treadle.worker.run import Run, Stop
 from treadle.worker.scheduler import Scheduler
@@ -45,23 +47,35 @@ log: logging.Logger = logging.getLogger("treadle.worker")
 TICK = 0.25
 
 
+def nobody() -> None:
+    """Who is told that a process leaves, where no supervisor is."""
+
+
 class Worker:
     """Serves queues until told to stop.
 
     `ready` is called once the lease is open and jobs are being claimed. `drain` and `abandon` are the first and the second
-    signal; both are called on the loop's thread.
+    signal; both are called on the loop's thread. `away` is called, on any thread, when the lease is lost because the store
+    was away; `after_outage` says that it just has been.
     """
 
-    def __init__(self, app: Treadle, options: WorkerOptions, *, lease: LeaseId, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, app: Treadle, options: WorkerOptions, *, lease: LeaseId, ready: Callable[[], None],
+        away: Callable[[], None] = nobody, after_outage: bool = False,
+    ) -> None:  # fmt: skip
         self._app = app
         self._options = options
         self._lease = lease
         self._ready = ready
+        self._away = away
         self._exit = 0
         self._ticked = monotonic()
+        self._stood = 0.0
         self._thread = threading.get_ident()
         self._settler = Settler()
         store = app.store
+        meanwhile = f"what runs goes on, and is stopped if no word comes through before the lease of {options.lease:g} s ends"
+        self._outage = Outage(store.location, meanwhile, options.lease / 6, after=after_outage)
         self._engine = store.engine
         self._session = store.session()
         self._beats = store.session()
@@ -84,6 +98,7 @@ class Worker:
             self._app.store,
             self._session,
             self._app.retention,
+            self._outage,
             poll=self._options.poll,
             lease=self._options.lease,
             crash_delay=self._options.crash_delay,
@@ -91,6 +106,8 @@ class Worker:
         if self._app.schedules:
             chores.rows.append(Scheduler(self._app, self._session, self._lease).chore)
         chores.rows.append(Rules(self._app, self._session, self._fetcher.reweigh).chore)
+        for row in chores.rows:
+            row.outage = self._outage
         self._exchange.parked = chores.wake_at
         beside: list[Chore | Breakers] = [*chores.rows, *([self._breakers] if self._breakers else [])]
         services.extend(self._loop.create_task(each.run(), name=f"treadle {each.name}") for each in beside)
@@ -162,17 +179,17 @@ class Worker:
             self._notes,
             self._signal,
             options.poll,
-            self.lose,
+            self._refused,
             self._alone,
             self._threads_run,
             self._unfit,
             Doubt(self._engine, self._session, self._lease, self._settler, self._inflight.holds),
+            self._outage,
         )
         self._fetcher = Fetcher(
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
         )
         self._exchange.fetcher = self._fetcher
-        self._heartbeat = Heartbeat(self._engine, self._beats, self._calls, self._lease, options, self)
 
     async def _open(self) -> None:
         options = self._options
@@ -186,9 +203,13 @@ class Worker:
         )
         await self._session.arun(self._engine.write([Write(Space.SERVED, options.target, "{}")]))
         await self._session.arun(declare_limits(self._engine, self._app.limits.values()))
+        self._heartbeat = Heartbeat(
+            self._engine, self._beats, self._calls, self._lease, options, self, self._outage, self._app.store.local
+        )
         self._heartbeat.open(info)
         for executor in self._executors.values():
             await executor.open()
+        self._ticked = monotonic()  # what was opened has taken its time; the loop is watched from here
         self._heartbeat.start()
         log.info("worker %s serves %s on %s", info.name, ", ".join(info.queues), self._app.store.location)
 
@@ -247,6 +268,15 @@ class Worker:
         threads = self._threads
         return threads.free() < threads.slots and not threads.brief
 
+    async def _refused(self) -> None:
+        """A claim was told that the lease does not hold; the heartbeat would hear the same with its next beat."""
+        try:
+            why = await self._session.arun(why_lost(self._engine, self._lease, self._options.target))
+        except UNREACHED:
+            why = UNKNOWN
+        log.error("the lease of this worker is lost: %s; whatever runs here is stopped", why)
+        self.lose()
+
     def _changed(self) -> None:
         self._signal.set()
 
@@ -259,7 +289,8 @@ class Worker:
     async def _ticking(self) -> None:
         self._thread = threading.get_ident()
         while True:
-            self._ticked = monotonic()
+            now = monotonic()
+            self._stood, self._ticked = max(self._stood, now - self._ticked), now
             await asyncio.sleep(TICK)
 
     def _service_ended(self, service: asyncio.Task[None]) -> None:
@@ -320,7 +351,14 @@ class Worker:
 
         self._loop.call_soon_threadsafe(deliver)
 
-    def lose(self) -> None:
+    def stood(self) -> float:
+        longest, self._stood = max(self._stood, self.tick_age()), 0.0
+        return longest
+
+    def lose(self, *, spared: bool = False) -> None:
+        if spared:
+            self._away()
+
         def stop() -> None:
             self._exit = EXIT_LOST
             self._stopping.set()
