@@ -108,6 +108,14 @@ class Client:
         """The awaitable twin of `obstacles`."""
         return await self._connection.arun(operating.see_obstacles(self._connection.engine, jobs))
 
+    def suspects(self, most: int = 200) -> Mapping[str, int]:
+        """How many of the `most` oldest queued jobs run alone because a worker died with them in hand, by queue."""
+        return self._connection.run(operating.see_suspects(self._connection.engine, most))
+
+    async def asuspects(self, most: int = 200) -> Mapping[str, int]:
+        """The awaitable twin of `suspects`."""
+        return await self._connection.arun(operating.see_suspects(self._connection.engine, most))
+
     def standstills(self) -> list[Standstill]:
         """Which queued jobs nobody takes, why, and the cure, by queue and task: what `obstacles` says, for the whole store."""
         return self._connection.run(operating.see_standstills(self._connection.engine))

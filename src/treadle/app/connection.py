@@ -32,13 +32,17 @@ class Connection:
         """Where the store is: what was pointed at, else what the app says."""
         return self._pointed or self._find_url()
 
-    def point_at(self, url: str) -> None:
-        """Use another store from now on. Raises `NotPermitted` once this one is open: close it first."""
-        if self._opened is not None and url != self.url:
+    def point_at(self, url: str | None, namespace: str | None = None) -> None:
+        """Use another store, or another namespace of it, from now on; None leaves it as it is.
+
+        Raises `NotPermitted` once this one is open: close it first.
+        """
+        url, namespace = url or self.url, namespace or self.namespace
+        if self._opened is not None and (url, namespace) != (self.url, self.namespace):
             raise NotPermitted(
                 url, f"the store {self.url} is already open", "Choose the store before the first call, or close the app."
             )
-        self._pointed = url
+        self._pointed, self.namespace = url, namespace
 
     @property
     def store(self) -> Store:

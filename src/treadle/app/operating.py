@@ -1,6 +1,7 @@
 """What an operator and a handle ask of the store, as plans put together from the engine's verbs."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -73,9 +74,25 @@ def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, st
             return {}
         hands = yield from _see_hands(engine).begin()
         found = {job.id: _obstacle(job.queue, job.task, hands) for job in waiting}
-        return {job: obstacle.why for job, obstacle in found.items() if obstacle is not None}
+        suspects = {job.id: _suspected(job.crashes) for job in waiting if job.suspect}
+        return suspects | {job: obstacle.why for job, obstacle in found.items() if obstacle is not None}
 
     return Plan("read", begin)
+
+
+def _suspected(crashes: int) -> str:
+    times = "once" if crashes == 1 else f"{crashes} times"
+    return f"suspect: its worker was lost {times}; it runs alone, one such job at a time in each worker"
+
+
+def see_suspects(engine: Engine, most: int) -> Plan[dict[str, int]]:
+    """How many of the `most` oldest queued jobs are suspects, by queue, for queues that have any."""
+
+    def begin() -> Steps[dict[str, int]]:
+        found = yield from engine.find(Filter(states=(State.QUEUED,)), Page(limit=most, order=Order.OLDEST)).begin()
+        return dict(sorted(Counter(job.queue for job in found if job.suspect).items()))
+
+    return Plan("find", begin)
 
 
 def see_standstills(engine: Engine) -> Plan[list[Standstill]]:

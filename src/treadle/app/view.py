@@ -173,7 +173,8 @@ class Standstill:
 class WorkerView:
     """One worker process that holds a lease, or held the one that has run out (`expires_in` is then negative seconds).
 
-    `queues` and `tasks` are what it serves, `slots` how many jobs it can run at once, `running` how many it has.
+    `queues` and `tasks` are what it serves, `slots` how many jobs it can run at once, `running` how many it has
+    claimed: those that run, and those that it took ahead and that wait for a slot there.
     """
 
     lease: LeaseId

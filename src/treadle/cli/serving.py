@@ -52,16 +52,16 @@ def read_options(target: str, given: dict[str, Any]) -> "WorkerOptions":
     return WorkerOptions(target=target, **said)
 
 
-def load_target(target: str, url: str | None = None) -> "Treadle":
-    """The app that `module` or `module:attribute` names, on the store at `url` when one is given.
+def load_target(target: str, url: str | None = None, namespace: str | None = None) -> "Treadle":
+    """The app that `module` or `module:attribute` names, on the store at `url` and in `namespace` where they are given.
 
     A module that does not import ends the command with the module's own traceback.
     """
     from treadle.app.loader import load
 
     app = load(target)
-    if url is not None:
-        app.connection.point_at(url)
+    if url is not None or namespace is not None:
+        app.connection.point_at(url, namespace)
     return app
 
 

@@ -17,8 +17,29 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_NAMESPACE = "treadle.namespace"
+
+
+def _remember(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta[_NAMESPACE] = value
+
+
+def namespace_option(command: F) -> F:
+    """Add `--namespace`, for the few who share a store: it is remembered beside the command, for `said_namespace`."""
+    words = "What treadle's tables or keys there are named by. [default: the app's own, TREADLE_NAMESPACE, treadle]"
+    option = click.option("--namespace", metavar="NAME", help=words, expose_value=False, callback=_remember)
+    return option(command)
+
+
+def said_namespace() -> str | None:
+    """What `--namespace` of the running command says; None where nothing was said."""
+    said: str | None = click.get_current_context().meta.get(_NAMESPACE)
+    return said
+
+
 def url_option(command: F) -> F:
-    """Add `--url`: the store, when it is not what TREADLE_URL says or `treadle.db` here."""
+    """Add `--url` and `--namespace`: the store, when it is not what TREADLE_URL says or `treadle.db` here."""
+    command = namespace_option(command)
     return click.option("--url", metavar="URL", help="The store. [default: TREADLE_URL, else sqlite:///treadle.db]")(command)
 
 
@@ -45,7 +66,7 @@ def opened(url: str | None, *, announce: bool = True, target: str | None = None)
 
     Raises `CannotOpen` for a database that is not there.
     """
-    app = _app(url, target)
+    app = app_at(url, target)
     try:
         must_exist(app.store.location)
         if announce:
@@ -55,14 +76,15 @@ def opened(url: str | None, *, announce: bool = True, target: str | None = None)
         app.close()
 
 
-def _app(url: str | None, target: str | None) -> "Treadle":
+def app_at(url: str | None, target: str | None = None) -> "Treadle":
+    """The app of `target`, else one without tasks, on the store at `url` and in the namespace that was said."""
     if target is not None:
         from treadle.cli.serving import load_target
 
-        return load_target(target, url)
+        return load_target(target, url, said_namespace())
     from treadle.app.app import Treadle
 
-    return Treadle(url)
+    return Treadle(url, namespace=said_namespace())
 
 
 def name_store(app: "Treadle") -> None:

@@ -52,5 +52,12 @@ def _waiting(app: "Treadle") -> Iterator[Check]:
         yield Check(
             _WAITING, "warning", f"{rest:,} more of {len(found) - _SHOWN} other kinds. See `treadle jobs list --state queued`."
         )
+    for queue, count in app.client.suspects().items():
+        yield Check(
+            "suspects",
+            "warning",
+            f"{count:,} of the oldest jobs in queue {queue} were in a worker that was lost, so they run alone, one at a time "
+            "in each worker. They catch up by themselves; more processes make that faster.",
+        )
     if not found:
         yield Check(_WAITING, "ok", "none, or a live worker knows what to do with them")

@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from treadle.cli.output import clean, say, show_json
-from treadle.cli.serving import load_target
-from treadle.cli.store import name_store
+from treadle.cli.store import app_at, name_store, namespace_option
 from treadle.cli.views import job_json
 from treadle.cli.words import duration_option, read_object
 from treadle.model.errors import UnknownTask
@@ -25,6 +24,7 @@ from treadle.model.errors import UnknownTask
 @click.option("--key", help="A key to find or erase the job by.")
 @click.option("--tag", "tags", multiple=True, help="A tag to find or erase the job by; may be repeated.")
 @click.option("--url", metavar="URL", help="The store. [default: the app's own, TREADLE_URL, sqlite:///treadle.db]")
+@namespace_option
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON.")
 def command(
     name: str,
@@ -41,7 +41,7 @@ def command(
     Prints the job's id; with --wait, what the job returned.
     """
     args = read_object(arguments, "the arguments")
-    app = load_target(target or _module(name), url)
+    app = app_at(url, target or _module(name))
     given = {option: value for option, value in words.items() if value not in (None, ())}
     call = app.call(name, args, **given)
     name_store(app)

@@ -7,7 +7,7 @@ import click
 
 from treadle.cli.exits import Exit
 from treadle.cli.output import clean, say, show_json
-from treadle.cli.store import json_option, must_exist, url_of, url_option
+from treadle.cli.store import json_option, must_exist, said_namespace, url_of, url_option
 from treadle.model.errors import TreadleError
 
 
@@ -37,7 +37,7 @@ def command(url: str | None, worker: bool, as_json: bool) -> int:
 def _live_workers(url: str) -> int:
     from treadle.engine.open import open_store
 
-    store = open_store(url, namespace=os.environ.get("TREADLE_NAMESPACE") or "treadle")
+    store = open_store(url, namespace=said_namespace() or os.environ.get("TREADLE_NAMESPACE") or "treadle")
     try:
         must_exist(store.location)
         session = store.session()

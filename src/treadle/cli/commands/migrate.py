@@ -3,19 +3,18 @@
 import click
 
 from treadle.cli.output import clean, say, show_json
-from treadle.cli.store import json_option, name_store, url_option
+from treadle.cli.store import app_at, json_option, name_store, url_option
 
 
 @click.command("migrate")
+@click.option("--app", "target", metavar="MODULE[:APP]", help="The app whose store and namespace are meant.")
 @url_option
 @click.option("--plan", "plan_only", is_flag=True, help="Name what would be applied, and change nothing.")
 @click.option("--sql", "sql_only", is_flag=True, help="Print the SQL that would be applied, and change nothing.")
 @json_option
-def command(url: str | None, plan_only: bool, sql_only: bool, as_json: bool) -> None:
+def command(target: str | None, url: str | None, plan_only: bool, sql_only: bool, as_json: bool) -> None:
     """Apply the migrations that the store has not seen. Safe to repeat."""
-    from treadle.app.app import Treadle
-
-    app = Treadle(url)
+    app = app_at(url, target)
     try:
         name_store(app)
         pending = app.store.pending_migrations()

@@ -25,6 +25,7 @@ def list_queues(url: str | None, as_json: bool) -> None:
     """List the queues that hold live jobs or are paused."""
     with opened(url) as app:
         queues = app.client.queues()
+        suspects = app.client.suspects()
     if as_json:
         show_json(
             [
@@ -38,6 +39,7 @@ def list_queues(url: str | None, as_json: bool) -> None:
                     "cap": each.cap,
                     "window": each.window,
                     "weight": each.weight,
+                    "suspects": suspects.get(each.name, 0),
                 }
                 for each in queues
             ]
@@ -55,6 +57,9 @@ def list_queues(url: str | None, as_json: bool) -> None:
     ]
     names = ("queue", *(state.value for state in _SHOWN), "oldest", "paused", "said")
     show_table(names, rows, empty="No queue holds a live job.")
+    for name, count in suspects.items():
+        why = "a worker was lost with them in hand, so they run alone, one at a time in each worker"
+        say(f"{clean(name)}: {count:,} of the oldest jobs are suspects: {why}.", err=True)
 
 
 @command.command("pause")

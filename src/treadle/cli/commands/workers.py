@@ -29,7 +29,7 @@ def command(url: str | None, as_json: bool) -> None:
                     "started_at": moment(each.started_at),
                     "expires_in": each.expires_in,
                     "live": each.live,
-                    "running": each.running,
+                    "claimed": each.running,
                 }
                 for each in leases
             ]
@@ -42,10 +42,11 @@ def command(url: str | None, as_json: bool) -> None:
             each.host,
             each.pid,
             "live" if each.live else "lapsed",
-            f"{each.running}/{each.slots}",
+            each.slots,
+            each.running,
             ago(each.started_at, now),
             ", ".join(each.queues),
         )
         for each in leases
     ]
-    show_table(("worker", "host", "pid", "lease", "running", "age", "queues"), rows, empty="No worker holds a lease.")
+    show_table(("worker", "host", "pid", "lease", "slots", "claimed", "age", "queues"), rows, empty="No worker holds a lease.")
