@@ -87,6 +87,7 @@ def test_a_full_server_refuses_an_enqueue_and_lets_workers_settle(serve: Serve, 
     tends = RedisStore(server.address()).tend()
     assert tends is not None
     assert "Raise maxmemory" in tends
+    assert "redis://" not in tends, "who says it says where"
 
 
 def test_a_full_server_takes_jobs_again_after_the_cure_that_its_refusal_names(

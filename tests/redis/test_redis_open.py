@@ -69,6 +69,8 @@ def test_a_wrong_password_is_said_to_be_so_and_not_shown(serve: Serve, desk_at: 
         desk_at(RedisStore(wrong)).add()
     assert "secret" not in str(caught.value)
     assert "secret" not in repr(wrong)
+    with pytest.raises(CannotOpen, match="wants a password, and the URL has none"):
+        desk_at(RedisStore(Address(host="127.0.0.1", port=server.port))).add()
 
     right = Address(host="127.0.0.1", port=server.port, password="right")
     assert desk_at(RedisStore(right)).add()

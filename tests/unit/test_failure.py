@@ -145,3 +145,10 @@ def test_one_mistake_has_one_fingerprint_whatever_its_values():
     assert len(prints) == 1
     assert capture(caught(TypeError("0"))).fingerprint not in prints
     assert capture(ValueError("0")).fingerprint not in prints
+
+
+def test_timeouts_of_different_tasks_are_different_mistakes() -> None:
+    first, again, other = (capture(TimeoutError("too long"), task).fingerprint for task in ("one", "one", "other"))
+    assert first == again != other
+    raised = caught(ValueError("with frames"))
+    assert capture(raised, "one").fingerprint == capture(raised, "other").fingerprint

@@ -50,14 +50,15 @@ class Failure(NamedTuple):
     summary: str
 
 
-def capture(exc: BaseException) -> Failure:
+def capture(exc: BaseException, task: str = "") -> Failure:
     """Write an exception down. Never raises, whatever the exception's own methods do.
 
     The fingerprint is made of the class and of each frame's module and function, so that it survives edits and other
-    values: the same mistake has the same fingerprint.
+    values: the same mistake has the same fingerprint. What has no frames, as a timeout, is told apart by its task.
     """
     record = _record(exc, _CHAIN, set())
-    mark = "\n".join([record.error, *(f"{each.module}:{each.function}" for each in record.frames)])
+    places = [f"{each.module}:{each.function}" for each in record.frames] or ([task] if task else [])
+    mark = "\n".join([record.error, *places])
     fingerprint = hashlib.blake2b(mark.encode(), digest_size=8).hexdigest()
     first_line = record.message.partition("\n")[0]
     summary = _cut(f"{record.error.rpartition('.')[2]}: {first_line}" if first_line else record.error.rpartition(".")[2], 300)

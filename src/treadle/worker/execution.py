@@ -174,7 +174,7 @@ def failed(settings: TaskSettings, claimed: Claimed, error: BaseException, spent
 
 
 def _retry_or_die(settings: TaskSettings, claimed: Claimed, error: BaseException, spent: float) -> Outcome:
-    failure = capture(error)
+    failure = capture(error, claimed.task)
     if settings.at_most_once:
         reason = f"{failure.summary} (at most once: no second start)"
         return Died(_exhausted(error), reason, failure.fingerprint, failure.json)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import hiredis
 
-from treadle.engine.redis.replies import Refusal, pack
+from treadle.engine.redis.replies import Refusal, pack, unwelcome
 from treadle.model.errors import CannotOpen
 
 PORT = 6379
@@ -136,7 +136,7 @@ def _introduce(dialled: Dialled, address: Address, deadline: float) -> None:
 def _unwelcome(address: Address, refusal: Refusal) -> str:
     match refusal.code:
         case "WRONGPASS" | "NOAUTH" | "NOPERM":
-            cure = "Correct the user and the password in the URL: redis://USER:PASSWORD@HOST."
+            return f"{address}: {unwelcome(refusal)}"
         case "LOADING" | "BUSY" | "MASTERDOWN":
             cure = "Wait until it is ready."
         case _:

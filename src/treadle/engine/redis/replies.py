@@ -49,6 +49,19 @@ def push_of(reply: object) -> bytes | None:
     return words[0]
 
 
+def unwelcome(refusal: Refusal) -> str:
+    """Why the server does not serve this user, and the cure."""
+    match refusal.code:
+        case "NOAUTH":
+            cure = "Write redis://:PASSWORD@HOST, or redis://USER:PASSWORD@HOST."
+            return f"the server wants a password, and the URL has none. {cure}"
+        case "WRONGPASS":
+            cure = "Correct the user and the password in the URL: redis://USER:PASSWORD@HOST."
+            return f"the server does not know this user with this password. {cure}"
+        case _:
+            return f"{refusal}. {RIGHTS}"
+
+
 def error_for(refusal: Refusal, location: str) -> Exception:
     """What to raise for a refusal that did not pass."""
     match refusal.code:
@@ -57,10 +70,8 @@ def error_for(refusal: Refusal, location: str) -> Exception:
                 f"{location}: the server's memory is full (maxmemory), so nothing was stored. Delete finished jobs "
                 "(`treadle prune --keep 0`), which count until they are pruned, or raise maxmemory. Workers go on settling."
             )
-        case "NOPERM":
-            return CannotOpen(f"{location}: {refusal}. {RIGHTS}")
-        case "NOAUTH" | "WRONGPASS":
-            return CannotOpen(f"{location}: {refusal}. Correct the user and the password in the URL.")
+        case "NOAUTH" | "WRONGPASS" | "NOPERM":
+            return CannotOpen(f"{location}: {unwelcome(refusal)}")
         case "MISCONF":
             return StoreError(f"{location}: the server cannot save and takes no writes ({refusal}). Look at its disk and log.")
         case code if code in PASSING | ELSEWHERE:

@@ -102,7 +102,7 @@ class RedisStore:
         if not standing.crowded:
             return None
         cure = "enqueues are refused when it is full. Raise maxmemory, or delete finished jobs: `treadle prune --keep 0`"
-        return f"{self.location}: {standing.memory}; {cure}."
+        return f"{standing.memory}; {cure}."
 
     def guard_processes(self, count: int) -> None:
         """Any number of processes may serve the store."""
