@@ -59,6 +59,14 @@ def test_a_job_is_enqueued_run_and_waited_for(folder) -> None:
         assert treadle("health", "--worker").returncode == 0
 
 
+def test_a_worker_serves_the_namespace_that_was_said(folder) -> None:
+    with serving(folder, "worker", "tasks", "--namespace", "shop"):
+        good = treadle("enqueue", "tasks.hello", '{"name": "Ada"}', "--namespace", "shop", "--wait", "--timeout", "50s")
+        assert (good.returncode, good.stdout) == (0, "hi Ada\n"), good.stderr
+        assert treadle("health", "--worker").returncode == 1
+        assert treadle("health", "--worker", "--namespace", "shop").returncode == 0
+
+
 def test_dev_names_the_database_and_takes_up_changes(folder) -> None:
     log = folder / "serving.log"
     with serving(folder, "dev", "tasks") as process:

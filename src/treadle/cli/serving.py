@@ -28,6 +28,7 @@ _OPTIONS = [
     click.option("--log", type=click.Choice(["plain", "json"]), default="plain", help="How log lines are written."),
     click.option("--log-level", metavar="LEVEL", help="The least severe line that is written. [default: INFO]"),
     click.option("--url", metavar="URL", help="The store. [default: the app's own, TREADLE_URL, sqlite:///treadle.db]"),
+    click.option("--namespace", metavar="NAME", help="What treadle's tables or keys there are named by. [default: as above]"),
 ]
 
 

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     options = WorkerOptions.from_json(orders.options)
     configure(json=options.json_logs, level=options.log_level, worker=f"{socket.gethostname()}:{os.getpid()}")
     try:
-        app = load_app(options.target, options.url)
+        app = load_app(options.target, options.url, options.namespace)
     except BaseException as error:
         line.send(Unusable(describe(error)))
         return EXIT_CONFIG

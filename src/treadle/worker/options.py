@@ -47,6 +47,8 @@ class WorkerOptions:
     """What to serve: `module` or `module:attribute`, as `app.loader.load` reads it."""
     url: str | None = None
     """The store, when it is not the app's own."""
+    namespace: str | None = None
+    """What treadle's tables or keys there are named by, when it is not as the app says."""
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
     """The queues to serve, each with its weight."""
     named_queues: bool = False

@@ -14,11 +14,11 @@ EXIT_CONFIG = 78
 """The exit code of a process that cannot serve its target, now or on any later try."""
 
 
-def load_app(target: str, url: str | None) -> Treadle:
-    """The app to serve, on the store at `url` when one is given. Raises what `app.loader.load` raises."""
+def load_app(target: str, url: str | None, namespace: str | None = None) -> Treadle:
+    """The app to serve, on the store at `url` and in `namespace` where they are given. Raises what `app.loader.load` raises."""
     app = load(target)
-    if url is not None:
-        app.connection.point_at(url)
+    if url is not None or namespace is not None:
+        app.connection.point_at(url, namespace)
     return app
 
 

@@ -60,9 +60,15 @@ class Worker:
     """
 
     def __init__(
-        self, app: Treadle, options: WorkerOptions, *, lease: LeaseId, ready: Callable[[], None],
-        away: Callable[[], None] = nobody, after_outage: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        app: Treadle,
+        options: WorkerOptions,
+        *,
+        lease: LeaseId,
+        ready: Callable[[], None],
+        away: Callable[[], None] = nobody,
+        after_outage: bool = False,
+    ) -> None:
         self._app = app
         self._options = options
         self._lease = lease
@@ -164,6 +170,7 @@ class Worker:
                 max_rss=options.child_max_rss,
                 lease=self._lease,
                 url=options.url,
+                namespace=options.namespace,
                 json_logs=options.json_logs,
                 log_level=options.log_level,
             ),

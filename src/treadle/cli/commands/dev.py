@@ -25,7 +25,7 @@ def command(target: str, no_reload: bool, **given: Any) -> int:
     if given["grace"] is None:
         given["grace"] = 5.0  # whoever waits sits in front of it
     options = replace(read_options(target, given), named_queues=not given["queues"])
-    app = load_target(target, options.url)
+    app = load_target(target, options.url, options.namespace)
     store = app.store
     say(f"serving:  {clean(target)} ({', '.join(clean(name) for name in app.registry.names()) or 'no tasks yet'})", err=True)
     say(f"store:    {clean(store.location)} ({clean(store.durability)})", err=True)

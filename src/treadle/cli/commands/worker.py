@@ -31,7 +31,7 @@ def command(target: str, **given: Any) -> int:
     if given["processes"] is not None:
         given["processes"], given["most_processes"] = read_processes(given["processes"])
     options = read_options(target, given)
-    app = load_target(target, options.url)
+    app = load_target(target, options.url, options.namespace)
     name_store(app)
     if not given["queues"] and (left := unserved(app, options)):
         named = " ".join(f"--queue {name}" for name, _ in options.queues)

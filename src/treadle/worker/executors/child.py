@@ -328,7 +328,7 @@ def main(arguments: Sequence[str]) -> int:
     assert isinstance(setup, Setup)
     configure(json=setup.json_logs, level=setup.log_level, worker=setup.worker)
     try:
-        app = load_app(setup.target, setup.url)
+        app = load_app(setup.target, setup.url, setup.namespace)
     except BaseException as error:
         line.sendall(frame(Unusable(describe(error))))
         return EXIT_CONFIG

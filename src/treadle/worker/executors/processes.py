@@ -51,6 +51,7 @@ class ProcessExecutor:
         max_rss: int | None = None,
         crash_delay: float = 1.0,
         url: str | None = None,
+        namespace: str | None = None,
         json_logs: bool = False,
         log_level: str = "INFO",
         command: Sequence[str] = COMMAND,
@@ -63,7 +64,7 @@ class ProcessExecutor:
         self._max_rss = max_rss
         self._crash_delay = crash_delay
         name = f"{socket.gethostname()}:{os.getpid()}"
-        self._setup = Setup(target, url, json_logs, log_level, name, max_rss is not None, lease)
+        self._setup = Setup(target, url, json_logs, log_level, name, max_rss is not None, lease, namespace)
         self._command = command
         self._pace = Pace(slots)
         self._means: dict[str, float] = {}

@@ -32,6 +32,7 @@ class Setup(msgspec.Struct, array_like=True, tag=1):
     worker: str
     weigh: bool
     lease: str
+    namespace: str | None = None
 
 
 class Feed(msgspec.Struct, array_like=True, tag=2):
