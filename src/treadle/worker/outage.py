@@ -80,7 +80,7 @@ class Outage:
     def reached(self) -> None:
         """The store answered."""
         now = self._clock()
-        if self._failed_at is None:
+        if not self.away:
             self._reached_at = now
             return
         with self._lock:
