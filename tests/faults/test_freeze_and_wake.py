@@ -4,6 +4,7 @@ import json
 import signal
 
 from chaos.fleet import strike
+from faults.freezing import freeze
 from faults.site import Site
 from treadle import State
 
@@ -15,7 +16,7 @@ def test_the_results_of_a_worker_that_overslept_are_refused(site: Site) -> None:
         site.started(job)
     worker = site.worker(sleeper)
     site.crew(lease=1.0)
-    strike(worker, signal.SIGSTOP)
+    freeze(worker, site.jobs.app)
     site.until(lambda: all(site.job(job).crashes for job in jobs), "all jobs are taken back")
     # The bodies in children end while their worker sleeps, those in threads the moment it wakes: it has much to tell then.
     site.open("gate-1")
@@ -38,7 +39,7 @@ def test_an_async_body_is_cancelled_when_its_worker_wakes_without_a_lease(site: 
     site.started(job.id)
     worker = site.worker(sleeper)
     site.crew(lease=1.0)
-    strike(worker, signal.SIGSTOP)
+    freeze(worker, site.jobs.app)
     site.started(job.id, attempt=2)
     strike(worker, signal.SIGCONT)
     broke = site.until(lambda: site.bodies("broke", job.id), "the body of the first attempt is cancelled")

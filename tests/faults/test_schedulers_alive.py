@@ -13,6 +13,7 @@ import pytest
 
 from chaos.fleet import PATH, Crew, strike
 from conformance.engines import ENGINES
+from faults.freezing import freeze
 from faults.waiting import until
 from servers import postgres, valkey
 from treadle import Retention, Treadle
@@ -91,10 +92,11 @@ def test_each_slot_is_enqueued_once_by_workers_that_are_killed_and_frozen(site_a
         begun = killed = frozen = 0
         while begun < SLOTS:
             victim = chance.choice([worker for each in crews for worker in workers(site_app, each)] or [None])
-            number = chance.choice([signal.SIGKILL, signal.SIGSTOP])
-            if victim is not None and strike(victim, number):
-                killed += number == signal.SIGKILL
-                frozen += number == signal.SIGSTOP
+            if victim is not None and chance.random() < 0.5:
+                freeze(victim, site_app)
+                frozen += 1
+            elif victim is not None:
+                killed += strike(victim, signal.SIGKILL)
             begun = until(lambda: fired(site_app) >= begun + 2 and fired(site_app), "two more slots are fired")  # noqa: B023
             if victim is not None:
                 strike(victim, signal.SIGCONT)

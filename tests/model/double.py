@@ -55,7 +55,8 @@ class Double:
         """Claim on both: the same jobs, each with its own address."""
         right, given = (session.run(make(engine)) for engine, session in (self._oracle, self._subject))
         assert (given.lost, given.more, given.wakes_at) == (right.lost, right.more, right.wakes_at)
-        assert [job._replace(ref=0) for job in given.jobs] == [job._replace(ref=0) for job in right.jobs]
+        taken, expected = ([job._replace(ref=0) for job in claims.jobs] for claims in (given, right))
+        assert taken == expected, f"claimed {[job.id for job in taken]} and not {[job.id for job in expected]}"
         return [Held(*pair, lease) for pair in zip(right.jobs, given.jobs, strict=True)]
 
     def settle(self, lease: LeaseId, ends: Sequence[tuple[Held, Outcome]], now: int) -> Any:

@@ -107,7 +107,6 @@ def test_one_trace_ends_the_same_on_every_engine() -> None:
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

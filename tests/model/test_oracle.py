@@ -335,7 +335,6 @@ def test_the_engine_does_as_the_memory_engine_does(name: str) -> None:
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
-            deadline=None,
             database=None,
             phases=PHASES,
             suppress_health_check=list(HealthCheck),

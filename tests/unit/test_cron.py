@@ -160,7 +160,7 @@ def slots(cron: Cron, zone: str, after: datetime, count: int) -> list[datetime]:
 
 
 @given(EXPRESSIONS, MOMENTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example("0 0 1 1 *", datetime(2000, 1, 1, tzinfo=UTC))
 @example("* * 1 1 *", datetime(2000, 1, 1, 12, tzinfo=UTC))
 def test_another_reading_of_cron_agrees_where_no_clock_changes(text: str, after: datetime) -> None:
@@ -169,7 +169,7 @@ def test_another_reading_of_cron_agrees_where_no_clock_changes(text: str, after:
 
 
 @given(EXPRESSIONS, MOMENTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_slots_grow_and_are_whole_minutes(text: str, after: datetime) -> None:
     found = slots(read_cron(text), "Europe/Paris", after, 20)
     assert all(one < other for one, other in pairwise([after - timedelta(seconds=1), *found]))
@@ -177,7 +177,7 @@ def test_slots_grow_and_are_whole_minutes(text: str, after: datetime) -> None:
 
 
 @given(st.text(max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_read_or_refused_in_our_own_words(text: str) -> None:
     with suppress(InvalidSchedule):
         assert read_cron(text).minutes

@@ -143,7 +143,7 @@ def some_change() -> st.SearchStrategy[tuple[str, Change]]:
     st.deferred(some_change),
     st.integers(-180, 180),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_instant_of_a_wall_time_is_found_by_looking_at_every_minute(where: tuple[str, Change], minutes: int) -> None:
     name, change = where
     zone = ZoneInfo(name)
