@@ -43,7 +43,7 @@ def store(engine: str, folder: Path) -> Iterator[str]:
 def starts(client: Treadle, task: str) -> list[float]:
     """When each job of a task was claimed, in seconds, in order."""
     begun = Filter(tasks=[task], states=[State.COMPLETED, State.RUNNING])
-    jobs = client.store.session().run(client.store.engine.find(begun, Page(limit=100_000)))
+    jobs = client.session.run(client.store.engine.find(begun, Page(limit=100_000)))
     return sorted(job.claimed_at / SECOND for job in jobs if job.claimed_at is not None)
 
 

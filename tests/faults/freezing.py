@@ -1,6 +1,7 @@
 """Freezing a worker where it hurts nobody but itself."""
 
 import signal
+from contextlib import closing
 
 import psutil
 
@@ -15,7 +16,8 @@ def freeze(process: psutil.Process, app: Treadle) -> None:
     while True:
         strike(process, signal.SIGSTOP)
         try:
-            app.store.session().run(app.store.engine.write([Write(Space.SERVED, "nobody", None)]))
+            with closing(app.store.session()) as session:
+                session.run(app.store.engine.write([Write(Space.SERVED, "nobody", None)]))
         except StoreBusy:
             strike(process, signal.SIGCONT)
         else:
