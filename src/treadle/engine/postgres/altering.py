@@ -138,7 +138,8 @@ class Alteration:
 
     def _call_next(self, jobs: list[_Found]) -> Steps[None]:
         """Take gated jobs out of their lines for good, and from where they are parked."""
-        yield from call_next(self.sql, [Leaver(job.n, State.CANCELLED) for job in jobs if job.flow == GATED], self.now)
+        leavers = [Leaver(job.n, State.CANCELLED) for job in jobs if job.flow == GATED]
+        yield from call_next(self.sql, leavers, self.now, ran=False)
 
     def _settle_children(self, jobs: list[_Found], state: State) -> Steps[None]:
         """Count edges down below jobs that ended for good, and wake whoever waits for any of them."""

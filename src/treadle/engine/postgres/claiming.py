@@ -5,9 +5,10 @@ The rows of the keys that are judged by are held until the commit, so that two w
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, rooms_of
+from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, Key, rooms_of
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.rooms import hold_asks, to_rooms, write_rooms
 from treadle.engine.postgres.statements import Statements
@@ -15,13 +16,17 @@ from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers,
 from treadle.engine.rows import to_holds
 from treadle.model.flow import Hold
 from treadle.model.job import Micros
+from treadle.model.state import BlockedOn
 
 CHUNK = 100
 """Gated jobs read at a time."""
+WATCHED = 100
+"""Running jobs of one key that are held while one is parked behind them; with more, the key is looked at again instead."""
 _TOP = (-32767, -1, -1)
 """Before the first place of any queue."""
 
 Stand = tuple[int, int, int]
+_holds_of = lru_cache(maxsize=4096)(to_holds)
 
 
 class Candidate(NamedTuple):
@@ -58,6 +63,9 @@ class GatedClaim:
     _writing: set[str] = field(default_factory=set[str])
     _started: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     _parked: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    _full: set[Key] = field(default_factory=set[Key])
+    _picked: list[int] = field(default_factory=list[int])
+    _written: list[int] = field(default_factory=list[int])
 
     def asks(self, queue: str, wanted: int) -> list[Ask]:
         """What is to be asked before `take` begins."""
@@ -74,6 +82,7 @@ class GatedClaim:
         if wanted <= 0:
             return []
         chunk = self._chunk
+        yield from self._start()
         told: Sequence[Rows] = (yield Asks(self.asks(queue, wanted))) if answers is None else answers
         ungated = sorted(Candidate(*row) for row in told[0])
         waiting = [Candidate(*row) for row in told[1]]
@@ -88,6 +97,7 @@ class GatedClaim:
                 return picked
             ungated = [each for each in ungated if each[:3] > last]
             chunk = self._chunk
+            yield from self._start()
             waiting = [Candidate(*row) for row in (yield self._next(queue, chunk, last))]
 
     @property
@@ -109,7 +119,7 @@ class GatedClaim:
         """Hold what is needed to judge these jobs; those about which somebody else decides now are not in the answer."""
         if not waiting or self.gated <= 0 or self.judged >= MOST_JUDGED:
             return {}
-        holds = {each.n: to_holds(each.holds) for each in waiting}
+        holds = {each.n: _holds_of(each.holds) for each in waiting}
         missing = [key for key in rooms_of(hold for each in holds.values() for hold in each) if key not in self.admission.rooms]
         lines = {each.line for each in waiting if each.line is not None}
         asks = [Ask(self.sql("claim", "hold"), {"ns": numbers(holds)})]
@@ -170,18 +180,21 @@ class GatedClaim:
         obstacle = self.admission.judge(known.holds, each[:3], first=known.first)
         if obstacle is None:
             self.gated -= 1
-            self._started += [(hold.limit, hold.key, each.n) for hold in known.holds]
+            if len(known.holds) > 1:
+                self._started += [(hold.limit, hold.key, each.n) for hold in known.holds]
             return True
         cost = next((hold.cost for hold in known.holds if (hold.limit, hold.key) == obstacle.at), 1)
         limit, key = obstacle.at or (None, None)
         self._parked.append((each.n, obstacle.cause, limit, key, cost, -each.priority, each.seq))
+        if obstacle.at is not None and obstacle.cause is BlockedOn.KEY and obstacle.until is None and key != WHOLE:
+            self._full.add(obstacle.at)
         if limit in self._writing and obstacle.at is not None:
             # The rule that parked it is being changed, and whoever changes it may not see it here.
             self.admission.rooms[obstacle.at].wake(self.admission.now + RECHECK)
         return False
 
     def _write(self, picked: Sequence[int]) -> Steps[None]:
-        """Start and park what was decided since the last time."""
+        """Park what was decided since the last time; what was picked starts before the next look at a queue."""
         if self._started:
             yield Do(self.sql("flows", "hold"), columns(("name", "key", "n"), self._started))
         if self._parked:
@@ -190,11 +203,31 @@ class GatedClaim:
             if at:
                 yield Do(self.sql("flows", "park"), columns(names, at))
             yield Do(self.sql("flows", "block"), columns(names, self._parked))
-        if picked:
-            yield Do(self.sql("claim", "start"), self.values | {"ns": numbers(picked)})
+        self._picked += picked
         self._started.clear()
         self._parked.clear()
 
-    def close(self) -> Steps[None]:
-        """Write down what the keys of limits have come to."""
-        yield from write_rooms(self.sql, self.admission.rooms.values(), self.admission.now)
+    def _start(self) -> Steps[None]:
+        if self._picked:
+            yield Do(*self._starting())
+            self._written += self._picked
+            self._picked = []
+
+    def _starting(self) -> Ask:
+        return Ask(self.sql("claim", "start"), self.values | {"ns": numbers(self._picked)})
+
+    def close(self) -> Steps[list[Ask]]:
+        """Write down what the keys of limits have come to; returns what is asked for the jobs that were picked."""
+        now = self.admission.now
+        yield from write_rooms(self.sql, self.admission.rooms.values(), now)
+        if self._full:
+            yield from self._start()
+            keys = [(*key, self.admission.rooms[key].running) for key in sorted(self._full)]
+            yield Do(
+                self.sql("flows", "watch"),
+                columns(("name", "key", "running"), keys) | {"most": WATCHED, "now": now, "later": RECHECK},
+            )
+        asks = [self._starting()] if self._picked else []
+        if self._written or not asks:
+            asks.append(Ask(self.sql("claim", "chosen"), {"ns": numbers(self._written)}))
+        return asks

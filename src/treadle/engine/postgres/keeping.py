@@ -51,7 +51,7 @@ class Keeping:
             if (yield from any_open(self.sql)):
                 yield from wake_children(self.sql, ended, late[0][2])
             gated = [Leaver(n, State.EXPIRED) for n, _, _, flow in late if flow == GATED]
-            yield from call_next(self.sql, gated, late[0][2])
+            yield from call_next(self.sql, gated, late[0][2], ran=False)
             due = yield Ask(self.sql("flows", "due"), values)
         freed = (yield from look(self.sql, due, limit)) if due else 0
         [moments] = yield following

@@ -1,6 +1,7 @@
 """The keys of limits: held and read as rooms, looked at, written back."""
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from treadle.engine.admission import WHOLE, Key, Room, release, rooms_woken_by
@@ -16,6 +17,10 @@ from treadle.model.record import Write
 _KEY = ("name", "key")
 _GATE = ("name", "key", "tat", "interval", "closed_until", "wakes_at")
 _NO_RULE = Rule()
+_EMPTY = (0, None, False)
+
+to_rule = lru_cache(maxsize=256)(Rule.from_text)
+"""A limit's rule from its record: few records, read with each batch."""
 
 
 def hold_asks(sql: Statements, keys: Collection[Key]) -> list[Ask]:
@@ -33,13 +38,14 @@ def hold_asks(sql: Statements, keys: Collection[Key]) -> list[Ask]:
 def to_rooms(sql: Statements, answers: Sequence[Rows], now: Micros) -> Steps[dict[Key, Room]]:
     """The rooms that are held now, from the answers of `hold_asks`; those that somebody else changes are missing."""
     _, held, _, rows, ruled = answers
-    rules = {name: Rule.from_text(text) for name, text in ruled}
-    rooms = {(name, key): Room(name, key, rules.get(name, _NO_RULE)) for name, key in held}
-    for name, key, tat, interval, closed, wakes_at, running, priority, seq, n, paused in rows:
-        if (name, key) in rooms:
-            front = None if n is None else (priority, seq, n)
-            rule = rooms[name, key].rule
-            rooms[name, key] = Room(name, key, rule, running, front, paused, tat, interval, closed, wakes_at)
+    rules = {name: to_rule(text) for name, text in ruled}
+    known = {(name, key): (running, None if n is None else (*ahead, n), paused) for name, key, running, *ahead, n, paused in rows}
+    rooms = {
+        (gate[0], gate[1]): Room(
+            gate[0], gate[1], rules.get(gate[0], _NO_RULE), *known.get((gate[0], gate[1]), _EMPTY), *gate[2:]
+        )
+        for gate in held
+    }
     probed = [name for name, rule in rules.items() if rule.closed_until is not None and (name, WHOLE) in rooms]
     if probed:
         for name, running in (yield Ask(sql("flows", "running"), {"names": texts(probed)})):

@@ -19,6 +19,12 @@ WORDS = {
     "CASE WHEN EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'task\\n' AND key < E'task\\x0b') "
     "THEN ARRAY(SELECT t.task FROM unnest(:tasks::text::text[]) AS t(task) WHERE NOT EXISTS (SELECT 1 FROM {ns}.records "
     "WHERE space = 'paused' AND key = E'task\\n' || t.task)) ELSE :tasks::text::text[] END AS tasks",
+    # What `live` says of the holds of a job, or would say.
+    "{hold}": "(SELECT (x.holds::json #>> '{0,0}') || E'\\n' || (x.holds::json #>> '{0,1}') FROM {ns}.flows AS x "
+    "WHERE x.n = j.n AND json_array_length(x.holds::json) = 1)",
+    # Whether the attempts of any limit are counted over all its keys.
+    "{probed}": "(SELECT EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'limit' AND value NOT LIKE '%\"closed_until\"_null%' "
+    "AND value::json ->> 'closed_until' IS NOT NULL))",
     # What `live` says of the flow of a job, or would say.
     "{flow}": "coalesce((SELECT CASE WHEN x.holds IS NULL AND x.line IS NULL THEN 1 ELSE 2 END FROM {ns}.flows AS x "
     "WHERE x.n = j.n), 0)::int2",

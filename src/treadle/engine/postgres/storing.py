@@ -21,7 +21,7 @@ from treadle.model.job import Enqueued, JobId, Micros, NewJob, micros
 from treadle.model.state import BlockedOn, State
 
 _KIND = ("task", "version", "codec", "queue", "priority", "options", "headers", "key", "tags", "max_crashes")
-_LIVE = ("n", "state", "due_at", "start_by", "waiting", "blocked_on", "flow", "enters")
+_LIVE = ("n", "state", "due_at", "start_by", "waiting", "blocked_on", "flow", "enters", "hold")
 
 
 def enqueue_judged(sql: Statements, jobs: Sequence[NewJob], now: Now) -> Steps[list[Enqueued]]:
@@ -100,7 +100,7 @@ def _replace(sql: Statements, replaced: Sequence[tuple[int, JobId, str]], now: M
     yield from finish(sql, [Finish(n, State.CANCELLED, reason=reason) for n, _, reason in replaced], now)
     yield Wake(topics(jobs=(job for _, job, _ in replaced)))
     yield from wake_children(sql, [Ended(n, job, State.CANCELLED) for n, job, _ in replaced], now)
-    yield from call_next(sql, [Leaver(n, State.CANCELLED) for n, _, _ in replaced], now)
+    yield from call_next(sql, [Leaver(n, State.CANCELLED) for n, _, _ in replaced], now, ran=False)
 
 
 def _store(
@@ -126,6 +126,7 @@ def _store(
             BlockedOn.PARENTS if p.waiting else None,
             _kind(job),
             job.ordering is not None or job.fair is not None,
+            _hold(job),
         )
         for job, p in places
         if p.state is not State.CANCELLED
@@ -153,6 +154,12 @@ def _kind(job: NewJob) -> int:
     if job.holds or job.ordering is not None:
         return GATED
     return PLAIN if job.fair is None else TENANT
+
+
+def _hold(job: NewJob) -> str | None:
+    """What `live` says of a job's holds."""
+    holds = distinct(job.holds)
+    return f"{holds[0].limit}\n{holds[0].key}" if len(holds) == 1 else None
 
 
 def _flow(job: NewJob) -> tuple[str | None, str | None, bool, str | None]:

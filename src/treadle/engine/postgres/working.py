@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 from operator import itemgetter
 from typing import Any, cast
 
@@ -133,19 +132,18 @@ class Working:
                 extra = yield from claim.take(want.queue, more)
                 left -= len(extra)
                 ns.extend(extra)
-        yield from claim.close()
+        asks = yield from claim.close()
 
         def answer(rows: list[Rows], aside: Aside) -> Claims:
             for queue in claim.seen:
                 aside.remember(queue, None)
-            started = iter(rows[0])
+            started = {abs(row[0]): row for each in rows for row in each}
             jobs: list[Claimed] = []
             for got, ns in zip(taken, chosen, strict=True):
-                jobs += [Claimed._make(row[:_SEQ]) for row in (*got, *islice(started, len(ns)))]
+                jobs += [Claimed._make(row[:_SEQ]) for row in (*got, *(started[n] for n in ns))]
             return Claims(jobs, lost=False, more=claim.more, wakes_at=claim.admission.wakes_at)
 
-        values = {"ns": numbers([n for each in chosen for n in each])}
-        claims: Claims = yield Later([Ask(self.sql("claim", "chosen"), values)], answer)
+        claims: Claims = yield Later(asks, answer)
         return claims
 
     def _take(self, values: dict[str, Any], queue: str, take: int, suspects: int, marks: Marks, *, alone: bool = False) -> Ask:

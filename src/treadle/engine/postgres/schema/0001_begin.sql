@@ -46,13 +46,16 @@ CREATE TABLE {ns}.live (
     queue text COLLATE "C" NOT NULL,
     task text COLLATE "C" NOT NULL,
     blocked_on text,
-    reason text
+    reason text,
+    hold text COLLATE "C"
 ) WITH (fillfactor = 50);
 -- flow: 0 for a plain job, 1 for one of a tenant, 2 for a gated one, which only the third index knows.
+-- hold: the limit and the key, with a line break between, of a job with one hold: while it runs, its own row is its slot.
 -- No index on lease: every claim would touch it twice. Leases that run out are rare, and then one scan finds their jobs.
 CREATE INDEX live_ready ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND NOT suspect AND flow < 2;
 CREATE INDEX live_suspects ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND suspect AND flow < 2;
 CREATE INDEX live_gated ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND flow = 2;
+CREATE INDEX live_holding ON {ns}.live (hold) WHERE state = 'running' AND hold IS NOT NULL;
 CREATE INDEX live_due ON {ns}.live (due_at, n) WHERE state IN ('scheduled', 'retrying');
 CREATE INDEX live_start_by ON {ns}.live (start_by, n) WHERE start_by IS NOT NULL AND state <> 'running';
 CREATE INDEX live_cancels ON {ns}.live (lease) WHERE cancel_requested;
@@ -181,7 +184,7 @@ CREATE TABLE {ns}.lines (
     PRIMARY KEY (line, place)
 );
 
--- What running jobs hold; a slot is never counted anywhere else.
+-- What running jobs with several holds have; a slot is never counted anywhere but here and in live.
 CREATE TABLE {ns}.slots (
     n int8 NOT NULL,
     name text COLLATE "C" NOT NULL,

@@ -25,13 +25,14 @@ WITH gone AS (
     DELETE FROM {ns}.finished AS f USING unnest(:n::text::int8[], :seq::text::int8[]) AS e(n, seq)
     WHERE f.n = e.n RETURNING f.n, e.seq, f.attempt, f.claimed_at
 )
-INSERT INTO {ns}.live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at, flow)
+INSERT INTO {ns}.live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at, flow, hold)
 SELECT o.n,
     CASE WHEN :state::text <> 'queued' OR (o.flow = 0 AND NOT {shared}) THEN o.seq
         ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.seq) END,
-    :state::text, o.queue, o.priority, o.task, o.attempt, o.claimed_at, :due_at::int8, o.flow
+    :state::text, o.queue, o.priority, o.task, o.attempt, o.claimed_at, :due_at::int8, o.flow, o.hold
 FROM (
-    SELECT j.n, g.seq, j.queue, j.priority, j.task, g.attempt, g.claimed_at, {flow} AS flow
+    SELECT j.n, g.seq, j.queue, j.priority, j.task, g.attempt, g.claimed_at, {flow} AS flow,
+        {hold} AS hold
     FROM gone AS g JOIN {ns}.jobs AS j ON j.n = g.n ORDER BY g.seq) AS o
 
 -- part: args

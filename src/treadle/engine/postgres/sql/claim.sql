@@ -94,14 +94,18 @@ FROM (SELECT e.line, (SELECT f.place FROM {ns}.lines AS f WHERE f.line = e.line 
 JOIN {ns}.lines AS x ON x.line = o.line AND x.place = o.place FOR SHARE OF x SKIP LOCKED
 
 -- part: start
--- Put the chosen under the lease :k.
-UPDATE {ns}.live SET state = 'running', attempt = attempt + 1, lease = :k::int8, claimed_at = :now::int8
-WHERE n = ANY(:ns::text::int8[])
-
--- part: chosen
--- Jobs that have just been started, in the order of :ns. Result: the columns of `Claimed`; gated ones bear their number turned.
+-- Put the chosen under the lease :k. Result: as `chosen`, in any order.
+WITH started AS (
+    UPDATE {ns}.live SET state = 'running', attempt = attempt + 1, lease = :k::int8, claimed_at = :now::int8
+    WHERE n = ANY(:ns::text::int8[]) RETURNING *
+)
 SELECT CASE WHEN l.flow = 2 THEN -l.n ELSE l.n END, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt, l.failures,
     l.crashes, l.snoozes, j.enqueued_at, l.claimed_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers
-FROM unnest(:ns::text::int8[]) WITH ORDINALITY AS e(n, place) JOIN {ns}.live AS l ON l.n BETWEEN e.n AND e.n
+FROM started AS l JOIN {ns}.jobs AS j ON j.n BETWEEN l.n AND l.n
+
+-- part: chosen
+-- Jobs that have just been started. Result: the columns of `Claimed`, in any order; gated ones bear their number turned.
+SELECT CASE WHEN l.flow = 2 THEN -l.n ELSE l.n END, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt, l.failures,
+    l.crashes, l.snoozes, j.enqueued_at, l.claimed_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers
+FROM unnest(:ns::text::int8[]) AS e(n) JOIN {ns}.live AS l ON l.n BETWEEN e.n AND e.n
 JOIN {ns}.jobs AS j ON j.n BETWEEN e.n AND e.n
-ORDER BY e.place

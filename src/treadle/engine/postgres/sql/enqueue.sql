@@ -96,16 +96,16 @@ ON k.place = e.kind
 
 -- part: live
 -- Place each job where it belongs, in this order; :enters says which have a line or a tenant. Relies on the primary key of jobs.
-INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow)
+INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow, hold)
 SELECT o.n,
     CASE WHEN o.state <> 'queued' OR NOT (o.enters OR {shared}) THEN o.n
         ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.n) END,
-    o.state, o.queue, o.priority, o.task, o.due_at, o.start_by, o.waiting, o.blocked_on, o.flow
+    o.state, o.queue, o.priority, o.task, o.due_at, o.start_by, o.waiting, o.blocked_on, o.flow, o.hold
 FROM (
     SELECT e.*, j.queue, j.priority, j.task FROM unnest(
         :n::text::int8[], :state::text::text[], :due_at::text::int8[], :start_by::text::int8[], :waiting::text::int4[],
-        :blocked_on::text::text[], :flow::text::int2[], :enters::text::boolean[])
-    AS e(n, state, due_at, start_by, waiting, blocked_on, flow, enters) JOIN {ns}.jobs AS j
+        :blocked_on::text::text[], :flow::text::int2[], :enters::text::boolean[], :hold::text::text[])
+    AS e(n, state, due_at, start_by, waiting, blocked_on, flow, enters, hold) JOIN {ns}.jobs AS j
     ON j.n BETWEEN e.n AND e.n ORDER BY e.n) AS o
 
 -- part: ended

@@ -22,12 +22,13 @@ SELECT pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0)) FROM (
 -- Let nobody else leave the lines of :ns before this transaction ends.
 SELECT pg_advisory_xact_lock(hashtextextended('{ns} end ' || o.h, 0)) FROM (
     SELECT DISTINCT hashtext(line) & 1023 AS h FROM {ns}.flows
-    WHERE n = ANY(:ns::text::int8[]) AND line IS NOT NULL AND place IS NOT NULL ORDER BY h) AS o
+    WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines))
+        AND n = ANY(:ns::text::int8[]) AND line IS NOT NULL AND place IS NOT NULL ORDER BY h) AS o
 
 -- part: unplace
 -- Take jobs out of their lines; those of :dead that stop theirs stay, and those that are still live unless they are :sure. Result: n. Relies on the primary keys of flows and lines.
 DELETE FROM {ns}.lines AS x USING {ns}.flows AS f
-WHERE f.n = ANY(:ns::text::int8[]) AND NOT (f.stop AND f.n = ANY((SELECT :dead::text::int8[])::int8[])) AND x.line = f.line AND x.place = f.place
+WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND f.n = ANY(:ns::text::int8[]) AND NOT (f.stop AND f.n = ANY((SELECT :dead::text::int8[])::int8[])) AND x.line = f.line AND x.place = f.place
     AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = f.n))
 RETURNING x.n
 
@@ -39,25 +40,50 @@ UPDATE {ns}.flows SET place = NULL WHERE n = ANY(:ns::text::int8[])
 SELECT l.n FROM {ns}.live AS l
 WHERE l.n = ANY(ARRAY(
         SELECT (SELECT x.n FROM {ns}.lines AS x WHERE x.line = e.line ORDER BY x.place LIMIT 1)
-        FROM (SELECT DISTINCT line FROM {ns}.flows WHERE n = ANY(:ns::text::int8[]) AND line IS NOT NULL) AS e))
+        FROM (SELECT DISTINCT line FROM {ns}.flows WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND n = ANY(:ns::text::int8[]) AND line IS NOT NULL) AS e))
     AND l.state = 'blocked' AND l.blocked_on = 'key' AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.n = l.n)
 FOR NO KEY UPDATE OF l SKIP LOCKED
 
 -- part: hold
--- Take slots.
+-- Take slots, for jobs with several holds.
 INSERT INTO {ns}.slots (name, key, n) SELECT * FROM unnest(:name::text::text[], :key::text::text[], :n::text::int8[])
 
 -- part: let-go
--- Give the slots of :ns back, but not of those that are still live unless they are :sure.
--- Result: [name, key, how many, rule]. Relies on the primary keys of slots and records.
-WITH gone AS (
-    DELETE FROM {ns}.slots AS s
-    WHERE s.n = ANY(:ns::text::int8[]) AND (s.n = ANY((SELECT :sure::text::int8[])::int8[])
-        OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = s.n))
-    RETURNING s.name, s.key
+-- Give the slots of :ns back, but not of those that are still live unless they are :sure. Relies on the primary key of slots.
+DELETE FROM {ns}.slots AS s
+WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.slots)) AND s.n = ANY(:ns::text::int8[])
+    AND (s.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = s.n))
+
+-- part: freed
+-- Where somebody is parked at what :ns held, but not at what those hold that are still live unless they are :sure.
+-- Result: [name, key, how many, rule]. Relies on parked_at and the primary keys of flows and records.
+SELECT o.name, o.key, count(*), (SELECT value FROM {ns}.records WHERE space = 'limit' AND records.key = o.name) FROM (
+    SELECT h.value ->> 0 AS name, h.value ->> 1 AS key
+    FROM {ns}.flows AS f CROSS JOIN LATERAL json_array_elements(f.holds::json) AS h(value)
+    WHERE ((SELECT EXISTS (SELECT 1 FROM {ns}.parked)) OR {probed}) AND f.n = ANY(:ns::text::int8[]) AND f.holds IS NOT NULL
+        AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = f.n))) AS o
+WHERE {probed} OR EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = o.name AND p.key = o.key)
+GROUP BY o.name, o.key
+
+-- part: watch
+-- Whoever fills these keys is held for a moment, so that none of them ends without a look at what has just been parked there.
+-- Where one is ending already, or there are too many, the key is looked at again. Relies on live_holding, slots_at and the
+-- primary key of gates.
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest(:name::text::text[], :key::text::text[], :running::text::int8[]) AS e(name, key, running)
+), kept AS MATERIALIZED (
+    SELECT e.name, e.key, h.n FROM asked AS e CROSS JOIN LATERAL (
+        SELECT * FROM (SELECT l.n FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = e.name || E'\n' || e.key
+            LIMIT :most::int8 FOR KEY SHARE SKIP LOCKED) AS one
+        UNION ALL
+        SELECT * FROM (SELECT l.n FROM {ns}.slots AS s JOIN {ns}.live AS l ON l.n = s.n
+            WHERE s.name = e.name AND s.key = e.key AND (l.state = 'running') IS TRUE
+            LIMIT :most::int8 FOR KEY SHARE OF l SKIP LOCKED) AS several) AS h
 )
-SELECT g.name, g.key, count(*), (SELECT value FROM {ns}.records WHERE space = 'limit' AND records.key = g.name)
-FROM gone AS g GROUP BY g.name, g.key
+UPDATE {ns}.gates AS g SET wakes_at = least(coalesce(g.wakes_at, m.at), m.at)
+FROM (SELECT e.name, e.key, :now::int8 + CASE WHEN e.running > :most::int8 THEN :later::int8 ELSE 0 END AS at FROM asked AS e
+    WHERE e.running > :most::int8 OR e.running > (SELECT count(*) FROM kept AS k WHERE k.name = e.name AND k.key = e.key)) AS m
+WHERE g.name = m.name AND g.key = m.key
 
 -- part: park
 INSERT INTO {ns}.parked (n, name, key, cost, priority, seq)
@@ -92,8 +118,8 @@ ON CONFLICT DO NOTHING
 
 -- part: lock-gates
 -- Hold the rows of these keys, in order: wait for them if this transaction holds none yet, else only try. A limit as a whole
--- need not be held while nobody waits there and it never closed. Result: [name, key] of those that nobody else can change now.
--- Relies on parked_at and the primary keys of gates and records.
+-- need not be held while nobody waits there and it never closed. Result: [name, key, tat, interval, closed_until, wakes_at] of
+-- those that nobody else can change now. Relies on parked_at and the primary keys of gates and records.
 WITH asked AS MATERIALIZED (
     SELECT e.name, e.key, e.key <> chr(10)
         OR (SELECT true FROM {ns}.parked AS p WHERE p.name = e.name AND p.key = e.key
@@ -103,41 +129,56 @@ WITH asked AS MATERIALIZED (
     FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
 )
 SELECT * FROM (
-    SELECT g.name, g.key FROM asked AS e JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
+    SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at
+    FROM asked AS e JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
     WHERE e.needed AND coalesce((SELECT current_setting('treadle.gates', true)), '') <> 'held'
     ORDER BY g.name, g.key FOR NO KEY UPDATE OF g) AS waited
 UNION ALL
 SELECT * FROM (
-    SELECT g.name, g.key FROM asked AS e JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
+    SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at
+    FROM asked AS e JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
     WHERE e.needed AND (SELECT current_setting('treadle.gates', true)) = 'held'
     ORDER BY g.name, g.key FOR NO KEY UPDATE OF g SKIP LOCKED) AS tried
 UNION ALL
-SELECT name, key FROM asked WHERE NOT needed
+SELECT e.name, e.key, 0, 0, 0, NULL FROM asked AS e WHERE NOT e.needed
 
 -- part: mark-held
 SELECT set_config('treadle.gates', 'held', true)
 
 -- part: rooms
--- Result: [name, key, tat, interval, closed_until, wakes_at, running, front as three columns, paused].
--- Relies on parked_at, slots_at and the primary keys of gates and records.
-SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at,
-    (SELECT count(*) FROM {ns}.slots AS s WHERE s.name = g.name AND s.key = g.key),
-    -p.priority, p.seq, p.n,
-    EXISTS (SELECT 1 FROM {ns}.records AS r
-        WHERE r.space = 'paused' AND r.key = 'key' || chr(10) || g.name || chr(10) || g.key)
-FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
-JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
-LEFT JOIN LATERAL (
-    SELECT o.priority, o.seq, o.n FROM {ns}.parked AS o WHERE o.name = g.name AND o.key = g.key
-    ORDER BY o.priority DESC, o.seq, o.n LIMIT 1) AS p ON true
+-- What is to be known of these keys, where it is anything. Result: [name, key, running, front as three columns, paused]; how
+-- many run is said only where a rule asks for it. Relies on parked_at, live_holding, slots_at and the primary key of records.
+WITH known AS MATERIALIZED (
+    SELECT ARRAY(SELECT r.key FROM {ns}.records AS r WHERE r.space = 'limit' AND r.key = ANY(:name::text::text[])
+            AND r.value::json ->> 'concurrency' IS NOT NULL) AS counted,
+        EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'key\n' AND key < E'key\x0b') AS pauses,
+        EXISTS (SELECT 1 FROM {ns}.parked) AS parks, EXISTS (SELECT 1 FROM {ns}.slots) AS several
+), rooms AS (
+    SELECT e.name, e.key,
+        CASE WHEN e.name = ANY(k.counted) THEN
+            (SELECT count(*) FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = e.name || E'\n' || e.key) ELSE 0 END
+        + CASE WHEN k.several THEN (SELECT count(*) FROM {ns}.slots AS s WHERE s.name = e.name AND s.key = e.key) ELSE 0 END
+            AS running,
+        -p.priority AS ahead, p.seq, p.n,
+        CASE WHEN k.pauses THEN EXISTS (SELECT 1 FROM {ns}.records AS r
+            WHERE r.space = 'paused' AND r.key = 'key' || chr(10) || e.name || chr(10) || e.key) ELSE false END AS paused
+    FROM known AS k CROSS JOIN unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
+    LEFT JOIN LATERAL (
+        SELECT o.priority, o.seq, o.n FROM {ns}.parked AS o WHERE k.parks AND o.name = e.name AND o.key = e.key
+        ORDER BY o.priority DESC, o.seq, o.n LIMIT 1) AS p ON true
+)
+SELECT * FROM rooms WHERE running > 0 OR n IS NOT NULL OR paused
 
 -- part: rules
 -- Result: [name, rule] of those of :names that have one.
 SELECT key, value FROM {ns}.records WHERE space = 'limit' AND key = ANY(:names::text::text[])
 
 -- part: running
--- How many jobs hold each of :names under any key. Result: [name, count]. Relies on slots_at.
-SELECT e.name, (SELECT count(DISTINCT n) FROM {ns}.slots AS s WHERE s.name = e.name) FROM unnest(:names::text::text[]) AS e(name)
+-- How many jobs hold each of :names under any key. Result: [name, count]. Relies on live_holding and slots_at.
+SELECT e.name,
+    (SELECT count(*) FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold >= e.name || E'\n' AND l.hold < e.name || E'\x0b')
+    + (SELECT count(DISTINCT n) FROM {ns}.slots AS s WHERE s.name = e.name)
+FROM unnest(:names::text::text[]) AS e(name)
 
 -- part: log
 -- What was started under strict rules. Result: [name, key, at, cost], oldest first.
@@ -212,6 +253,8 @@ SELECT t.name, t.key, sum(t.running)::int8, sum(t.parked)::int8,
     (SELECT g.wakes_at FROM {ns}.gates AS g WHERE g.name = t.name AND g.key = t.key)
 FROM (
     SELECT name, key, count(*) AS running, 0 AS parked FROM {ns}.slots GROUP BY name, key
+    UNION ALL SELECT split_part(hold, E'\n', 1), split_part(hold, E'\n', 2), count(*), 0
+    FROM {ns}.live WHERE state = 'running' AND hold > '' GROUP BY hold
     UNION ALL SELECT name, key, 0, count(*) FROM {ns}.parked GROUP BY name, key) AS t
 WHERE :names::text IS NULL OR t.name = ANY(:names::text::text[])
 GROUP BY t.name, t.key ORDER BY t.name, t.key LIMIT :take::int8
@@ -262,6 +305,7 @@ DELETE FROM {ns}.gates WHERE (name, key) IN (
     WHERE g.tat <= coalesce(:now::int8, (SELECT {clock})) AND g.closed_until <= coalesce(:now::int8, (SELECT {clock}))
         AND g.wakes_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM {ns}.slots AS s WHERE s.name = g.name AND s.key = g.key)
+        AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = g.name || E'\n' || g.key)
         AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = g.name AND p.key = g.key)
     FOR UPDATE OF g SKIP LOCKED)
 
