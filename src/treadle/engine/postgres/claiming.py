@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, Key, rooms_of
+from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, Key
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.rooms import hold_asks, to_rooms, write_rooms
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers, texts
+from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers
 from treadle.engine.rows import to_holds
 from treadle.model.flow import Hold
 from treadle.model.job import Micros
@@ -70,7 +70,7 @@ class GatedClaim:
     def asks(self, queue: str, wanted: int) -> list[Ask]:
         """What is to be asked before `take` begins."""
         values = self.values | {"queue": queue, "take": wanted, "suspects": self.suspects}
-        return [Ask(self.sql("claim", "ungated"), values), self._next(queue, self._chunk, _TOP)]
+        return [Ask(self.sql("claim", "ungated"), values), *self._next(queue, self._chunk, _TOP)]
 
     def begin(self, k: int, now: Micros) -> None:
         """The lease holds, at this moment: it has this number."""
@@ -85,26 +85,32 @@ class GatedClaim:
         yield from self._start()
         told: Sequence[Rows] = (yield Asks(self.asks(queue, wanted))) if answers is None else answers
         ungated = sorted(Candidate(*row) for row in told[0])
-        waiting = [Candidate(*row) for row in told[1]]
+        waiting, answering = [Candidate(*row) for row in told[1]], told[2:]
         picked: list[int] = []
         if waiting:
             self.seen.add(queue)
         while True:
             last: Stand | None = waiting[-1][:3] if len(waiting) == chunk else None
-            known = yield from self._hold(waiting)
+            known = yield from self._known(waiting, answering)
             goes_on = yield from self._merge(iter(ungated), waiting, known, last, wanted, picked)
             if not goes_on or last is None:
                 return picked
             ungated = [each for each in ungated if each[:3] > last]
             chunk = self._chunk
             yield from self._start()
-            waiting = [Candidate(*row) for row in (yield self._next(queue, chunk, last))]
+            told = yield Asks(self._next(queue, chunk, last))
+            waiting, answering = [Candidate(*row) for row in told[0]], told[1:]
 
     @property
     def _chunk(self) -> int:
-        return CHUNK if self.gated > 0 and self.judged < MOST_JUDGED else 1
+        return CHUNK if self._judges else 1
 
-    def _next(self, queue: str, chunk: int, last: Stand) -> Ask:
+    @property
+    def _judges(self) -> bool:
+        return self.gated > 0 and self.judged < MOST_JUDGED
+
+    def _next(self, queue: str, chunk: int, last: Stand) -> list[Ask]:
+        """What reads the next gated jobs, and holds what is needed to judge them."""
         values = {
             "queue": queue,
             "chunk": chunk,
@@ -113,26 +119,21 @@ class GatedClaim:
             "after": last[1],
             "behind": last[2],
         }
-        return Ask(self.sql("claim", "gated"), self.values | values)
+        read = Ask(self.sql("claim", "gated"), self.values | values)
+        if not self._judges:
+            return [read]
+        limits = Ask(self.sql("flows", "lock-limits"), {"name": None})
+        return [read, limits, *hold_asks(self.sql, None), Ask(self.sql("claim", "first")), Ask(self.sql("claim", "hold"))]
 
-    def _hold(self, waiting: Sequence[Candidate]) -> Steps[dict[int, Judged]]:
-        """Hold what is needed to judge these jobs; those about which somebody else decides now are not in the answer."""
-        if not waiting or self.gated <= 0 or self.judged >= MOST_JUDGED:
+    def _known(self, waiting: Sequence[Candidate], answers: Sequence[Rows]) -> Steps[dict[int, Judged]]:
+        """How these jobs can be judged; those about which somebody else decides now are not in the answer."""
+        if not waiting or not answers:
             return {}
+        self._writing |= {name for (name,) in answers[0]}
+        rooms = yield from to_rooms(self.sql, answers[1:6], self.admission.now)
+        self.admission.rooms = rooms | self.admission.rooms
         holds = {each.n: _holds_of(each.holds) for each in waiting}
-        missing = [key for key in rooms_of(hold for each in holds.values() for hold in each) if key not in self.admission.rooms]
-        lines = {each.line for each in waiting if each.line is not None}
-        asks = [Ask(self.sql("claim", "hold"), {"ns": numbers(holds)})]
-        if lines:
-            asks.insert(0, Ask(self.sql("claim", "first"), {"lines": texts(lines)}))
-        if missing:
-            limits = Ask(self.sql("flows", "lock-limits"), {"names": texts({name for name, _ in missing})})
-            asks = [limits, *hold_asks(self.sql, missing), *asks]
-        answers = yield Asks(asks)
-        if missing:
-            self._writing |= {name for (name,) in answers[0]}
-            self.admission.rooms |= yield from to_rooms(self.sql, answers[1:6], self.admission.now)
-        firsts: dict[str, int] = dict(answers[-2]) if lines else {}
+        firsts: dict[str, int] = dict(answers[-2])
         ours = {n for (n,) in answers[-1]}
         return {
             each.n: Judged(holds[each.n], each.line is None or each.place == firsts[each.line])

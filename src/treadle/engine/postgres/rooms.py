@@ -23,15 +23,15 @@ to_rule = lru_cache(maxsize=256)(Rule.from_text)
 """A limit's rule from its record: few records, read with each batch."""
 
 
-def hold_asks(sql: Statements, keys: Collection[Key]) -> list[Ask]:
-    """What holds the rows of these keys and reads them: the answers of the last two are for `to_rooms`."""
-    names = columns(_KEY, sorted(keys))
+def hold_asks(sql: Statements, keys: Collection[Key] | None) -> list[Ask]:
+    """What holds the rows of these keys and reads them; None: those of the candidates read last. The answers are for `to_rooms`."""
+    names = dict.fromkeys(_KEY) if keys is None else columns(_KEY, sorted(keys))
     return [
         Ask(sql("flows", "add-gates"), names),
         Ask(sql("flows", "lock-gates"), names),
         Ask(sql("flows", "mark-held")),
         Ask(sql("flows", "rooms"), names),
-        Ask(sql("flows", "rules"), {"names": texts({name for name, _ in keys})}),
+        Ask(sql("flows", "rules"), names),
     ]
 
 

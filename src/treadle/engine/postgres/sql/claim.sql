@@ -69,28 +69,45 @@ SELECT * FROM (
 
 -- part: gated
 -- The next :chunk gated jobs of :queue behind (:high, :after, :behind), without suspects if :suspects is 0; not locked yet, so that
--- whoever waits for the same keys finds them in the same order. Result: [-priority, seq, n, suspect, holds, place, line].
--- Relies on live_gated.
-WITH open AS MATERIALIZED (SELECT p.tasks, coalesce(:now::int8, {clock}) AS now FROM ({paused}) AS p WHERE NOT p.queue)
-SELECT -l.priority, l.seq, l.n, l.suspect::int4, f.holds, f.place, f.line
+-- whoever waits for the same keys finds them in the same order. What is needed to judge them is noted for the statements that
+-- follow in the same exchange. Result: [-priority, seq, n, suspect, holds, place, line]. Relies on live_gated.
+WITH open AS MATERIALIZED (
+    SELECT p.tasks, coalesce(:now::int8, {clock}) AS now FROM ({paused}) AS p WHERE NOT p.queue
+), candidates AS MATERIALIZED (
+SELECT l.priority, l.seq, l.n, l.suspect, l.hold, f.holds, f.place, f.line
 FROM open CROSS JOIN LATERAL (
-    SELECT r.priority, r.seq, r.n, r.suspect FROM {ns}.live AS r
+    SELECT r.priority, r.seq, r.n, r.suspect, r.hold FROM {ns}.live AS r
     WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
         AND r.priority <= :high::int2 AND (r.priority < :high::int2 OR (r.seq, r.n) > (:after::int8, :behind::int8))
         AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
     ORDER BY r.priority DESC, r.seq, r.n LIMIT :chunk::int8) AS l
-JOIN {ns}.flows AS f ON f.n = l.n ORDER BY l.priority DESC, l.seq, l.n
+JOIN {ns}.flows AS f ON f.n = l.n
+), keys AS MATERIALIZED (
+    SELECT split_part(hold, E'\n', 1) AS name, split_part(hold, E'\n', 2) AS key FROM candidates WHERE hold IS NOT NULL
+    UNION SELECT h.value ->> 0, h.value ->> 1
+    FROM candidates CROSS JOIN LATERAL json_array_elements(holds::json) AS h(value) WHERE hold IS NULL AND holds IS NOT NULL
+), rooms AS MATERIALIZED (
+    SELECT name, key FROM keys UNION ALL SELECT DISTINCT name, chr(10) FROM keys
+), noted AS MATERIALIZED (
+    SELECT set_config('treadle.candidates', coalesce(array_agg(n)::text, '{}'), true),
+        set_config('treadle.lines', coalesce((array_agg(DISTINCT line) FILTER (WHERE line IS NOT NULL))::text, '{}'), true),
+        (SELECT set_config('treadle.names', coalesce(array_agg(name)::text, '{}'), true)
+            || set_config('treadle.keys', coalesce(array_agg(key)::text, '{}'), true) FROM rooms)
+    FROM candidates
+)
+SELECT -c.priority, c.seq, c.n, c.suspect::int4, c.holds, c.place, c.line
+FROM candidates AS c CROSS JOIN noted ORDER BY c.priority DESC, c.seq, c.n
 
 -- part: hold
--- Lock those of :ns that still wait in their queue. Result: n.
-SELECT n FROM {ns}.live WHERE n = ANY(:ns::text::int8[]) AND state = 'queued' FOR NO KEY UPDATE SKIP LOCKED
+-- Lock those candidates that still wait in their queue. Result: n.
+SELECT n FROM {ns}.live WHERE n = ANY({candidates}) AND (state = 'queued') IS TRUE FOR NO KEY UPDATE SKIP LOCKED
 
 -- part: first
--- The place of the first in each of :lines, which nobody can take away before this transaction ends; a line whose first is
+-- The place of the first in each line of the candidates, which nobody can take away before this transaction ends; a line whose first is
 -- about to leave is not among them. Result: [line, place]. Relies on the primary key of lines.
 SELECT x.line, x.place
 FROM (SELECT e.line, (SELECT f.place FROM {ns}.lines AS f WHERE f.line = e.line ORDER BY f.place LIMIT 1) AS place
-    FROM unnest(:lines::text::text[]) AS e(line)) AS o
+    FROM unnest({lines}) AS e(line)) AS o
 JOIN {ns}.lines AS x ON x.line = o.line AND x.place = o.place FOR SHARE OF x SKIP LOCKED
 
 -- part: start

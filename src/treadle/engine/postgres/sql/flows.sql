@@ -103,15 +103,15 @@ WITH back AS (UPDATE {ns}.live SET state = 'queued', blocked_on = NULL WHERE n =
 SELECT DISTINCT queue FROM back
 
 -- part: lock-limits
--- See to it that no rule of :names is written before this transaction ends. Result: the names that somebody is writing now.
-SELECT name FROM unnest(:names::text::text[]) AS e(name)
+-- See to it that no rule of these limits is written before this transaction ends. Result: the names that somebody is writing now.
+SELECT name FROM (SELECT DISTINCT unnest({names}) AS name) AS e
 WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended('{ns} limit ' || name, 0))
 
 -- part: add-gates
 -- See to it that these keys have rows; a new one that somebody else is about to add is left to him.
 INSERT INTO {ns}.gates (name, key, tat, interval, closed_until)
 SELECT o.name, o.key, 0, 0, 0 FROM (
-    SELECT * FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
+    SELECT * FROM unnest({names}, {keys}) AS e(name, key)
     WHERE NOT EXISTS (SELECT 1 FROM {ns}.gates AS g WHERE g.name = e.name AND g.key = e.key) ORDER BY name, key OFFSET 0) AS o
 WHERE pg_try_advisory_xact_lock(hashtextextended('{ns} gate ' || (hashtext(o.name || o.key) & 1023), 0))
 ON CONFLICT DO NOTHING
@@ -126,7 +126,7 @@ WITH asked AS MATERIALIZED (
             ORDER BY p.name, p.key, p.priority DESC, p.seq, p.n LIMIT 1) IS NOT NULL
         OR EXISTS (SELECT 1 FROM {ns}.records AS r
             WHERE r.space = 'limit' AND r.key = e.name AND r.value::json ->> 'closed_until' IS NOT NULL) AS needed
-    FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
+    FROM unnest({names}, {keys}) AS e(name, key)
 )
 SELECT * FROM (
     SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at
@@ -149,7 +149,7 @@ SELECT set_config('treadle.gates', 'held', true)
 -- What is to be known of these keys, where it is anything. Result: [name, key, running, front as three columns, paused]; how
 -- many run is said only where a rule asks for it. Relies on parked_at, live_holding, slots_at and the primary key of records.
 WITH known AS MATERIALIZED (
-    SELECT ARRAY(SELECT r.key FROM {ns}.records AS r WHERE r.space = 'limit' AND r.key = ANY(:name::text::text[])
+    SELECT ARRAY(SELECT r.key FROM {ns}.records AS r WHERE r.space = 'limit' AND r.key = ANY({names})
             AND r.value::json ->> 'concurrency' IS NOT NULL) AS counted,
         EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'key\n' AND key < E'key\x0b') AS pauses,
         EXISTS (SELECT 1 FROM {ns}.parked) AS parks, EXISTS (SELECT 1 FROM {ns}.slots) AS several
@@ -162,7 +162,7 @@ WITH known AS MATERIALIZED (
         -p.priority AS ahead, p.seq, p.n,
         CASE WHEN k.pauses THEN EXISTS (SELECT 1 FROM {ns}.records AS r
             WHERE r.space = 'paused' AND r.key = 'key' || chr(10) || e.name || chr(10) || e.key) ELSE false END AS paused
-    FROM known AS k CROSS JOIN unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
+    FROM known AS k CROSS JOIN unnest({names}, {keys}) AS e(name, key)
     LEFT JOIN LATERAL (
         SELECT o.priority, o.seq, o.n FROM {ns}.parked AS o WHERE k.parks AND o.name = e.name AND o.key = e.key
         ORDER BY o.priority DESC, o.seq, o.n LIMIT 1) AS p ON true
@@ -170,8 +170,8 @@ WITH known AS MATERIALIZED (
 SELECT * FROM rooms WHERE running > 0 OR n IS NOT NULL OR paused
 
 -- part: rules
--- Result: [name, rule] of those of :names that have one.
-SELECT key, value FROM {ns}.records WHERE space = 'limit' AND key = ANY(:names::text::text[])
+-- Result: [name, rule] of those of these limits that have one.
+SELECT key, value FROM {ns}.records WHERE space = 'limit' AND key = ANY({names})
 
 -- part: running
 -- How many jobs hold each of :names under any key. Result: [name, count]. Relies on live_holding and slots_at.
