@@ -15,9 +15,7 @@ from treadle.model.job import Micros
 from treadle.model.state import State
 
 
-def leave_asks(
-    sql: Statements, leavers: Iterable[Leaver], hoped: Iterable[Leaver] = (), *, ran: bool = True
-) -> list[Ask]:
+def leave_asks(sql: Statements, leavers: Iterable[Leaver], hoped: Iterable[Leaver] = (), *, ran: bool = True) -> list[Ask]:
     """What takes from these jobs all that they held: the answers are for `call_next`.
 
     Of those `hoped` to have left their worker by then, those leave that are not live any more. Who never `ran` held nothing.

@@ -24,7 +24,7 @@ to_rule = lru_cache(maxsize=256)(Rule.from_text)
 
 
 def hold_asks(sql: Statements, keys: Collection[Key] | None) -> list[Ask]:
-    """What holds the rows of these keys and reads them; None: those of the candidates read last. The answers are for `to_rooms`."""
+    """What holds the rows of these keys and reads them, for `to_rooms`; None: those of the candidates read last."""
     names = dict.fromkeys(_KEY) if keys is None else columns(_KEY, sorted(keys))
     return [
         Ask(sql("flows", "add-gates"), names),
@@ -39,12 +39,13 @@ def to_rooms(sql: Statements, answers: Sequence[Rows], now: Micros) -> Steps[dic
     """The rooms that are held now, from the answers of `hold_asks`; those that somebody else changes are missing."""
     _, held, _, rows, ruled = answers
     rules = {name: to_rule(text) for name, text in ruled}
-    known = {(name, key): (running, None if n is None else (*ahead, n), paused) for name, key, running, *ahead, n, paused in rows}
+    known = {
+        (name, key): (running, None if n is None else (priority, seq, n), paused)
+        for name, key, running, priority, seq, n, paused in rows
+    }
     rooms = {
-        (gate[0], gate[1]): Room(
-            gate[0], gate[1], rules.get(gate[0], _NO_RULE), *known.get((gate[0], gate[1]), _EMPTY), *gate[2:]
-        )
-        for gate in held
+        (name, key): Room(name, key, rules.get(name, _NO_RULE), *known.get((name, key), _EMPTY), *rest)
+        for name, key, *rest in held
     }
     probed = [name for name, rule in rules.items() if rule.closed_until is not None and (name, WHOLE) in rooms]
     if probed:

@@ -14,12 +14,13 @@ WORDS = {
     "{clock}": CLOCK,
     # Whether tenants share any queue: asked once in a statement, whatever it enters.
     "{shared}": "(SELECT EXISTS (SELECT 1 FROM {ns}.tenants))",
-    # The keys asked for; where they are null, those of the candidates that this transaction read last.
-    "{names}": "coalesce(:name::text, nullif(current_setting('treadle.names', true), ''))::text[]",
-    "{keys}": "coalesce(:key::text, nullif(current_setting('treadle.keys', true), ''))::text[]",
+    # The keys asked for; where they are null, those of the candidates that this transaction read last. Asked in a question of
+    # its own: else the plan is made for as many as there are at first, and kept.
+    "{names}": "(SELECT coalesce(:name::text, nullif(current_setting('treadle.names', true), '')))::text[]",
+    "{keys}": "(SELECT coalesce(:key::text, nullif(current_setting('treadle.keys', true), '')))::text[]",
     # The candidates that this transaction read last, and their lines.
-    "{candidates}": "nullif(current_setting('treadle.candidates', true), '')::int8[]",
-    "{lines}": "nullif(current_setting('treadle.lines', true), '')::text[]",
+    "{candidates}": "(SELECT nullif(current_setting('treadle.candidates', true), ''))::int8[]",
+    "{lines}": "(SELECT nullif(current_setting('treadle.lines', true), ''))::text[]",
     # Whether the queue is paused, and the names of the tasks that are not.
     "{paused}": "SELECT EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key = :queue::text) AS queue, "
     "CASE WHEN EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'task\\n' AND key < E'task\\x0b') "

@@ -160,7 +160,15 @@ def columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, An
     """Rows as one array for each column, by name."""
     if not rows:
         return dict.fromkeys(names, "{}")
-    return {name: literal(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return {name: _column(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _column(values: Sequence[Any]) -> str:
+    """As `literal`; a column of one kind is written at once."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return numbers(values)
+    return texts(values) if kinds == {str} else literal(values)
 
 
 class LateWake(Wake):

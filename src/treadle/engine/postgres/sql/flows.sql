@@ -29,7 +29,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('{ns} end ' || o.h, 0)) FROM (
 -- Take jobs out of their lines; those of :dead that stop theirs stay, and those that are still live unless they are :sure. Result: n. Relies on the primary keys of flows and lines.
 DELETE FROM {ns}.lines AS x USING {ns}.flows AS f
 WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND f.n = ANY(:ns::text::int8[]) AND NOT (f.stop AND f.n = ANY((SELECT :dead::text::int8[])::int8[])) AND x.line = f.line AND x.place = f.place
-    AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = f.n))
+    AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n BETWEEN f.n AND f.n))
 RETURNING x.n
 
 -- part: unplaced
@@ -52,7 +52,7 @@ INSERT INTO {ns}.slots (name, key, n) SELECT * FROM unnest(:name::text::text[], 
 -- Give the slots of :ns back, but not of those that are still live unless they are :sure. Relies on the primary key of slots.
 DELETE FROM {ns}.slots AS s
 WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.slots)) AND s.n = ANY(:ns::text::int8[])
-    AND (s.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = s.n))
+    AND (s.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n BETWEEN s.n AND s.n))
 
 -- part: freed
 -- Where somebody is parked at what :ns held, but not at what those hold that are still live unless they are :sure.
@@ -61,8 +61,8 @@ SELECT o.name, o.key, count(*), (SELECT value FROM {ns}.records WHERE space = 'l
     SELECT h.value ->> 0 AS name, h.value ->> 1 AS key
     FROM {ns}.flows AS f CROSS JOIN LATERAL json_array_elements(f.holds::json) AS h(value)
     WHERE ((SELECT EXISTS (SELECT 1 FROM {ns}.parked)) OR {probed}) AND f.n = ANY(:ns::text::int8[]) AND f.holds IS NOT NULL
-        AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n = f.n))) AS o
-WHERE {probed} OR EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = o.name AND p.key = o.key)
+        AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n BETWEEN f.n AND f.n))) AS o
+WHERE {probed} OR EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = o.name AND p.key BETWEEN o.key AND o.key)
 GROUP BY o.name, o.key
 
 -- part: watch
@@ -153,15 +153,15 @@ WITH known AS MATERIALIZED (
             AND r.value::json ->> 'concurrency' IS NOT NULL) AS counted,
         EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'key\n' AND key < E'key\x0b') AS pauses,
         EXISTS (SELECT 1 FROM {ns}.parked) AS parks, EXISTS (SELECT 1 FROM {ns}.slots) AS several
-), rooms AS (
+), rooms AS MATERIALIZED (
     SELECT e.name, e.key,
         CASE WHEN e.name = ANY(k.counted) THEN
             (SELECT count(*) FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = e.name || E'\n' || e.key) ELSE 0 END
         + CASE WHEN k.several THEN (SELECT count(*) FROM {ns}.slots AS s WHERE s.name = e.name AND s.key = e.key) ELSE 0 END
             AS running,
         -p.priority AS ahead, p.seq, p.n,
-        CASE WHEN k.pauses THEN EXISTS (SELECT 1 FROM {ns}.records AS r
-            WHERE r.space = 'paused' AND r.key = 'key' || chr(10) || e.name || chr(10) || e.key) ELSE false END AS paused
+        k.pauses AND (SELECT true FROM {ns}.records AS r
+            WHERE r.space = 'paused' AND r.key = 'key' || chr(10) || e.name || chr(10) || e.key) IS NOT NULL AS paused
     FROM known AS k CROSS JOIN unnest({names}, {keys}) AS e(name, key)
     LEFT JOIN LATERAL (
         SELECT o.priority, o.seq, o.n FROM {ns}.parked AS o WHERE k.parks AND o.name = e.name AND o.key = e.key
