@@ -191,7 +191,7 @@ CREATE TABLE {ns}.slots (
     key text COLLATE "C" NOT NULL,
     PRIMARY KEY (n, name, key)
 );
-CREATE INDEX slots_at ON {ns}.slots (name, key, n);
+CREATE INDEX slots_at ON {ns}.slots (name, key);
 
 -- Jobs that wait at a key of a limit, or at a limit as a whole (the key is a line break). Who waits for its turn is not here.
 CREATE TABLE {ns}.parked (

@@ -76,7 +76,7 @@ WITH asked AS MATERIALIZED (
         SELECT * FROM (SELECT l.n FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = e.name || E'\n' || e.key
             LIMIT :most::int8 FOR KEY SHARE SKIP LOCKED) AS one
         UNION ALL
-        SELECT * FROM (SELECT l.n FROM {ns}.slots AS s JOIN {ns}.live AS l ON l.n = s.n
+        SELECT * FROM (SELECT l.n FROM {ns}.slots AS s JOIN {ns}.live AS l ON l.n BETWEEN s.n AND s.n
             WHERE s.name = e.name AND s.key = e.key AND (l.state = 'running') IS TRUE
             LIMIT :most::int8 FOR KEY SHARE OF l SKIP LOCKED) AS several) AS h
 )
