@@ -148,6 +148,16 @@ def few_plain(store: Store) -> None:
     store.fill(10_000, lambda _: {"queue": "keys"})
 
 
+def waiting_plain(store: Store) -> None:
+    """100,000 plain jobs in another queue."""
+    store.fill(100_000, lambda _: {"queue": "keys"})
+
+
+def many_scheduled(store: Store) -> None:
+    """100,000 jobs that are due tomorrow, in the queue that is claimed from."""
+    store.fill(100_000, lambda _: {"queue": "beside", "delay": 86_400.0})
+
+
 def many_keys(store: Store) -> None:
     """100,000 keys in use: half of them have started within their hour, the others wait in a queue of their own."""
     store.fill(100_000, lambda i: {"queue": "keys", "holds": (Hold("slow", f"own{i}"),)})
@@ -187,6 +197,7 @@ def measure(site: Site, n: int, rounds: int) -> None:
     note("enqueue, plain (us/job)", [filled(url(), n) for _ in range(rounds)])
     note("claim beside 100,000 keys, times without", beside(url, rounds, many_keys, many_plain))
     note("claim beside 10,000 blocked, times without", beside(url, rounds, many_blocked, few_plain))
+    note("claim beside 100,000 scheduled, times without", beside(url, rounds, many_scheduled, waiting_plain))
 
 
 def main() -> None:
