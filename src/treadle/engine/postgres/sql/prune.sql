@@ -4,7 +4,8 @@
 -- The :take jobs of :state that ended more than :age microseconds ago, longest finished first. Result: n. Relies on finished_age.
 SELECT f.n FROM {ns}.finished AS f
 WHERE f.state = :state::text AND f.finished_at < coalesce(:now::int8, (SELECT {clock})) - :age::int8
-    AND NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n = x.child WHERE x.parent = f.n)
+    AND NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n BETWEEN x.child AND x.child
+        WHERE x.parent BETWEEN f.n AND f.n)
 ORDER BY f.finished_at, f.n LIMIT :take::int8 FOR UPDATE OF f SKIP LOCKED
 
 -- part: dead
