@@ -25,7 +25,7 @@ to_rule = lru_cache(maxsize=256)(Rule.from_text)
 
 def hold_asks(sql: Statements, keys: Collection[Key] | None) -> list[Ask]:
     """What holds the rows of these keys and reads them, for `to_rooms`; None: those of the candidates read last."""
-    names = dict.fromkeys(_KEY) if keys is None else columns(_KEY, sorted(keys))
+    names: dict[str, Any] = dict.fromkeys(_KEY) if keys is None else columns(_KEY, sorted(keys))
     return [
         Ask(sql("flows", "add-gates"), names),
         Ask(sql("flows", "lock-gates"), names),
