@@ -282,7 +282,7 @@ def test_a_dead_job_is_retried(command, app) -> None:
     job = app.enqueue("tasks.fail", {"message": "no"})
     drain(app)
     answer = command("jobs", "retry", "--state", "dead", "--yes", "--json")
-    assert answer.json["jobs"] == [{"id": job.id, "before": "dead", "after": "queued", "done": True}]
+    assert answer.json["jobs"] == [{"id": job.id, "before": "dead", "after": "queued", "done": True, "holder": None}]
 
 
 def test_a_queue_is_paused_and_resumed(command, app) -> None:

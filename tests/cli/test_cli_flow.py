@@ -2,8 +2,9 @@
 
 import pytest
 
-from treadle import Treadle
+from treadle import NO_RETRY, Treadle, Unique
 from treadle.app.limitbook import declare_limits
+from treadle.testing import drain
 
 
 @pytest.fixture
@@ -128,3 +129,20 @@ def test_the_figure_for_scalers(command, provider):
 @pytest.mark.parametrize("words", ["0", "3:2", "x", "1:x", ":", "1:"])
 def test_processes_that_cannot_be_are_refused(command, folder, words):
     assert command("worker", "tasks", "--processes", words).code == 2
+
+
+def test_a_replay_says_who_has_the_unique_key(command, app):
+    @app.task(name="charge", unique=Unique(by="order"), retry=NO_RETRY)
+    def charge(order: int) -> None:
+        raise ValueError(order)
+
+    first = charge.enqueue(7)
+    drain(app)
+    second = charge.enqueue(7)
+    answer = command("dead", "replay", first.id, "--yes")
+    assert answer.code == 1
+    assert f"left alone: {first.id} is dead, and {second.id} has its unique key" in answer.err
+    (refused,) = command("dead", "replay", first.id, "--yes", "--json").json["jobs"]
+    assert (refused["done"], refused["holder"]) == (False, second.id)
+    command("jobs", "cancel", second.id, "--yes")
+    assert command("dead", "replay", first.id, "--yes").code == 0

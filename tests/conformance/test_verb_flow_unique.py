@@ -3,15 +3,17 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
+from typing import Any
 
 import pytest
 
 from conformance.desk import DEATH, Bench, Desk
 from conformance.test_verb_alter import bring
-from treadle.model.filter import Cancel, Erase, Filter
-from treadle.model.flow import Idempotency, OnConflict, Ordering, Unique
-from treadle.model.job import Edge, Enqueued, NewJob, OnDead, Stored
-from treadle.model.outcome import Completed
+from conformance.ways import blocking
+from treadle.model.filter import Altered, Cancel, Erase, Filter, Replay
+from treadle.model.flow import Hold, Idempotency, OnConflict, Ordering, Unique
+from treadle.model.job import Edge, Enqueued, JobId, NewJob, OnDead, Stored
+from treadle.model.outcome import Completed, Outcome
 from treadle.model.record import Guard, Space, Write
 from treadle.model.state import LIVE, State
 
@@ -249,3 +251,138 @@ def test_a_cancelled_job_lets_go_of_its_key(desk: Desk) -> None:
     desk.alter_one(holder, Cancel())
 
     assert one(desk, desk.new(unique=KEY)).verdict is Stored.STORED
+
+
+def dead(desk: Desk, **options: Any) -> JobId:
+    """A dead letter of the key."""
+    job = desk.add(unique=KEY, **options)
+    desk.run_once(job, DEATH)
+    return job
+
+
+@pytest.mark.parametrize("delay", [0.0, 5.0])
+def test_a_dead_letter_does_not_come_back_while_another_has_its_key(desk: Desk, delay: float) -> None:
+    letter = dead(desk)
+    other = desk.add(unique=KEY, queue="beside")
+    before = desk.snapshot()
+
+    assert desk.alter_one(letter, Replay(delay)) == Altered(letter, State.DEAD, State.DEAD, False, other)
+    assert desk.snapshot() == before
+    desk.run_once_in("beside", other)
+
+    assert desk.alter_one(letter, Replay(delay)).done
+
+
+@pytest.mark.parametrize("ends", [DEATH, Completed()], ids=["dead", "completed"])
+def test_a_replayed_job_has_its_key_again(desk: Desk, ends: Outcome) -> None:
+    letter = dead(desk)
+    other = desk.add(unique=KEY)
+    desk.run_once(other, ends)
+    assert desk.alter_one(letter, Replay()).done
+
+    assert one(desk, desk.new(unique=KEY)) == (letter, Stored.DUPLICATE, State.QUEUED)
+    assert desk.alter_one(other, Replay()) == Altered(
+        other, desk.state(other), desk.state(other), False, letter if ends is DEATH else None
+    )
+    desk.run_once(letter)
+    assert one(desk, desk.new(unique=KEY)).verdict is Stored.STORED
+
+
+def test_a_replayed_job_has_its_key_again_after_the_other_was_pruned(desk: Desk) -> None:
+    unique = KEY._replace(within=60.0)
+    letter = desk.add(unique=unique)
+    desk.run_once(letter, DEATH)
+    desk.later(60)
+    desk.run_once(desk.add(unique=unique))
+    desk.prune_all()
+    assert desk.alter_one(letter, Replay()).done
+    desk.later(100)
+    desk.prune_all()
+
+    assert one(desk, desk.new(unique=unique)) == (letter, Stored.DUPLICATE, State.QUEUED)
+
+
+def test_a_replay_keeps_the_time_of_the_key(desk: Desk) -> None:
+    unique = KEY._replace(within=60.0)
+    letter = desk.add(unique=unique)
+    desk.run_once(letter, DEATH)
+    desk.later(60)
+    other = desk.add(unique=unique)
+    desk.run_once(other)
+    assert desk.alter_one(letter, Replay()).done
+    desk.run_once(letter)
+    desk.later(59)
+
+    assert one(desk, desk.new(unique=unique)) == (letter, Stored.DUPLICATE, State.COMPLETED)
+    desk.later(1)
+    assert one(desk, desk.new(unique=unique)).verdict is Stored.STORED
+
+
+def test_of_several_that_are_sent_back_the_oldest_has_the_key(desk: Desk) -> None:
+    first, second = dead(desk), dead(desk)
+    other = desk.add(unique=Unique("another"))
+    desk.alter_one(other, Cancel())
+
+    assert desk.alter(Filter(), Replay()) == [
+        Altered(first, State.DEAD, State.QUEUED, True),
+        Altered(second, State.DEAD, State.DEAD, False, first),
+        Altered(other, State.CANCELLED, State.QUEUED, True),
+    ]
+    assert one(desk, desk.new(unique=KEY)) == (first, Stored.DUPLICATE, State.QUEUED)
+    assert one(desk, desk.new(unique=Unique("another"))) == (other, Stored.DUPLICATE, State.QUEUED)
+
+
+def test_a_job_goes_back_without_its_key_where_it_does_not_need_it(desk: Desk) -> None:
+    debounced = KEY._replace(during=(State.SCHEDULED,))
+    first = desk.add(unique=debounced, delay=5.0)
+    desk.alter_one(first, Cancel())
+    second = desk.add(unique=debounced, delay=5.0)
+
+    assert desk.alter_one(first, Replay(5.0)) == Altered(first, State.CANCELLED, State.CANCELLED, False, second)
+    assert desk.alter_one(first, Replay()).done
+    assert one(desk, desk.new(unique=debounced, delay=5.0)) == (second, Stored.DUPLICATE, State.SCHEDULED)
+    assert desk.alter_one(second, Replay()).done
+
+
+def test_a_key_goes_with_what_else_the_job_asks_for(desk: Desk) -> None:
+    ways: list[dict[str, Any]] = [{"fair": "a"}, {"ordering": Ordering("k")}, {"holds": (Hold("api"),)}, {"tags": ("x",)}]
+    letters = [dead(desk, **way) for way in ways]
+    assert [answer.done for answer in desk.alter(Filter(ids=letters), Replay(args="[2]"))] == [True, False, False, False]
+    for letter, way in zip(letters, ways, strict=True):
+        assert desk.alter_one(letter, Replay()).done == (letter != letters[0])
+        replayed = desk.run_once(letter)
+        asked = ("fair", "ordering", "holds", "tags")
+        assert {name: getattr(replayed, name) for name in asked if getattr(replayed, name)} == way
+
+
+def test_an_erased_holder_is_in_nobodys_way(desk: Desk) -> None:
+    letter = dead(desk)
+    other = desk.add(unique=KEY)
+    desk.alter_one(other, Erase())
+
+    assert desk.alter_one(letter, Replay()).done
+    desk.alter_one(letter, Cancel())
+    desk.alter_one(letter, Erase())
+    assert one(desk, desk.new(unique=KEY)).verdict is Stored.STORED
+
+
+def test_replays_and_new_jobs_race_for_a_key(bench: Bench) -> None:
+    racers, engine = 12, bench.store.engine
+    with blocking(bench) as run:
+        letter = NewJob("018bcfe5-6800-7000-8000-000000000fff", "work", unique=KEY)
+        run(engine.enqueue([letter]))
+        run(engine.alter(Filter(ids=[letter.id]), Cancel(), actor="ada"))
+    start = Barrier(racers)
+
+    def race(number: int) -> bool:
+        with closing(bench.store.session()) as session:
+            start.wait(30)
+            if number % 2:
+                return session.run(engine.alter(Filter(ids=[letter.id]), Replay(), actor="ada"))[0].done
+            job = NewJob(f"018bcfe5-6800-7000-8000-{number:012x}", "work", unique=KEY)
+            return session.run(engine.enqueue([job]))[0].verdict is Stored.STORED
+
+    with ThreadPoolExecutor(racers) as pool:
+        assert sum(pool.map(race, range(racers))) == 1
+    with closing(bench.store.session()) as session:
+        assert session.run(engine.count(Filter(states=[State.QUEUED]), []))[0].count == 1

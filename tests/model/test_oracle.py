@@ -314,7 +314,7 @@ class Engines(RuleBasedStateMachine):
 
     @invariant()
     def a_unique_key_has_one_holder(self) -> None:
-        live = {job.id for job in self.seen.jobs if not job.state.final} - self.sent_back
+        live = {job.id for job in self.seen.jobs if not job.state.final}
         holders = Counter(self.ledger.unique[job] for job in live)
         assert all(count == 1 for key, count in holders.items() if key is not None)
 

@@ -44,9 +44,10 @@ class Client:
     """What may be asked of a store and changed in it, by id or by filter.
 
     Changes answer with one `Altered` per job, `done` saying whether the job's state allowed it; they go through in steps
-    of 1,000 jobs, each step whole or not at all. With `dry_run=True` they answer the same and change nothing. `actor` is
-    who the audit says it was, in at most 200 characters: the name of the operating system's user unless given. Reasons and
-    notes take at most 2,000 characters. Raises `InvalidOption`.
+    of 1,000 jobs, each step whole or not at all. With `dry_run=True` they answer the same and change nothing, but nobody looks
+    at unique keys, which may refuse a replay: then `holder` is the job that has the key. `actor` is who the audit says it was,
+    in at most 200 characters: the name of the operating system's user unless given. Reasons and notes take at most 2,000
+    characters. Raises `InvalidOption`.
     """
 
     def __init__(

@@ -158,7 +158,8 @@ def _say_changes(verb: str, altered: Sequence[Altered], noun: str, turn: str | N
         say(f"  {count} {became}")
     for each in altered:
         if not each.done:
-            say(f"left alone: {clean(each.id)} is {each.before}", err=True)
+            taken = "" if each.holder is None else f", and {clean(each.holder)} has its unique key"
+            say(f"left alone: {clean(each.id)} is {each.before}{taken}", err=True)
 
 
 def _many(count: int, noun: str) -> str:

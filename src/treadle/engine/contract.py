@@ -195,6 +195,11 @@ class Engine(Protocol):
 
         `limit` counts the jobs that match, permitted or not. A move that the table does not permit leaves the job alone
         and answers `done=False`; an alter that changed nothing leaves no audit line.
+
+        `Replay` tries the unique keys that its jobs asked for, oldest first, each job seeing those before it. While another
+        job has the key and is in one of the `during` of the one sent back, that one is left alone if it would be so itself
+        (`done=False`, and `holder` names the other), and else goes without the key. Otherwise it has the key again, as if it
+        had never lost it; the `within` of whoever asks for it next counts from the last job that was stored with it.
         """
         ...
 

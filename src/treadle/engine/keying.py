@@ -1,5 +1,6 @@
 """Who has a unique or an idempotency key: pure, from what an engine has read to what it shall write."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -87,6 +88,36 @@ class Keyring:
             return False
         state = self.states.get(holding.job)
         return holding.job in self.batch or (state is not None and state is not State.RUNNING and not state.final)
+
+
+class Returning(NamedTuple):
+    """A job that an operator sends back, and the unique key that it asked for when it was stored, at `since`."""
+
+    job: JobId
+    key: str
+    during: tuple[State, ...]
+    since: Micros
+
+
+def take_back(
+    returning: Iterable[Returning], held: dict[str, Holding], states: dict[JobId, State], target: State
+) -> dict[JobId, JobId]:
+    """Try the keys of jobs that go to `target`, in this order; the jobs that may not, and who has the key of each.
+
+    `held` and `states` are as they stand, by key and by job, and are brought up to date.
+    """
+    refused: dict[JobId, JobId] = {}
+    for each in returning:
+        holding = held.get(each.key)
+        if holding is None:
+            held[each.key] = Holding(each.job, "", each.since, None)
+        elif holding.job == each.job or states.get(holding.job) not in each.during:
+            held[each.key] = holding._replace(job=each.job)
+        elif target in each.during:
+            refused[each.job] = holding.job
+            continue
+        states[each.job] = target
+    return refused
 
 
 def names_of(job: NewJob) -> list[Name]:

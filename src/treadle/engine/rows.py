@@ -14,6 +14,7 @@ Kin = tuple[JobId, OnDead, State]
 
 _encode = msgspec.json.Encoder().encode
 _decode_holds = msgspec.json.Decoder(tuple[Hold, ...]).decode
+_decode_states = msgspec.json.Decoder(tuple[State, ...]).decode
 _decode_strings = msgspec.json.Decoder(tuple[str, ...]).decode
 
 to_claimed: Callable[[str], list[Claimed]] = msgspec.json.Decoder(list[Claimed]).decode
@@ -28,6 +29,11 @@ def to_text(batch: object) -> str:
 def to_strings(text: str | None) -> tuple[str, ...]:
     """A stored JSON array of strings; None is empty."""
     return () if text is None else _decode_strings(text)
+
+
+def to_states(text: str) -> tuple[State, ...]:
+    """A stored JSON array of states."""
+    return _decode_states(text)
 
 
 def to_holds(text: str | None) -> tuple[Hold, ...]:

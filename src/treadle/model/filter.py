@@ -148,7 +148,8 @@ class Replay:
     """Send back to the queue with fresh budgets, after `delay` seconds, with new arguments if `args` (JSON text) is given.
 
     All four counters begin at 0; `attempt` goes on. The start-by deadline, the suspect mark and, without a delay, `due_at`
-    are gone. A dead letter becomes `replayed`. A waiting job can only be sent at once: a delay is not permitted there.
+    are gone. A dead letter becomes `replayed`. A waiting job can only be sent at once: a delay is not permitted there. Nor is
+    it where another job has the unique key that this one asked for.
     """
 
     delay: float = 0.0
@@ -194,13 +195,14 @@ Change = Cancel | Replay | Resolve | Annotate | Erase
 class Altered(NamedTuple):
     """One job that a change touched: its states before and after (None: erased).
 
-    `done` is false when the move is not permitted.
+    `done` is false when the move is not permitted; `holder` is the job whose unique key stood in its way, if that was it.
     """
 
     id: JobId
     before: State
     after: State | None
     done: bool
+    holder: JobId | None = None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from treadle.engine.keying import Kind, Returning, take_back
 from treadle.engine.memory.family import settle_children
 from treadle.engine.memory.gating import call_next
 from treadle.engine.memory.looking import matching
@@ -39,6 +40,9 @@ def _alter_one(turn: Turn, row: Row, change: Change, actor: str) -> Altered:
         case Cancel():
             after = _cancel(turn, row, change)
         case Replay():
+            holder = _taken_by(turn, row, change)
+            if holder is not None:
+                return Altered(row.id, row.state, row.state, done=False, holder=holder)
             after = _replay(turn, row, change, actor)
         case Resolve():
             after = _resolve(turn, row, change, actor)
@@ -60,8 +64,27 @@ def _cancel(turn: Turn, row: Row, change: Cancel) -> Row | None:
     return turn.tables.put_job(replace(row, cancel_requested=True, reason=change.reason))
 
 
+def _may_replay(row: Row, change: Replay) -> bool:
+    return row.state in SENT_BACK or (row.state in SENT_AT_ONCE and change.delay <= 0)
+
+
+def _taken_by(turn: Turn, row: Row, change: Replay) -> JobId | None:
+    """Who has the key that this job wants back; if nobody, it has it from now on."""
+    if row.unique is None or not _may_replay(row, change):
+        return None
+    name = (Kind.UNIQUE, row.unique.key)
+    before = turn.tables.keys.get(name)
+    held = {} if before is None else {row.unique.key: before}
+    states = {job: turn.tables.jobs[job].state for job in (each.job for each in held.values()) if job in turn.tables.jobs}
+    target = State.SCHEDULED if change.delay > 0 else State.QUEUED
+    refused = take_back([Returning(row.id, row.unique.key, row.unique.during, row.enqueued_at)], held, states, target)
+    if held.get(row.unique.key) != before:
+        turn.tables.put_key(name, held[row.unique.key])
+    return refused.get(row.id)
+
+
 def _replay(turn: Turn, row: Row, change: Replay, actor: str) -> Row | None:
-    if row.state not in SENT_BACK and not (row.state in SENT_AT_ONCE and change.delay <= 0):
+    if not _may_replay(row, change):
         return None
     letter = row.dead
     if row.state is State.DEAD and letter is not None:

@@ -157,6 +157,7 @@ def _row(turn: Turn, job: NewJob) -> Row:
         holds=distinct(job.holds),
         ordering=job.ordering,
         fair=job.fair,
+        unique=job.unique,
     )
 
 

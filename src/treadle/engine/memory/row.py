@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from treadle.model.flow import Hold, Ordering
+from treadle.model.flow import Hold, Ordering, Unique
 from treadle.model.job import AttemptRecord, Claimed, DeadLetter, Edge, Job, JobId, LeaseId, Micros
 from treadle.model.outcome import NoteKind
 from treadle.model.state import BlockedOn, State
@@ -34,6 +34,7 @@ class Row:
     holds: tuple[Hold, ...] = ()
     ordering: Ordering | None = None
     fair: str | None = None
+    unique: Unique | None = None
     state: State = State.BLOCKED
     blocked_on: BlockedOn = BlockedOn.PARENTS
     parked_at: tuple[str, str] | None = None

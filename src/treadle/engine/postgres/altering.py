@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from treadle.engine.keying import Holding, Kind, Returning, take_back
 from treadle.engine.moving import GATED, Ended, Finish, Leaver
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.edges import count_down, finish, topics
@@ -10,7 +11,7 @@ from treadle.engine.postgres.keeping import forget
 from treadle.engine.postgres.leaving import call_next
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Do, columns, numbers
-from treadle.engine.rows import to_text
+from treadle.engine.rows import to_states, to_text
 from treadle.engine.session import Wake
 from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Replay, Resolve
 from treadle.model.job import JobId, Micros, micros
@@ -33,13 +34,14 @@ class _Found(NamedTuple):
 
 
 class Alteration:
-    """One change to a batch of jobs, with its audit line."""
+    """One change to a batch of jobs, with its audit line. `keyed`: some of them may want a unique key back, which is held."""
 
-    def __init__(self, sql: Statements, change: Change, actor: str, now: Micros) -> None:
+    def __init__(self, sql: Statements, change: Change, actor: str, now: Micros, *, keyed: bool = False) -> None:
         self.sql = sql
         self.change = change
         self.actor = actor
         self.now = now
+        self.keyed = keyed
 
     def apply(self, rows: Sequence[Sequence[Any]]) -> Steps[list[Altered]]:
         """Change the jobs of `rows` and answer for each."""
@@ -83,16 +85,18 @@ class Alteration:
 
     def _replay(self, jobs: list[_Found], change: Replay) -> Steps[list[Altered]]:
         later = change.delay > 0
-        hurried = [] if later else [job for job in jobs if job.state in _WAITING]
-        revived = [job for job in jobs if job.state in _REPLAYABLE]
-        moved = [job for job in jobs if job.state in _REPLAYABLE or (job.state in _WAITING and not later)]
+        target = State.SCHEDULED if later else State.QUEUED
+        wanted = [job for job in jobs if job.state in _REPLAYABLE or (job.state in _WAITING and not later)]
+        holders = (yield from self._take_back(wanted, target)) if self.keyed else {}
+        moved = [job for job in wanted if job.id not in holders]
+        hurried = [job for job in moved if job.state in _WAITING]
+        revived = [job for job in moved if job.state in _REPLAYABLE]
         if not moved:
-            return [Altered(job.id, job.state, job.state, done=False) for job in jobs]
+            return [Altered(job.id, job.state, job.state, False, holders.get(job.id)) for job in jobs]
         if not later and any(job.flow for job in moved):
             yield Do(self.sql("flows", "queue-up"), {"ns": numbers([job.n for job in moved])})
         taken = yield Ask(self.sql("shared", "numbers"), {"count": len(moved)})
         seqs = {job.n: seq for job, (seq,) in zip(moved, taken, strict=True)}
-        target = State.SCHEDULED if later else State.QUEUED
         if hurried:
             yield Do(self.sql("alter", "hurry"), columns(("n", "seq"), [(job.n, seqs[job.n]) for job in hurried]))
         if revived:
@@ -104,7 +108,29 @@ class Alteration:
             yield Do(self.sql("alter", "args"), {"ns": numbers([job.n for job in moved]), "args": change.args})
         if not later:
             yield Wake(topics({job.queue for job in moved}))
-        return [Altered(job.id, job.state, target if job.n in seqs else job.state, job.n in seqs) for job in jobs]
+        return [
+            Altered(job.id, job.state, target if job.n in seqs else job.state, job.n in seqs, holders.get(job.id))
+            for job in jobs
+        ]
+
+    def _take_back(self, jobs: list[_Found], target: State) -> Steps[dict[JobId, JobId]]:
+        """Give jobs that go back their unique keys; those whose key another has, and who that is."""
+        rows = yield Ask(self.sql("alter", "returning"), {"ns": numbers([job.n for job in jobs])})
+        returning: list[Returning] = []
+        before: dict[str, Holding] = {}
+        states: dict[JobId, State] = {}
+        for job, key, during, since, holder, *holding, state in rows:
+            returning.append(Returning(job, key, to_states(during), since))
+            if holder:
+                before[key] = Holding(holder, *holding)
+            if state is not None:
+                states[holder] = State(state)
+        held = before.copy()
+        refused = take_back(returning, held, states, target)
+        taken = [(Kind.UNIQUE, key, *holding) for key, holding in held.items() if before.get(key) != holding]
+        if taken:
+            yield Do(self.sql("flows", "put-keys"), columns(("kind", "key", "id", *Holding._fields[1:]), taken))
+        return refused
 
     def _resolve(self, jobs: list[_Found], change: Resolve) -> Steps[list[Altered]]:
         closed = [job for job in jobs if job.state is State.DEAD and job.letter == "open"]

@@ -9,9 +9,9 @@ from treadle.engine.contract import Now
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.altering import Alteration
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Aside, Ask, Asks, Later, Rows, numbers, texts, verb
+from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, columns, numbers, texts, verb
 from treadle.engine.rows import to_attempts, to_holds, to_job, to_kin, to_notes, to_worker
-from treadle.model.filter import Altered, Axis, Change, Count, Filter, Order, Page
+from treadle.model.filter import Altered, Axis, Change, Count, Filter, Order, Page, Replay
 from treadle.model.flow import Gate, Ordering
 from treadle.model.job import Claimed, Job, Lease, LeaseId
 from treadle.model.state import FINAL, LIVE, State
@@ -71,15 +71,20 @@ class Operating:
             return []
         # Between the question and the locks a job may have moved on: what counts is how it stands once it stands still.
         values["ns"] = numbers([n for (n,) in rows])
-        *_, clock = yield Asks(
-            [
-                Ask(self.sql("alter", "hold-live"), values),
-                Ask(self.sql("alter", "hold-finished"), values),
-                Ask(self.sql("shared", "clock"), {"now": now}),
-            ]
-        )
+        asks = [
+            Ask(self.sql("alter", "hold-live"), values),
+            Ask(self.sql("alter", "hold-finished"), values),
+            Ask(self.sql("shared", "clock"), {"now": now}),
+        ]
+        if isinstance(change, Replay):
+            asks.insert(0, Ask(self.sql("alter", "hold-keys"), values))
+        *held, _, _, clock = yield Asks(asks)
+        names = [("unique", key) for rows in held for (key,) in rows]
         rows = yield Ask(self.sql("find", "altered", "from-all", "matching", *_filters(where), "by-ns", "oldest"), values)
-        return (yield from Alteration(self.sql, change, actor, clock[0][0]).apply(rows))
+        answers = yield from Alteration(self.sql, change, actor, clock[0][0], keyed=bool(names)).apply(rows)
+        if names:
+            yield Do(self.sql("flows", "drop-keys"), columns(("kind", "key"), names))
+        return answers
 
     @verb
     def find(self, where: Filter, page: Page) -> Steps[list[Job]]:

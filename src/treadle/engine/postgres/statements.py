@@ -33,8 +33,8 @@ WORDS = {
     "{probed}": "(SELECT EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'limit' AND value NOT LIKE '%\"closed_until\"_null%' "
     "AND value::json ->> 'closed_until' IS NOT NULL))",
     # What `live` says of the flow of a job, or would say.
-    "{flow}": "coalesce((SELECT CASE WHEN x.holds IS NULL AND x.line IS NULL THEN 1 ELSE 2 END FROM {ns}.flows AS x "
-    "WHERE x.n = j.n), 0)::int2",
+    "{flow}": "coalesce((SELECT CASE WHEN x.holds IS NOT NULL OR x.line IS NOT NULL THEN 2 "
+    "WHEN x.tenant IS NOT NULL THEN 1 END FROM {ns}.flows AS x WHERE x.n = j.n), 0)::int2",
 }
 """What is written out in a statement, beside the namespace."""
 

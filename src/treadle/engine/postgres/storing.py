@@ -21,6 +21,7 @@ from treadle.model.job import Enqueued, JobId, Micros, NewJob, micros
 from treadle.model.state import BlockedOn, State
 
 _KIND = ("task", "version", "codec", "queue", "priority", "options", "headers", "key", "tags", "max_crashes")
+_FLOW = ("n", "holds", "line", "stop", "tenant", "unique_key", "during")
 _LIVE = ("n", "state", "due_at", "start_by", "waiting", "blocked_on", "flow", "enters", "hold")
 
 
@@ -112,9 +113,9 @@ def _store(
     wall: int,
 ) -> Steps[None]:
     yield Do(sql("enqueue", "judged"), batch(jobs, wall) | {"ns": numbers(own[job.id] for job in jobs)})
-    flows = [(own[job.id], *_flow(job)) for job in jobs if _kind(job)]
+    flows = [(own[job.id], *_flow(job)) for job in jobs if _kind(job) or job.unique is not None]
     if flows:
-        yield Do(sql("flows", "add"), columns(("n", "holds", "line", "stop", "tenant"), flows))
+        yield Do(sql("flows", "add"), columns(_FLOW, flows))
     places = [(job, placed[job.id]) for job in jobs]
     live = [
         (
@@ -162,11 +163,12 @@ def _hold(job: NewJob) -> str | None:
     return f"{holds[0].limit}\n{holds[0].key}" if len(holds) == 1 else None
 
 
-def _flow(job: NewJob) -> tuple[str | None, str | None, bool, str | None]:
+def _flow(job: NewJob) -> tuple[str | bool | None, ...]:
     """What a job asks of others, as it is stored."""
-    line = job.ordering
+    line, unique = job.ordering, job.unique
     holds = to_text(distinct(job.holds)) if job.holds else None
-    return holds, None if line is None else line.key, line is not None and line.stop, job.fair
+    key, during = (None, None) if unique is None else (unique.key, to_text(unique.during))
+    return holds, None if line is None else line.key, line is not None and line.stop, job.fair, key, during
 
 
 def tag(sql: Statements, jobs: Sequence[NewJob]) -> Ask:

@@ -54,7 +54,7 @@ class _Shown(NamedTuple):
 
 _shown = msgspec.msgpack.Decoder(list[_Shown]).decode
 _groups = msgspec.msgpack.Decoder(list[tuple[tuple[str | None, ...], int, Micros]]).decode
-_altered = msgspec.msgpack.Decoder(list[tuple[JobId, State, State | bool, bool]]).decode
+_altered = msgspec.msgpack.Decoder(list[tuple[JobId, State, State | bool, bool, JobId | bool]]).decode
 
 
 class Operating:
@@ -141,7 +141,8 @@ def _packed_change(change: Change) -> dict[str, Any]:
 
 def _read_altered(reply: bytes) -> list[Altered]:
     return [
-        Altered(job, before, None if isinstance(after, bool) else after, done) for job, before, after, done in _altered(reply)
+        Altered(job, before, None if isinstance(after, bool) else after, done, None if isinstance(holder, bool) else holder)
+        for job, before, after, done, holder in _altered(reply)
     ]
 
 

@@ -26,7 +26,7 @@ _VERDICTS = {
 }
 _ANSWERS = {a + b: (verdict, state) for a, verdict in _VERDICTS.items() for b, state in STATES.items()}
 _holders = msgspec.msgpack.Decoder(list[tuple[int, JobId]]).decode
-_flow = msgspec.msgpack.Decoder(tuple[list[tuple[str, str, int]], str | bool, bool, str | bool]).decode
+_flow = msgspec.msgpack.Decoder(tuple[list[tuple[str, str, int]], str | bool, bool, str | bool, object]).decode
 _pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
 
@@ -65,20 +65,22 @@ def _asked(job: NewJob) -> bytes:
         job.id, job.task, job.version, job.codec, job.queue, job.priority, job.max_crashes, job.tags or None, job.key,
         job.args, job.options, job.headers,
     )  # fmt: skip
-    return _pack((*asked, _packed_flow(job)) if job.holds or job.ordering is not None or job.fair is not None else asked)
+    flowing = job.holds or job.ordering is not None or job.fair is not None or job.unique is not None
+    return _pack((*asked, _packed_flow(job)) if flowing else asked)
 
 
 def _packed_flow(job: NewJob) -> bytes:
-    """What a job asks of limits and of its queue, and its length, by which it is found from behind."""
+    """What a job asks of limits, of its queue and of its like, and its length, by which it is found from behind."""
     holds = [(hold.limit, f"{hold.limit}\n{hold.key}", hold.cost) for hold in distinct(job.holds)]
     order, stop = (False, False) if job.ordering is None else job.ordering
-    flow = _pack((holds, order, stop, False if job.fair is None else job.fair))
+    unique = False if job.unique is None else (job.unique.key, [_CODES[state] for state in job.unique.during])
+    flow = _pack((holds, order, stop, False if job.fair is None else job.fair, unique))
     return flow + len(flow).to_bytes(4, "big")
 
 
 def unpacked_flow(flow: bytes) -> tuple[tuple[Hold, ...], Ordering | None, str | None]:
     """A job's holds, ordering and tenant."""
-    holds, order, stop, fair = _flow(flow[:-4])
+    holds, order, stop, fair, _ = _flow(flow[:-4])
     asked = tuple(Hold(limit, name[len(limit) + 1 :], cost) for limit, name, cost in holds)
     return asked, None if isinstance(order, bool) else Ordering(order, stop), None if isinstance(fair, bool) else fair
 

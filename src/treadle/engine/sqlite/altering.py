@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from treadle.engine.keying import Holding, Kind, Returning, take_back
 from treadle.engine.plan import Steps
-from treadle.engine.rows import to_text
+from treadle.engine.rows import to_states, to_text
 from treadle.engine.session import Wake
 from treadle.engine.source import Source
 from treadle.engine.sqlite.edges import Ended, Finish, count_down, finish, topics
 from treadle.engine.sqlite.entering import Entry, enter
 from treadle.engine.sqlite.keeping import forget
 from treadle.engine.sqlite.leaving import Leaver, call_next
-from treadle.engine.sqlite.steps import Do
+from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Replay, Resolve
 from treadle.model.job import JobId, Micros, micros
 from treadle.model.state import State
@@ -84,16 +85,18 @@ class Alteration:
 
     def _replay(self, jobs: list[_Found], change: Replay) -> Steps[list[Altered]]:
         later = change.delay > 0
-        hurried = [] if later else [job for job in jobs if job.state in _WAITING]
-        revived = [job for job in jobs if job.state in _REPLAYABLE]
-        moved = [job for job in jobs if job.state in _REPLAYABLE or (job.state in _WAITING and not later)]
+        target = State.SCHEDULED if later else State.QUEUED
+        wanted = [job for job in jobs if job.state in _REPLAYABLE or (job.state in _WAITING and not later)]
+        holders = yield from self._take_back(wanted, target)
+        moved = [job for job in wanted if job.id not in holders]
+        hurried = [job for job in moved if job.state in _WAITING]
+        revived = [job for job in moved if job.state in _REPLAYABLE]
         if not moved:
-            return [Altered(job.id, job.state, job.state, done=False) for job in jobs]
+            return [Altered(job.id, job.state, job.state, False, holders.get(job.id)) for job in jobs]
         seqs = dict.fromkeys((job.n for job in moved), 0)
         if not later:
             entries = [Entry(job.n, job.queue, job.priority, job.flow) for job in moved]
             seqs = dict(zip(seqs, (yield from enter(self.sql, entries)), strict=True))
-        target = State.SCHEDULED if later else State.QUEUED
         if hurried:
             yield Do(self.sql("alter", "hurry"), {"rows": to_text([(job.n, seqs[job.n]) for job in hurried])})
         if revived:
@@ -107,7 +110,29 @@ class Alteration:
             yield Do(self.sql("alter", "args"), {"ns": to_text([job.n for job in moved]), "args": change.args})
         if not later:
             yield Wake(topics({job.queue for job in moved}))
-        return [Altered(job.id, job.state, target if job.n in seqs else job.state, job.n in seqs) for job in jobs]
+        return [
+            Altered(job.id, job.state, target if job.n in seqs else job.state, job.n in seqs, holders.get(job.id))
+            for job in jobs
+        ]
+
+    def _take_back(self, jobs: list[_Found], target: State) -> Steps[dict[JobId, JobId]]:
+        """Give jobs that go back their unique keys; those whose key another has, and who that is."""
+        if not jobs:
+            return {}
+        asked = yield Ask(self.sql("alter", "returning"), {"ns": to_text([job.n for job in jobs])})
+        if not asked:
+            return {}
+        returning = [Returning(job, key, to_states(during), since) for _, job, key, during, since in asked]
+        names = to_text([(Kind.UNIQUE, each.key) for each in returning])
+        rows = yield Ask(self.sql("flows", "held-keys"), {"names": names})
+        before = {key: Holding(*holding) for _, key, *holding in rows}
+        known = yield Ask(self.sql("enqueue", "known"), {"ids": to_text([each.job for each in before.values()])})
+        held, states = before.copy(), {job: State(state) for job, _, state, _ in known}
+        refused = take_back(returning, held, states, target)
+        taken = [(Kind.UNIQUE, key, *holding) for key, holding in held.items() if before.get(key) != holding]
+        if taken:
+            yield Do(self.sql("flows", "put-keys"), {"rows": to_text(taken)})
+        return refused
 
     def _resolve(self, jobs: list[_Found], change: Resolve) -> Steps[list[Altered]]:
         closed = [job for job in jobs if job.state is State.DEAD and job.letter == "open"]

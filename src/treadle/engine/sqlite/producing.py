@@ -109,7 +109,7 @@ class Producing:
 
     def _place(self, batch: _Batch, places: Sequence[Place], fresh: set[int] | None) -> Steps[None]:
         flows = [
-            (batch.first + i, *_flow(job)) for i, job in enumerate(batch.jobs) if _kind(job) and (fresh is None or i in fresh)
+            (batch.first + i, *_flow(job)) for i, job in enumerate(batch.jobs) if _flows(job) and (fresh is None or i in fresh)
         ]
         if flows:
             yield Do(self.sql("flows", "add"), {"rows": to_text(flows)})
@@ -152,11 +152,17 @@ def _kind(job: NewJob) -> int:
     return PLAIN if job.fair is None else TENANT
 
 
-def _flow(job: NewJob) -> tuple[str | None, str | None, bool, str | None]:
+def _flows(job: NewJob) -> bool:
+    """Whether a job asks anything of others that is kept with it."""
+    return _kind(job) != PLAIN or job.unique is not None
+
+
+def _flow(job: NewJob) -> tuple[str | bool | None, ...]:
     """What a job asks of others, as it is stored."""
-    line = job.ordering
+    line, unique = job.ordering, job.unique
     holds = to_text(distinct(job.holds)) if job.holds else None
-    return holds, None if line is None else line.key, line is not None and line.stop, job.fair
+    key, during = (None, None) if unique is None else (unique.key, to_text(unique.during))
+    return holds, None if line is None else line.key, line is not None and line.stop, job.fair, key, during
 
 
 def _rows(batch: _Batch, wall: Micros) -> Iterator[tuple[int, list[Any]]]:

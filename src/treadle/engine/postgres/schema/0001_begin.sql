@@ -167,14 +167,17 @@ CREATE UNLOGGED TABLE {ns}.idle (
 );
 
 -- What a job asks of others before it may start: the holds as JSON, its line (ordering key) and its tenant. `place` is its
--- place in the line while it is in it (and stays when it completes: it never comes back). A plain job has no row here.
+-- place in the line while it is in it (and stays when it completes: it never comes back). And the unique key it was stored
+-- with, with its states as JSON. A plain job has no row here.
 CREATE TABLE {ns}.flows (
     n int8 PRIMARY KEY,
     place int8,
     stop boolean NOT NULL,
     holds text,
     line text COLLATE "C",
-    tenant text COLLATE "C"
+    tenant text COLLATE "C",
+    unique_key text COLLATE "C",
+    during text
 );
 
 CREATE TABLE {ns}.lines (

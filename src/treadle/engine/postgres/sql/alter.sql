@@ -1,5 +1,24 @@
 -- Change jobs by an operator's hand, with an audit line in the same step.
 
+-- part: hold-keys
+-- Let nobody else ask for the unique keys of the jobs :ns before this transaction ends; one that is gone gets a row without a
+-- job. Before any job is held, as in `enqueue`. Result: the keys. Relies on the primary keys of flows and keys.
+INSERT INTO {ns}.keys AS k (kind, key, id, digest, since)
+SELECT 'unique', key, '', '', 0 FROM (
+    SELECT DISTINCT unique_key AS key FROM {ns}.flows
+    WHERE n = ANY(:ns::text::int8[]) AND unique_key IS NOT NULL ORDER BY key) AS o
+ON CONFLICT (kind, key) DO UPDATE SET digest = k.digest
+RETURNING k.key
+
+-- part: returning
+-- Which unique keys the jobs :ns were stored with, and who has them. Result: [id, key, its states, since, holder, digest,
+-- since when and until when it has the key, state of the holder], oldest first. Relies on the unique id of jobs.
+SELECT j.id, f.unique_key, f.during, j.enqueued_at, k.id, k.digest, k.since, k.until, coalesce(l.state, d.state)
+FROM {ns}.flows AS f JOIN {ns}.jobs AS j ON j.n = f.n
+JOIN {ns}.keys AS k ON k.kind = 'unique' AND k.key = f.unique_key
+LEFT JOIN {ns}.jobs AS h ON h.id = k.id LEFT JOIN {ns}.live AS l ON l.n = h.n LEFT JOIN {ns}.finished AS d ON d.n = h.n
+WHERE f.n = ANY(:ns::text::int8[]) ORDER BY j.n
+
 -- part: hold-live
 -- Keep the live ones among :ns as they are until this transaction ends; they are looked at again afterwards.
 SELECT n FROM {ns}.live WHERE n = ANY(:ns::text::int8[]) ORDER BY n FOR UPDATE

@@ -4,8 +4,9 @@
 -- order. A transaction waits for gates once; holding some, it only tries the next. Live rows are only tried under gates.
 
 -- part: add
-INSERT INTO {ns}.flows (n, holds, line, stop, tenant)
-SELECT * FROM unnest(:n::text::int8[], :holds::text::text[], :line::text::text[], :stop::text::boolean[], :tenant::text::text[])
+INSERT INTO {ns}.flows (n, holds, line, stop, tenant, unique_key, during)
+SELECT * FROM unnest(:n::text::int8[], :holds::text::text[], :line::text::text[], :stop::text::boolean[], :tenant::text::text[],
+    :unique_key::text::text[], :during::text::text[])
 
 -- part: queue-up
 -- Wait until whoever gives places in the lines of :ns is done, so that places come in the order of commits.

@@ -3,7 +3,7 @@
 --
 -- Parameters: {now, filter, limit, actor, change}; a change is a map with `kind` (cancel, replay, resolve, annotate, erase)
 -- and what it carries: reason, delay (microseconds), args, note. Result: the MessagePack array of
--- {id, state before, state after or false (erased), done}.
+-- {id, state before, state after or false (erased), done, id of who has its unique key or false}.
 
 local changes = {}
 
@@ -30,6 +30,10 @@ function changes.replay(r, change, now, actor)
   local later = change.delay > 0
   local sent_back = r.state >= DEAD
   if not sent_back and not ((r.state == SCHEDULED or r.state == RETRYING) and not later) then return nil end
+  if r.flow.unique then
+    local holder = keyring.take_back(r, later and SCHEDULED or QUEUED)
+    if holder then return nil, holder end
+  end
   leave(r)
   if r.state == DEAD then letter_changed(r, 'replayed', actor, now, change.note) end
   if change.args then
@@ -88,9 +92,10 @@ function verbs.alter(arg)
   local out, changed, erased = {}, {}, {}
   for i, r in ipairs(chosen) do
     local before = NAMES[r.state]
-    local done = changes[change.kind](r, change, now, actor) ~= nil
+    local moved, holder = changes[change.kind](r, change, now, actor)
+    local done = moved ~= nil
     if done then changed[#changed + 1] = r.id end
-    out[i] = {r.id, before, NAMES[r.state], done}
+    out[i] = {r.id, before, NAMES[r.state], done, holder or false}
     if done and change.kind == 'erase' then
       out[i][3] = false
       erased[#erased + 1] = r

@@ -2,7 +2,7 @@
 --
 -- `u:KEY` and `i:KEY` hold {number, id, digest, since, until}, packed: the job that has the key, when that was stored, and
 -- until when it has it at least. A key of a request expires by itself, a unique one with its job. `q:BLOCK` leads from a job's
--- number to the names of its keys. Nobody but `enqueue` and what removes jobs looks at any of this.
+-- number to the names of its keys. Nobody but `enqueue`, a replay and what removes jobs looks at any of this.
 
 local keyring = later(function()
   local its = {}
@@ -87,6 +87,23 @@ local keyring = later(function()
     local sets = {}
     for id, names in pairs(names_of) do put(sets, 'q', numbers[id], cmsgpack.pack(names)) end
     write(sets)
+  end
+
+  -- A job is sent back to a state: it has its key again, unless another has it, which is answered where it may not go then.
+  function its.take_back(r, target)
+    local name, during = 'u:' .. r.flow.unique[1], {}
+    for _, state in ipairs(r.flow.unique[2]) do during[state] = true end
+    local holding = held(name)
+    if holding and holding.id == r.id then return nil end
+    if holding and during[state_of(holding)] then
+      if during[target] then return holding.id end
+      return nil
+    end
+    local its_own = {n = r.n, id = r.id, digest = '', since = r.enqueued}
+    if holding then its_own.since, its_own.til = holding.since, holding.til end
+    known[name] = its_own
+    call('SET', prefix .. name, cmsgpack.pack({r.n, r.id, '', its_own.since, its_own.til or false}))
+    return nil
   end
 
   -- Old job -> the new one that replaces it: of those stored before, or of those in the batch.

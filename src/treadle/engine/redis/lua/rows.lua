@@ -5,7 +5,8 @@
 -- version, codec, queue, priority, max_crashes, tags, key, args, options, headers}, which scripts hand on as it is.
 -- `s:BLOCK` holds where the job stands, packed, short for a job that nothing special has happened to; a job that is queued
 -- for the first time has none. `c:BLOCK` holds a map of what few jobs have. The hash `ids` leads from an id to its number.
--- A job that is gated or has a tenant has a 13th element in `j`: the MessagePack of {holds, ordering, tenant} and its length.
+-- A job that is gated, has a tenant or was stored with a unique key has a 13th element in `j`: the MessagePack of {holds,
+-- ordering, whether it stops there, tenant, {unique key, codes of its states}} and its length.
 -- Plain jobs are claimed and settled as texts that whole batches share (see `claim` and `settle`); all others as rows, which
 -- are read once, changed in memory and written together by `commit`, so that a verb that fails has written none.
 
@@ -64,7 +65,7 @@ end
 
 local function some(time) if time ~= NEVER then return time end end
 
--- What a job asks of limits and of its queue: {holds, order, stop, fair}; nothing for a plain job. A hold is {limit, name of
+-- What a job asks of others: {holds, order, stop, fair, unique}; nothing for a plain job. A hold is {limit, name of
 -- the room: `LIMIT\nKEY`, cost}.
 local flows = {}
 local function flow_of(asked)
@@ -73,9 +74,10 @@ local function flow_of(asked)
   local blob = string.sub(asked, last - struct.unpack('>I4', asked, last + 1) + 1, last)
   local flow = flows[blob]
   if not flow then
-    local _, holds, order, stop, fair = cmsgpack.unpack_limit(blob, 4, 1)
+    local _, holds, order, stop, fair, unique = cmsgpack.unpack_limit(blob, 5, 1)
     flow = {
-      holds = holds, order = order or nil, stop = stop, fair = fair or nil, gated = (order or holds[1]) and 1 or 0,
+      holds = holds, order = order or nil, stop = stop, fair = fair or nil, unique = unique or nil,
+      gated = (order or holds[1]) and 1 or 0,
     }
     flows[blob] = flow
   end

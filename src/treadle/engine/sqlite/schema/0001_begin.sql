@@ -156,14 +156,16 @@ CREATE TABLE {ns}_audit (
 ) STRICT;
 
 -- What a job asks of others before it may start: the holds as JSON, its line (ordering key) and its tenant. `place` is its
--- place in the line while it is in it. A plain job has no row here.
+-- place in the line while it is in it. And the unique key it was stored with, with its states as JSON. A plain job has no row.
 CREATE TABLE {ns}_flows (
     n INTEGER PRIMARY KEY,
     holds TEXT,
     line TEXT,
     stop INTEGER NOT NULL,
     place INTEGER,
-    tenant TEXT
+    tenant TEXT,
+    unique_key TEXT,
+    during TEXT
 ) STRICT;
 
 CREATE TABLE {ns}_lines (

@@ -4,6 +4,12 @@
 -- Ask running jobs to stop. :ns holds numbers.
 UPDATE {ns}_live SET cancel_requested = 1, reason = :reason WHERE n IN (SELECT value FROM json_each(:ns))
 
+-- part: returning
+-- The unique keys that the jobs :ns were stored with. Result: [n, id, key, its states, since], oldest first.
+SELECT j.n, j.id, f.unique_key, f.during, j.enqueued_at
+FROM json_each(:ns) AS e CROSS JOIN {ns}_flows AS f ON f.n = e.value CROSS JOIN {ns}_jobs AS j ON j.n = f.n
+WHERE f.unique_key IS NOT NULL ORDER BY j.n
+
 -- part: hurry
 -- Send waiting jobs to the queue with fresh budgets. :rows holds [n, seq].
 UPDATE {ns}_live
@@ -15,7 +21,7 @@ FROM json_each(:rows) AS e WHERE {ns}_live.n = e.value ->> 0
 -- Send finished jobs back with fresh budgets. :rows holds [n, seq]; :state and :due_at are the same for all.
 INSERT INTO {ns}_live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at, flow)
 SELECT j.n, e.value ->> 1, :state, j.queue, j.priority, j.task, f.attempt, f.claimed_at, :due_at,
-    coalesce((SELECT iif(x.holds IS NOT NULL OR x.line IS NOT NULL, 2, 1) FROM {ns}_flows AS x WHERE x.n = j.n), 0)
+    coalesce((SELECT iif(x.holds IS NOT NULL OR x.line IS NOT NULL, 2, x.tenant IS NOT NULL) FROM {ns}_flows AS x WHERE x.n = j.n), 0)
 FROM json_each(:rows) AS e CROSS JOIN {ns}_jobs AS j ON j.n = e.value ->> 0 CROSS JOIN {ns}_finished AS f ON f.n = j.n
 
 -- part: args

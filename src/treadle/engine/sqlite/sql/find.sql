@@ -6,7 +6,7 @@ SELECT j.n
 -- part: altered
 -- What `alter` must know: [n, id, state, queue, status of the dead letter, id of the lease, priority, flow].
 SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id, j.priority,
-    coalesce((SELECT iif(x.holds IS NOT NULL OR x.line IS NOT NULL, 2, 1) FROM {ns}_flows AS x WHERE x.n = j.n), 0)
+    coalesce((SELECT iif(x.holds IS NOT NULL OR x.line IS NOT NULL, 2, x.tenant IS NOT NULL) FROM {ns}_flows AS x WHERE x.n = j.n), 0)
 
 -- part: from-ids
 -- Relies on the unique id of jobs.

@@ -1,8 +1,9 @@
 -- What gated jobs and those of tenants need beyond a plain one: where they enter, what they hold, where they wait.
 
 -- part: add
--- :rows holds [n, holds, line, stop, tenant].
-INSERT INTO {ns}_flows SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, NULL, value ->> 4 FROM json_each(:rows)
+-- :rows holds [n, holds, line, stop, tenant, unique key, its states].
+INSERT INTO {ns}_flows
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, NULL, value ->> 4, value ->> 5, value ->> 6 FROM json_each(:rows)
 
 -- part: known
 -- Result: [n, line, place, tenant] of those of :ns that have a row.
