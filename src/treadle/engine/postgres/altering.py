@@ -95,8 +95,11 @@ class Alteration:
             return [Altered(job.id, job.state, job.state, False, holders.get(job.id)) for job in jobs]
         if not later and any(job.flow for job in moved):
             yield Do(self.sql("flows", "queue-up"), {"ns": numbers([job.n for job in moved])})
-        taken = yield Ask(self.sql("shared", "numbers"), {"count": len(moved)})
-        seqs = {job.n: seq for job, (seq,) in zip(moved, taken, strict=True)}
+        if later:
+            taken = yield Ask(self.sql("shared", "numbers"), {"count": len(moved)})
+            seqs = {job.n: seq for job, (seq,) in zip(moved, taken, strict=True)}
+        else:
+            seqs = dict((yield Ask(self.sql("alter", "entered"), {"ns": numbers([job.n for job in moved])})))
         if hurried:
             yield Do(self.sql("alter", "hurry"), columns(("n", "seq"), [(job.n, seqs[job.n]) for job in hurried]))
         if revived:

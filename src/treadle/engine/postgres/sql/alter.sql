@@ -30,11 +30,22 @@ SELECT n FROM {ns}.finished WHERE n = ANY(:ns::text::int8[]) ORDER BY n FOR UPDA
 -- Ask running jobs to stop.
 UPDATE {ns}.live SET cancel_requested = true, reason = :reason::text WHERE n = ANY(:ns::text::int8[])
 
+-- part: entered
+-- Where the jobs :ns stand that enter their queues, in this order. Result: [n, seq]. Relies on the primary key of flows.
+WITH e AS MATERIALIZED (
+    SELECT nextval('{ns}.numbers') AS number, u.n FROM unnest(:ns::text::int8[]) AS u(n)
+), entered AS MATERIALIZED (
+    SELECT s.n, s.seq FROM (
+        SELECT array_agg(e.n) AS ns, array_agg(e.number) AS numbers FROM e
+        WHERE {shared} OR EXISTS (SELECT 1 FROM {ns}.flows AS f WHERE f.n = e.n)
+    ) AS a, {ns}.enter(a.ns, a.numbers) AS s
+)
+SELECT e.n, coalesce(s.seq, e.number) FROM e LEFT JOIN entered AS s ON s.n = e.n
+
 -- part: hurry
 -- Send waiting jobs to the queue with fresh budgets.
 UPDATE {ns}.live AS l
-SET state = 'queued', seq = CASE WHEN l.flow = 0 AND NOT {shared} THEN e.seq
-        ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, e.seq) END, due_at = NULL, start_by = NULL, suspect = false, failures = 0, crashes = 0, snoozes = 0,
+SET state = 'queued', seq = e.seq, due_at = NULL, start_by = NULL, suspect = false, failures = 0, crashes = 0, snoozes = 0,
     releases = 0, first_failed_at = NULL, reason = NULL
 FROM unnest(:n::text::int8[], :seq::text::int8[]) AS e(n, seq) WHERE l.n = e.n
 
@@ -45,14 +56,8 @@ WITH gone AS (
     WHERE f.n = e.n RETURNING f.n, e.seq, f.attempt, f.claimed_at
 )
 INSERT INTO {ns}.live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at, flow, hold)
-SELECT o.n,
-    CASE WHEN :state::text <> 'queued' OR (o.flow = 0 AND NOT {shared}) THEN o.seq
-        ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.seq) END,
-    :state::text, o.queue, o.priority, o.task, o.attempt, o.claimed_at, :due_at::int8, o.flow, o.hold
-FROM (
-    SELECT j.n, g.seq, j.queue, j.priority, j.task, g.attempt, g.claimed_at, {flow} AS flow,
-        {hold} AS hold
-    FROM gone AS g JOIN {ns}.jobs AS j ON j.n = g.n ORDER BY g.seq) AS o
+SELECT j.n, g.seq, :state::text, j.queue, j.priority, j.task, g.attempt, g.claimed_at, :due_at::int8, {flow}, {hold}
+FROM gone AS g JOIN {ns}.jobs AS j ON j.n = g.n
 
 -- part: args
 UPDATE {ns}.jobs SET args = :args::text WHERE n = ANY(:ns::text::int8[])

@@ -18,16 +18,19 @@ WITH met AS (
     SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
     FROM (SELECT child AS n, count(*)::int4 AS met FROM met CROSS JOIN lined WHERE lined.locks >= 0
         GROUP BY child ORDER BY child) AS o
+), held AS MATERIALIZED (
+    SELECT c.*, l.flow, CASE WHEN l.waiting <> c.met THEN 'blocked'
+        WHEN l.due_at > coalesce(:now::int8, {clock}) THEN 'scheduled' ELSE 'queued' END AS state
+    FROM counted AS c JOIN {ns}.live AS l ON l.n BETWEEN c.n AND c.n WHERE l.state = 'blocked' FOR NO KEY UPDATE OF l
+), entered AS MATERIALIZED (
+    SELECT s.n, s.seq FROM (
+        SELECT array_agg(c.n) AS ns, array_agg(c.seq) AS numbers FROM held AS c WHERE c.state = 'queued' AND (c.flow > 0 OR {shared})
+    ) AS a, {ns}.enter(a.ns, a.numbers) AS s
 )
 UPDATE {ns}.live AS l
-SET waiting = l.waiting - c.met,
-    seq = CASE WHEN l.waiting <> c.met OR l.due_at > coalesce(:now::int8, {clock}) THEN l.seq
-        WHEN l.flow = 0 AND NOT {shared} THEN c.seq
-        ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, c.seq) END,
-    blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
-    state = CASE WHEN l.waiting <> c.met THEN l.state
-        WHEN l.due_at > coalesce(:now::int8, {clock}) THEN 'scheduled' ELSE 'queued' END
-FROM counted AS c WHERE l.n BETWEEN c.n AND c.n AND l.state = 'blocked'
+SET waiting = l.waiting - c.met, state = c.state, blocked_on = CASE WHEN c.state = 'blocked' THEN l.blocked_on END,
+    seq = CASE WHEN c.state = 'queued' THEN coalesce((SELECT s.seq FROM entered AS s WHERE s.n = c.n), c.seq) ELSE l.seq END
+FROM held AS c WHERE l.n BETWEEN c.n AND c.n
 RETURNING l.queue, l.state
 
 -- part: any-open
@@ -50,15 +53,19 @@ WHERE x.child BETWEEN e.child AND e.child AND x.parent BETWEEN e.parent AND e.pa
 WITH c AS MATERIALIZED (
     SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
     FROM (SELECT * FROM unnest(:n::text::int8[], :met::text::int4[]) AS u(n, met) ORDER BY n) AS o
+), held AS MATERIALIZED (
+    SELECT c.*, l.flow,
+        CASE WHEN l.waiting <> c.met THEN 'blocked' WHEN l.due_at > :now::int8 THEN 'scheduled' ELSE 'queued' END AS state
+    FROM c JOIN {ns}.live AS l ON l.n BETWEEN c.n AND c.n WHERE l.state = 'blocked' FOR NO KEY UPDATE OF l
+), entered AS MATERIALIZED (
+    SELECT s.n, s.seq FROM (
+        SELECT array_agg(c.n) AS ns, array_agg(c.seq) AS numbers FROM held AS c WHERE c.state = 'queued' AND (c.flow > 0 OR {shared})
+    ) AS a, {ns}.enter(a.ns, a.numbers) AS s
 )
 UPDATE {ns}.live AS l
-SET waiting = l.waiting - c.met,
-    seq = CASE WHEN l.waiting <> c.met OR l.due_at > :now::int8 THEN l.seq
-        WHEN l.flow = 0 AND NOT {shared} THEN c.seq
-        ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, c.seq) END,
-    blocked_on = CASE WHEN l.waiting = c.met THEN NULL ELSE l.blocked_on END,
-    state = CASE WHEN l.waiting <> c.met THEN l.state WHEN l.due_at > :now::int8 THEN 'scheduled' ELSE 'queued' END
-FROM c WHERE l.n BETWEEN c.n AND c.n AND l.state = 'blocked'
+SET waiting = l.waiting - c.met, state = c.state, blocked_on = CASE WHEN c.state = 'blocked' THEN l.blocked_on END,
+    seq = CASE WHEN c.state = 'queued' THEN coalesce((SELECT s.seq FROM entered AS s WHERE s.n = c.n), c.seq) ELSE l.seq END
+FROM held AS c WHERE l.n BETWEEN c.n AND c.n
 RETURNING l.queue, l.state
 
 -- part: ids

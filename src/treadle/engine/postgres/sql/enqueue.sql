@@ -22,10 +22,11 @@ WITH kinds AS MATERIALIZED (
     FROM numbered AS e JOIN kinds AS k ON k.place = e.kind CROSS JOIN moment
     ON CONFLICT (id) DO NOTHING
     RETURNING n, id, queue, priority, task
+), entered AS MATERIALIZED (
+    SELECT s.n, s.seq FROM (SELECT array_agg(n) AS ns FROM new WHERE {shared}) AS a, {ns}.enter(a.ns, a.ns) AS s
 ), placed AS (
     INSERT INTO {ns}.live (n, seq, state, queue, priority, task)
-    SELECT n, CASE WHEN {shared} THEN {ns}.enter(n, queue, priority, 0::int2, n) ELSE n END, 'queued', queue, priority, task
-    FROM new
+    SELECT n, coalesce(s.seq, n), 'queued', queue, priority, task FROM new LEFT JOIN entered AS s USING (n)
 )
 SELECT count(*), CASE WHEN count(*) < :total::int8 THEN json_agg(id)::text END FROM new
 
@@ -40,7 +41,8 @@ WITH new AS (
     RETURNING n, queue, priority, task
 ), placed AS (
     INSERT INTO {ns}.live (n, seq, state, queue, priority, task)
-    SELECT n, CASE WHEN {shared} THEN {ns}.enter(n, queue, priority, 0::int2, n) ELSE n END, 'queued', queue, priority, task
+    SELECT n, CASE WHEN {shared} THEN (SELECT s.seq FROM {ns}.enter(ARRAY[n], ARRAY[n]) AS s) ELSE n END, 'queued', queue,
+        priority, task
     FROM new
 )
 SELECT count(*), NULL::text FROM new
@@ -70,14 +72,16 @@ WITH kinds AS MATERIALIZED (
     SELECT n, now, version, max_crashes, priority, id, task, codec, queue, args, options, headers, key, tags FROM asked
     ON CONFLICT (id) DO NOTHING
     RETURNING n
+), entered AS MATERIALIZED (
+    SELECT s.n, s.seq FROM (
+        SELECT array_agg(a.n) AS ns FROM new JOIN asked AS a ON a.n = new.n
+        WHERE {shared} AND NOT coalesce(a.due_at > a.now, false)
+    ) AS q, {ns}.enter(q.ns, q.ns) AS s
 ), placed AS (
     INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by)
-    SELECT a.n,
-        CASE WHEN {shared} AND NOT coalesce(a.due_at > a.now, false)
-            THEN {ns}.enter(a.n, a.queue, a.priority, 0::int2, a.n) ELSE a.n END,
-        CASE WHEN a.due_at > a.now THEN 'scheduled' ELSE 'queued' END, a.queue, a.priority, a.task, a.due_at,
-        a.start_by
-    FROM new JOIN asked AS a ON a.n = new.n
+    SELECT a.n, coalesce(s.seq, a.n), CASE WHEN a.due_at > a.now THEN 'scheduled' ELSE 'queued' END, a.queue, a.priority, a.task,
+        a.due_at, a.start_by
+    FROM new JOIN asked AS a ON a.n = new.n LEFT JOIN entered AS s ON s.n = a.n
     RETURNING n, state
 )
 SELECT a.id, p.state FROM placed AS p JOIN asked AS a ON a.n = p.n
@@ -95,18 +99,19 @@ WITH ORDINALITY AS k(task, version, codec, queue, priority, options, headers, ke
 ON k.place = e.kind
 
 -- part: live
--- Place each job where it belongs, in this order; :enters says which have a line or a tenant. Relies on the primary key of jobs.
-INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow, hold)
-SELECT o.n,
-    CASE WHEN o.state <> 'queued' OR NOT (o.enters OR {shared}) THEN o.n
-        ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.n) END,
-    o.state, o.queue, o.priority, o.task, o.due_at, o.start_by, o.waiting, o.blocked_on, o.flow, o.hold
-FROM (
-    SELECT e.*, j.queue, j.priority, j.task FROM unnest(
+-- Place each job where it belongs; :enters says which have a line or a tenant. Relies on the primary key of jobs.
+WITH e AS MATERIALIZED (
+    SELECT * FROM unnest(
         :n::text::int8[], :state::text::text[], :due_at::text::int8[], :start_by::text::int8[], :waiting::text::int4[],
         :blocked_on::text::text[], :flow::text::int2[], :enters::text::boolean[], :hold::text::text[])
-    AS e(n, state, due_at, start_by, waiting, blocked_on, flow, enters, hold) JOIN {ns}.jobs AS j
-    ON j.n BETWEEN e.n AND e.n ORDER BY e.n) AS o
+    AS u(n, state, due_at, start_by, waiting, blocked_on, flow, enters, hold)
+), entered AS MATERIALIZED (
+    SELECT s.n, s.seq FROM (SELECT array_agg(e.n) AS ns FROM e WHERE e.state = 'queued' AND (e.enters OR {shared})) AS a,
+        {ns}.enter(a.ns, a.ns) AS s
+)
+INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow, hold)
+SELECT e.n, coalesce(s.seq, e.n), e.state, j.queue, j.priority, j.task, e.due_at, e.start_by, e.waiting, e.blocked_on, e.flow, e.hold
+FROM e JOIN {ns}.jobs AS j ON j.n BETWEEN e.n AND e.n LEFT JOIN entered AS s ON s.n = e.n
 
 -- part: ended
 -- Jobs that a parent's bad end cancels as they come.

@@ -18,12 +18,14 @@ WITH due AS MATERIALIZED (
         SELECT DISTINCT hashtext(f.line) & 1023 AS h FROM due JOIN {ns}.flows AS f ON f.n = due.n
         WHERE due.flow = 2 AND f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
 ), c AS MATERIALIZED (
-    SELECT o.n, CASE WHEN o.flow = 0 AND NOT {shared} THEN o.number
-        ELSE {ns}.enter(o.n, o.queue, o.priority, o.flow, o.number) END AS seq
-    FROM (SELECT s.*, nextval('{ns}.numbers') AS number
-        FROM (SELECT due.* FROM due CROSS JOIN lined WHERE lined.locks >= 0 ORDER BY due.due_at, due.n) AS s) AS o
+    SELECT o.*, nextval('{ns}.numbers') AS number
+    FROM (SELECT due.* FROM due CROSS JOIN lined WHERE lined.locks >= 0 ORDER BY due.due_at, due.n) AS o
+), entered AS MATERIALIZED (
+    SELECT s.n, s.seq FROM (SELECT array_agg(c.n) AS ns, array_agg(c.number) AS numbers FROM c WHERE c.flow > 0 OR {shared}) AS a,
+        {ns}.enter(a.ns, a.numbers) AS s
 )
-UPDATE {ns}.live AS l SET state = 'queued', seq = c.seq FROM c WHERE l.n BETWEEN c.n AND c.n
+UPDATE {ns}.live AS l SET state = 'queued', seq = coalesce((SELECT s.seq FROM entered AS s WHERE s.n = c.n), c.number)
+FROM c WHERE l.n BETWEEN c.n AND c.n
 RETURNING l.queue
 
 -- part: next

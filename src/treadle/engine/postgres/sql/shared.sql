@@ -25,11 +25,14 @@ WITH e AS MATERIALIZED (
         :failures::text::int4[], :crashes::text::int4[], :snoozes::text::int4[], :releases::text::int4[],
         :first_failed_at::text::int8[])
     AS u(n, state, due_at, start_by, suspect, failures, crashes, snoozes, releases, first_failed_at)
+), entered AS MATERIALIZED (
+    SELECT s.n, s.seq FROM (
+        SELECT array_agg(e.n) AS ns, array_agg(e.seq) AS numbers FROM e JOIN {ns}.live AS l ON l.n BETWEEN e.n AND e.n
+        WHERE e.state = 'queued' AND (l.flow > 0 OR {shared})
+    ) AS a, {ns}.enter(a.ns, a.numbers) AS s
 )
 UPDATE {ns}.live AS l
-SET seq = CASE WHEN e.state <> 'queued' OR (l.flow = 0 AND NOT {shared}) THEN e.seq
-        ELSE {ns}.enter(l.n, l.queue, l.priority, l.flow, e.seq) END,
-    state = e.state, due_at = e.due_at, start_by = e.start_by, suspect = e.suspect,
+SET seq = coalesce((SELECT s.seq FROM entered AS s WHERE s.n = e.n), e.seq), state = e.state, due_at = e.due_at, start_by = e.start_by, suspect = e.suspect,
     failures = l.failures + e.failures, crashes = l.crashes + e.crashes, snoozes = l.snoozes + e.snoozes,
     releases = l.releases + e.releases, first_failed_at = coalesce(l.first_failed_at, e.first_failed_at),
     lease = NULL, cancel_requested = false, stuck = false, reason = NULL
