@@ -188,7 +188,7 @@ class Admission:
         return self.rooms[hold.limit, WHOLE]
 
 
-def release(room: Room, costs: Sequence[int], *, more: bool, now: Micros, ended: bool = False) -> int:
+def release(room: Room, costs: Iterable[int], *, more: bool, now: Micros, ended: bool = False) -> int:
     """How many of those parked first in a room, with these costs, go back to be judged; sets when to look again.
 
     `more` says that others are parked behind them. `ended`: it is the end of attempts that brings us here, so that what was

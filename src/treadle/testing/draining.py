@@ -17,7 +17,7 @@ from treadle.app.options import EPOCH, micros
 from treadle.model.filter import Axis, Filter
 from treadle.model.job import Claimed, JobId, Micros, Want, Witness, WorkerInfo
 from treadle.model.outcome import Note, NoteKind, Outcome, Settlement
-from treadle.model.state import LIVE
+from treadle.model.state import State
 from treadle.policy.duration import Duration, seconds
 from treadle.testing.clock import ClockedStore
 from treadle.worker.execution import completing, run_async, run_in_thread
@@ -134,7 +134,7 @@ class _Drainer:
         return bool(claims.jobs) or claims.more
 
     async def _queues(self) -> Sequence[str]:
-        counts = await self._connection.arun(self._connection.engine.count(Filter(states=tuple(LIVE)), (Axis.QUEUE,)))
+        counts = await self._connection.arun(self._connection.engine.count(Filter(states=(State.QUEUED,)), (Axis.QUEUE,)))
         return sorted(str(each.key[0]) for each in counts)
 
     async def _run_one(self, claimed: Claimed) -> None:

@@ -77,6 +77,7 @@ class Fetcher:
         self._newer: set[tuple[str, int]] = set()
         self._hungry: set[str] = set()
         self._wants_slot: set[str] = set()
+        self._crowded: list[str] = []
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
@@ -109,6 +110,10 @@ class Fetcher:
     def hungry(self) -> bool:
         """Whether some executor has not yet seen its queues empty."""
         return bool(self._hungry)
+
+    def short_of(self) -> int:
+        """How many slots are taken where gated jobs wait for one."""
+        return sum(self._executors[place].slots - self._executors[place].free() for place in self._crowded)
 
     def asks(self) -> list[Ask]:
         """The claims worth making now; none when draining, full, or not hungry."""
@@ -150,6 +155,7 @@ class Fetcher:
     def take(self, ask: Ask, claims: Claims) -> bool:
         """Hand claimed jobs to their executor; True when the claim was filled, so that more may be waiting."""
         jobs = claims.jobs
+        self._crowded = ask.places if claims.more else []
         more = claims.more and self._more_gated(ask)
         if not jobs:
             if not self._strict:

@@ -1,6 +1,7 @@
 """Gated jobs: what a claim must know to judge one, where it is parked, and who comes back when there is room."""
 
 from dataclasses import replace
+from itertools import islice, takewhile
 
 from treadle.engine.admission import WHOLE, Admission, Key, Obstacle, Room, release, rooms_of
 from treadle.engine.memory.row import Row
@@ -66,11 +67,9 @@ def call_next(turn: Turn) -> None:
 
 def look(turn: Turn, limit: int) -> int:
     """Look at the keys whose moment has come; returns how many jobs came back."""
-    due = sorted(
-        (m.wakes_at, key) for key, m in turn.tables.meters.items() if m.wakes_at is not None and m.wakes_at <= turn.now
-    )
+    due = list(takewhile(lambda wake: wake[0] <= turn.now, islice(turn.tables.wakes, limit)))
     left = limit
-    for _, key in due[:limit]:
+    for _, key in due:
         if left > 0:
             left -= _call(turn, room(turn, key), left, ended=False)
     return limit - left
@@ -85,11 +84,13 @@ def _call_first(turn: Turn, line: str) -> None:
 
 
 def _call(turn: Turn, seen: Room, most: int, *, ended: bool) -> int:
-    parked = turn.tables.parked.get((seen.limit, seen.key), [])
-    rows = [turn.tables.jobs[entry[-1]] for entry in parked[:most]]
-    costs = [next((h.cost for h in row.holds if (h.limit, h.key) == (seen.limit, seen.key)), 1) for row in rows]
-    count = release(seen, costs, more=len(parked) > len(rows), now=turn.now, ended=ended)
-    for row in rows[:count]:
+    at = (seen.limit, seen.key)
+    parked = turn.tables.parked.get(at, [])
+    # As many are looked at as go back, and one: with 20,000 parked at one key each look took 10 ms when all were.
+    rows = (turn.tables.jobs[entry[-1]] for entry in islice(parked, most))
+    costs = (next((h.cost for h in row.holds if (h.limit, h.key) == at), 1) for row in rows)
+    count = release(seen, costs, more=len(parked) > most, now=turn.now, ended=ended)
+    for row in [turn.tables.jobs[entry[-1]] for entry in parked[:count]]:
         _come_back(turn, row)
     keep(turn, seen)
     return count

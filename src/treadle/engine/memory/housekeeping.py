@@ -28,7 +28,7 @@ def promote(turn: Turn, limit: int) -> Promoted:
     call_next(turn)
     freed = look(turn, limit)
     moments = [entry[0] for entry in turn.tables.due[:1]]
-    moments += [meter.wakes_at for meter in turn.tables.meters.values() if meter.wakes_at is not None]
+    moments += [wakes_at for wakes_at, _ in turn.tables.wakes[:1]]
     return Promoted(queued=len(due) + freed, expired=len(late), next_due=min(moments, default=None))
 
 

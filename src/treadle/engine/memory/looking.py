@@ -1,24 +1,27 @@
 """The verbs that only look: `find`, `count`, `read`, `leases`, `held`."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from treadle.engine.memory.row import Row, claimed, shown
-from treadle.engine.memory.tables import Tables
+from treadle.engine.memory.tables import Tables, waits_since
 from treadle.engine.memory.turn import Turn
 from treadle.model.filter import Axis, Count, Filter, Order, Page
 from treadle.model.job import Claimed, Job, JobId, Lease, LeaseId, Micros, OnDead
 from treadle.model.record import Record, Space
+from treadle.model.state import State
 
 
 def matching(tables: Tables, where: Filter) -> list[Row]:
     """The rows meant by a filter, oldest first."""
-    if where.ids is None:
-        rows = list(tables.jobs.values())
-    else:
-        rows = [tables.jobs[each] for each in set(where.ids) if each in tables.jobs]
-    return sorted((row for row in rows if _matches(row, where)), key=lambda row: row.age)
+    return sorted((row for row in _candidates(tables, where) if _matches(row, where)), key=lambda row: row.age)
+
+
+def _candidates(tables: Tables, where: Filter) -> Iterable[Row]:
+    if where.ids is not None:
+        return [tables.jobs[each] for each in set(where.ids) if each in tables.jobs]
+    return tables.jobs.values()
 
 
 def _matches(row: Row, where: Filter) -> bool:
@@ -84,14 +87,19 @@ AXES: dict[Axis, Callable[[Row], str | None]] = {
 }
 
 
+READY = Filter(states=(State.QUEUED,))
+
+
 def count(turn: Turn, where: Filter, by: Sequence[Axis]) -> list[Count]:
     """How many jobs there are, by the axes asked for."""
     waits: defaultdict[tuple[str | None, ...], list[Micros]] = defaultdict(list)
     if not by:
         waits[()] = []
-    for row in matching(turn.tables, where):
-        since = row.enqueued_at if row.due_at is None else row.due_at
-        waits[tuple(AXES[axis](row) for axis in by)].append(since)
+    if where == READY and tuple(by) == (Axis.QUEUE,):
+        # What a drain asks after each batch: looking at every job each time made 10,000 of 50,000 take minutes.
+        return [Count((queue,), len(wait), wait[0][0]) for queue, wait in sorted(turn.tables.waits.items()) if wait]
+    for row in (row for row in _candidates(turn.tables, where) if _matches(row, where)):
+        waits[tuple(AXES[axis](row) for axis in by)].append(waits_since(row))
     in_order = sorted(waits.items(), key=lambda item: tuple((part is not None, part or "") for part in item[0]))
     return [Count(key, len(since), min(since, default=None)) for key, since in in_order]
 

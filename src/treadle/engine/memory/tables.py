@@ -58,6 +58,7 @@ class Tables:
         self.records: dict[tuple[Space, str], Record] = {}
         self.audit: list[AuditLine] = []
         self.ready: dict[str, list[Entry]] = {}
+        self.waits: dict[str, list[Entry]] = {}
         self.due: list[Entry] = []
         self.deadlines: list[Entry] = []
         self.running: dict[LeaseId, set[JobId]] = {}
@@ -66,6 +67,7 @@ class Tables:
         self.parked: dict[Key, list[Entry]] = {}
         self.lines: dict[str, list[Entry]] = {}
         self.meters: dict[Key, Meter] = {}
+        self.wakes: list[tuple[Micros, Key]] = []
         self.keys: dict[Name, KeyHolding] = {}
         self.lasts: dict[tuple[str, int], dict[str, int]] = {}
         self._seq = itertools.count(1)
@@ -125,7 +127,8 @@ class Tables:
 
     def put_meter(self, key: Key, meter: Meter) -> None:
         """Remember what became of a key of a limit."""
-        self._put(self.meters, key, meter)
+        self._journal.append(partial(self._set_meter, key, self.meters.get(key)))
+        self._set_meter(key, meter)
 
     def put_key(self, name: Name, holding: KeyHolding | None) -> None:
         """Say which job has a unique or idempotency key, or forget it (None)."""
@@ -145,6 +148,14 @@ class Tables:
     def _put(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         self._journal.append(partial(_set, table, key, table.get(key)))
         _set(table, key, value)
+
+    def _set_meter(self, key: Key, meter: Meter | None) -> None:
+        old = self.meters.get(key)
+        if old is not None and old.wakes_at is not None:
+            self.wakes.pop(bisect_left(self.wakes, (old.wakes_at, key)))
+        _set(self.meters, key, meter)
+        if meter is not None and meter.wakes_at is not None:
+            insort(self.wakes, (meter.wakes_at, key))
 
     def put_audit(self, line: AuditLine) -> None:
         """Add a line to the audit."""
@@ -183,6 +194,7 @@ class Tables:
         """The sorted lists that hold this row, and where."""
         if row.state is State.QUEUED:
             yield self.ready.setdefault(row.queue, []), (-row.priority, row.seq, row.number, row.id)
+            yield self.waits.setdefault(row.queue, []), (waits_since(row), row.number, 0, row.id)
         elif row.state in (State.SCHEDULED, State.RETRYING):
             assert row.due_at is not None
             yield self.due, (row.due_at, row.number, 0, row.id)
@@ -200,6 +212,11 @@ class Tables:
     def _forget_edges(self, job: JobId, edges: tuple[Edge, ...]) -> None:
         for edge in edges:
             _discard(self.children, edge.parent, job)
+
+
+def waits_since(row: Row) -> Micros:
+    """The moment from which a job waits: when it was due, or stored."""
+    return row.enqueued_at if row.due_at is None else row.due_at
 
 
 def _slots(row: Row) -> set[Key]:

@@ -70,16 +70,28 @@ def _asked(job: NewJob) -> bytes:
 
 
 def _packed_flow(job: NewJob) -> bytes:
-    """What a job asks of limits, of its queue and of its like, and its length, by which it is found from behind."""
+    """What a job asks of others, and its length, by which it is found from behind: see `rows.lua`."""
     holds = [(hold.limit, f"{hold.limit}\n{hold.key}", hold.cost) for hold in distinct(job.holds)]
-    order, stop = (False, False) if job.ordering is None else job.ordering
-    unique = False if job.unique is None else (job.unique.key, [_CODES[state] for state in job.unique.during])
-    flow = _pack((holds, order, stop, False if job.fair is None else job.fair, unique))
+    alone = job.fair is None and job.unique is None
+    if alone and job.ordering is None and len(holds) == 1 and holds[0][2] == 1:
+        flow = b"h" + holds[0][1].encode()
+    elif alone and job.ordering is not None and not holds:
+        flow = (b"O" if job.ordering.stop else b"o") + job.ordering.key.encode()
+    else:
+        order, stop = (False, False) if job.ordering is None else job.ordering
+        unique = False if job.unique is None else (job.unique.key, [_CODES[state] for state in job.unique.during])
+        flow = _pack((holds, order, stop, False if job.fair is None else job.fair, unique))
     return flow + len(flow).to_bytes(4, "big")
 
 
 def unpacked_flow(flow: bytes) -> tuple[tuple[Hold, ...], Ordering | None, str | None]:
     """A job's holds, ordering and tenant."""
+    kind, one = flow[:1], flow[1:-4]
+    if kind == b"h":
+        limit, _, key = one.decode().partition("\n")
+        return (Hold(limit, key),), None, None
+    if kind in (b"o", b"O"):
+        return (), Ordering(one.decode(), kind == b"O"), None
     holds, order, stop, fair, _ = _flow(flow[:-4])
     asked = tuple(Hold(limit, name[len(limit) + 1 :], cost) for limit, name, cost in holds)
     return asked, None if isinstance(order, bool) else Ordering(order, stop), None if isinstance(fair, bool) else fair

@@ -16,11 +16,13 @@ local admission = later(function()
   local SLACK = 60000 -- milliseconds by which a key outlives what it says, for clocks that do not agree
   local FEW = 1000 -- so many meters are not looked through
   local rooms, rules = {}, {}
+  local ruled, tats, counts, moved_on = {}, {}, {}, {} -- by the names of rooms that were foreseen
   local paused, throttled, log_moved = nil, nil, false
 
   -- What has been read may have changed: by another verb of the script, or by this one outside of `judge`.
   function its.forget()
     rooms, paused, throttled = {}, nil, nil
+    ruled, tats, counts, moved_on = {}, {}, {}, {}
   end
   function its.forget_rules() rules = {} end
 
@@ -41,12 +43,13 @@ local admission = later(function()
 
   local function within(key, at, ...) return call('ZRANGEBYLEX', key, '[' .. at .. '\n0', '(' .. at .. '\n:', ...) end
 
+  local SLOTS = prefix .. 'slots'
   local function running_in(room)
     if not room.whole then
-      return call('ZLEXCOUNT', prefix .. 'slots', '[' .. room.at .. '\n0', '(' .. room.at .. '\n:')
+      return call('ZLEXCOUNT', SLOTS, '[' .. room.at .. '\n0', '(' .. room.at .. '\n:')
     end
     local seen_before, count = {}, 0
-    for _, name in ipairs(call('ZRANGEBYLEX', prefix .. 'slots', '[' .. room.limit .. '\n', '(' .. room.limit .. '\11')) do
+    for _, name in ipairs(call('ZRANGEBYLEX', SLOTS, '[' .. room.limit .. '\n', '(' .. room.limit .. '\11')) do
       local n = string.match(name, '%d+$')
       if not seen_before[n] then count = count + 1 end
       seen_before[n] = true
@@ -74,7 +77,11 @@ local admission = later(function()
   local function read_meter(room, now)
     local rule = room.rule
     local meter = call('HGET', prefix .. 'meters', room.at)
-    if meter then room.tat, room.interval, room.used = struct.unpack('<ddd', meter) end
+    if meter then
+      local tat, interval, used = struct.unpack('<ddd', meter)
+      room.tat, room.interval = tat, interval
+      if rule.strict or used ~= 0 then room.used = used end
+    end
     if rule.strict then
       shorten(room, now)
     elseif room.interval ~= 0 and room.interval ~= rule.interval then -- what is owed stays owed in starts
@@ -106,19 +113,23 @@ local admission = later(function()
   function its.room(limit, at, now)
     local room = rooms[at]
     if room then return room end
-    local whole, rule = at == its.whole_of(limit), its.rule_of(limit)
-    room = {
-      limit = limit, at = at, whole = whole, rule = rule, running = false, paused = false, closed_until = false, front = false,
-      tat = 0, interval = 0, used = 0, started = 0, changed = false,
-    }
+    local all, rule = its.whole_of(limit), its.rule_of(limit)
+    local whole = at == all
+    room = {limit = limit, at = at, rule = rule, tat = 0, interval = 0}
     rooms[at] = room
     if whole then
+      room.whole = true
       if rule.closed_until then room.running = running_in(room) end
     else
-      if rule.concurrency then room.running = running_in(room) end
+      if rule.strict then room.used, room.started = 0, 0 end
+      if rule.concurrency then room.running = counts[at] or running_in(room) end
       if pauses() then room.paused = call('HEXISTS', prefix .. 'r:paused', 'key\n' .. at) == 1 end
       if throttles() then room.closed_until = tonumber(call('HGET', prefix .. 'throttled', at) or nil) or false end
-      if rule.rate then read_meter(room, now) end
+      if moved_on[at] then
+        room.tat, room.interval, room.changed, moved_on[at] = tats[at], rule.interval, true, nil
+      elseif rule.rate then
+        read_meter(room, now)
+      end
     end
     if gating.parks() then
       local front = within(prefix .. 'parked', at, 'LIMIT', 0, 1)[1]
@@ -185,6 +196,60 @@ local admission = later(function()
     return cause, til
   end
 
+  -- How many run in each of these rooms: one look at all that runs, if that is less.
+  local function count_running(names)
+    if call('ZCARD', SLOTS) > #names then
+      for _, at in ipairs(names) do counts[at] = running_in({at = at}) end
+      return
+    end
+    for _, at in ipairs(names) do counts[at] = 0 end
+    for _, slot in ipairs(call('ZRANGE', SLOTS, 0, -1)) do
+      local at = string.match(slot, '^(.*)\n%d+$')
+      if counts[at] then counts[at] = counts[at] + 1 end
+    end
+  end
+
+  local function read_meters(names)
+    local meters = call('HMGET', prefix .. 'meters', unpack(names))
+    for i, at in ipairs(names) do
+      local tat, interval, used = 0, 0, 0
+      if meters[i] then tat, interval, used = struct.unpack('<ddd', meters[i]) end
+      if used ~= 0 or (interval ~= 0 and interval ~= ruled[at].interval) then ruled[at] = false end
+      tats[at] = tat
+    end
+  end
+
+  -- Read at once of these rooms what `starts` must know: all that matters while nothing is paused, throttled or parked, and
+  -- the rule is neither strict nor closed.
+  function its.foresee(names)
+    if pauses() or throttles() or gating.parks() then return end
+    local rated, slotted = {}, {}
+    for _, at in ipairs(names) do
+      if ruled[at] == nil then
+        local rule = its.rule_of(string.match(at, '^[^\n]*'))
+        ruled[at] = not rule.strict and not rule.closed_until and rule
+        if ruled[at] and rule.rate then rated[#rated + 1] = at end
+        if ruled[at] and rule.concurrency then slotted[#slotted + 1] = at end
+      end
+    end
+    if #rated > 0 then read_meters(rated) end
+    if #slotted > 0 then count_running(slotted) end
+  end
+
+  -- Let a job start in a room that was foreseen, if its rule allows it. Answers whether it does; if not, `judge` says why.
+  function its.starts(at, now)
+    local rule = ruled[at]
+    if not rule or rooms[at] then return false end
+    if rule.concurrency and counts[at] >= rule.concurrency then return false end
+    if rule.rate then
+      local tat = tats[at]
+      if tat - math.max(rule.burst - 1, 0) * rule.interval > now then return false end
+      tats[at], moved_on[at] = math.max(tat, now) + rule.interval, true
+    end
+    if rule.concurrency then counts[at] = counts[at] + 1 end
+    return true
+  end
+
   -- Take all that these holds ask for, or say where the first stands that has something against it: the number of the hold,
   -- doubled, and one more if it is the key and not the limit as a whole; with it the cause, and until when.
   function its.judge(holds, priority, seq, n, now)
@@ -249,15 +314,20 @@ local admission = later(function()
     for at, room in pairs(rooms) do
       if room.changed then
         room.changed = false
-        if room.started > 0 then
+        if room.rule.strict and room.started > 0 then
           call('RPUSH', prefix .. 'log:' .. at, digits(now) .. ' ' .. digits(room.started))
           call('PEXPIRE', prefix .. 'log:' .. at, digits(math.max(1, math.ceil((room.tat - now) / 1000)) + SLACK))
           room.used, room.started = room.used + room.started, 0
         end
         fields[#fields + 1] = at
-        fields[#fields + 1] = struct.pack('<ddd', room.tat, room.interval, room.used)
+        fields[#fields + 1] = struct.pack('<ddd', room.tat, room.interval, room.used or 0)
       end
     end
+    for at in pairs(moved_on) do
+      fields[#fields + 1] = at
+      fields[#fields + 1] = struct.pack('<ddd', tats[at], ruled[at].interval, 0)
+    end
+    moved_on = {}
     if #fields == 0 then return end
     in_parts(fields, 2000, function(...) call('HSET', prefix .. 'meters', ...) end)
     if call('HLEN', prefix .. 'meters') > FEW then

@@ -112,7 +112,7 @@ local function consider(picked, got, mine)
         fields[#fields + 1] = n
         fields[#fields + 1] = as_claimed
         hold(lease, n, true)
-        got[#got + 1] = '\155' .. cmsgpack.pack(n) .. first_time .. text
+        got[#got + 1] = handed_first(n) .. text
         mine[#mine + 1] = n
         count = count + 1
       else
@@ -177,7 +177,7 @@ function verbs.claim(arg, texts, place)
   allowed = {suspects = arg[5], gated = arg[6], judged = MOST_JUDGED}
   first_time = cmsgpack.pack(1, 0, 0, 0, now, nil, nil, false)
   as_claimed = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, 0, lease, 1, now, NEVER)
-  as_started = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, 1, lease, 1, now, NEVER)
+  as_started = struct.pack(SHORT, RUNNING, 0, 0, 0, 0, 0, 2, lease, 1, now, NEVER)
   known, paused = without_paused(wants, arg[4])
   local taken, counts, total, mine = {}, {}, 0, {}
   for i, want in ipairs(wants) do
@@ -192,7 +192,7 @@ function verbs.claim(arg, texts, place)
   end
   write(sets)
   standings = {}
-  if allowed.judged < MOST_JUDGED then admission.keep(now) end
+  if allowed.begun then admission.keep(now) end
   local begin = 'C\147' .. cmsgpack.pack(allowed.more == true, allowed.wakes)
   claimed[place] = {lease, mine, begin}
   local parts = {begin .. '\221' .. struct.pack('>I4', total)}

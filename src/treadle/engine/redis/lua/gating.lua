@@ -88,13 +88,10 @@ gating = later(function()
     end
   end
 
-  -- A member of `slots` is longer than 64 bytes: a small sorted set of shorter ones is a list that is walked for each.
-  local ZEROS = '\n' .. string.rep('0', 64)
-
   function its.take_slots(flow, n)
     for _, hold in ipairs(flow.holds) do
       slots_come[#slots_come + 1] = 0
-      slots_come[#slots_come + 1] = hold[2] .. ZEROS .. n
+      slots_come[#slots_come + 1] = hold[2] .. '\n' .. n
     end
   end
 
@@ -104,39 +101,51 @@ gating = later(function()
     limit_of[name] = limit
   end
 
-  -- Give back what a running job held. Whom it makes room for matters only where somebody is parked.
-  function its.free_slots(flow, n)
-    local matters = its.parks()
-    for _, hold in ipairs(flow.holds) do
-      slots_go[#slots_go + 1] = hold[2] .. ZEROS .. n
-      if matters then
-        one_more(hold[2], hold[1])
-        one_more(admission.whole_of(hold[1]), hold[1])
-        any_freed = true
-      end
+  -- Whom a slot that comes free makes room for matters only where somebody is parked.
+  local function free_slot(at, n, limit)
+    slots_go[#slots_go + 1] = at .. '\n' .. n
+    if its.parks() then
+      limit = limit or string.match(at, '^[^\n]*')
+      one_more(at, limit)
+      one_more(admission.whole_of(limit), limit)
+      any_freed = true
     end
   end
 
-  -- These were completed where they stand, as `settle` does with what nothing special has happened to.
-  function its.completed(numbers)
-    runs(numbers, function(block, first, last)
-      local asked = call('HMGET', block_key('j', block), unpack(numbers, first, last))
-      for i = first, last do
-        local flow, n = flow_of(asked[i - first + 1]), numbers[i]
-        its.free_slots(flow, n)
-        if flow.order then leave_turn(flow.order, n, n) end
-      end
-    end)
+  -- Give back what a running job held.
+  function its.free_slots(flow, n)
+    for _, hold in ipairs(flow.holds) do free_slot(hold[2], n, hold[1]) end
   end
 
+  -- This was completed where it stands, as `settle` does with what nothing special has happened to.
+  function its.completed(n, blob)
+    local kind = string.byte(blob)
+    if kind == ONE_HOLD then return free_slot(string.sub(blob, 2), n) end
+    if kind == ONE_ORDER or kind == STRICT_ORDER then return leave_turn(string.sub(blob, 2), n, n) end
+    local flow = flow_in(blob)
+    its.free_slots(flow, n)
+    if flow.order then leave_turn(flow.order, n, n) end
+  end
+
+  local TURNS = prefix .. 'turns'
   local function first_in_line(order)
     local first = firsts[order]
     if first == nil then
-      local name = call('ZRANGEBYLEX', prefix .. 'turns', '[' .. order .. '\n0', '(' .. order .. '\n:', 'LIMIT', 0, 1)[1]
+      local name = call('ZRANGEBYLEX', TURNS, '[' .. order .. '\n0', '(' .. order .. '\n:', 'LIMIT', 0, 1)[1]
       first = name and tonumber(string.sub(name, -16)) or false
       firsts[order] = first
     end
     return first
+  end
+
+  -- Whether a job that has its number as its place is the first in line; `number` is that number as text that sorts.
+  function its.leads(order, n, number)
+    local first = firsts[order]
+    if first == nil and call('ZLEXCOUNT', TURNS, '[' .. order .. '\n0', '(' .. order .. '\n' .. number .. number) == 0 then
+      first = n
+      firsts[order] = n
+    end
+    return first == n
   end
 
   -- Begin to judge: what was seen before may have changed.

@@ -26,14 +26,16 @@ local function kind_of(r)
   return r.suspect == 1 and 's' or 'n'
 end
 
-local function hold(lease, n, here)
+local function held_by(lease)
   local mine = held[lease]
   if not mine then
     mine = {}
     held[lease] = mine
   end
-  mine[n] = here
+  return mine
 end
+
+local function hold(lease, n, here) held_by(lease)[n] = here end
 
 local function stand_in_line(r)
   local kind = kind_of(r)
@@ -158,7 +160,12 @@ function flush_indices()
   end
   if #slots_go + #slots_come + #turns_go + #turns_come > 0 then
     in_parts(slots_go, 1000, function(...) call('ZREM', prefix .. 'slots', ...) end)
-    in_parts(slots_come, 2000, function(...) call('ZADD', prefix .. 'slots', ...) end)
+    if #slots_come > 0 then
+      local new = call('EXISTS', prefix .. 'slots') == 0
+      if new then call('ZADD', prefix .. 'slots', 0, LONGER) end
+      in_parts(slots_come, 2000, function(...) call('ZADD', prefix .. 'slots', ...) end)
+      if new then call('ZREM', prefix .. 'slots', LONGER) end
+    end
     in_parts(turns_go, 1000, function(...) call('ZREM', prefix .. 'turns', ...) end)
     in_parts(turns_come, 2000, function(...) call('ZADD', prefix .. 'turns', ...) end)
     slots_come, slots_go, turns_come, turns_go = {}, {}, {}, {}

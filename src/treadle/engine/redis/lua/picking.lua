@@ -42,10 +42,52 @@ local now, lease, paused
 local allowed -- what the claim may still take, and what is said of it at its end
 local sets, first_time, as_claimed, as_started -- what is written, and what all first attempts share
 
+-- How the text of a job begins that is handed out for the first time; what was asked for follows.
+local function handed_first(n)
+  if n < 4294967296 then return struct.pack('>BBI4', 155, 206, n) .. first_time end
+  return '\155' .. cmsgpack.pack(n) .. first_time
+end
+
 local function hand_row(r)
   leave(r)
   r.state, r.lease, r.attempt, r.claimed = RUNNING, lease, r.attempt + 1, now
   return handed(enter(r))
+end
+
+local KINDS = {[ONE_HOLD] = 'h', [ONE_ORDER] = 'o', [STRICT_ORDER] = 'O'}
+
+-- The short way of gated jobs that run for the first time and have nothing against them, as many as stand one behind the other
+-- in a group's only line. Answers how many. (Counted by hand: `#` looks for the end of a table each time.)
+local function start_at_once(line, wanted, got, mine)
+  local numbers, seqs, names, stands, kinds, whats = line.numbers, line.seqs, line.names, line.stands, line.kinds, line.whats
+  local starts, leads, asked, here = admission.starts, gating.leads, line.asked, held_by(lease)
+  local from, most = line.at, math.min(wanted, allowed.gated, allowed.judged, #numbers - line.at + 1)
+  local its_block, fields, f, g, m, c = nil, nil, 0, #got, #mine, #slots_come
+  local at = from
+  while at < from + most do
+    local n, kind, what = numbers[at], kinds[at], whats[at]
+    if not kind or rows[n] ~= nil or stands[at] or seqs[at] ~= n then break end
+    if kind == ONE_HOLD then
+      if not starts(what, now) then break end
+      slots_come[c + 1], slots_come[c + 2] = 0, what .. '\n' .. n
+      c = c + 2
+    elseif not leads(what, n, names[at]) then
+      break
+    end
+    local block = (n - n % BLOCK) / BLOCK
+    if block ~= its_block then
+      its_block, fields = block, fields_for(sets, 's', block)
+      f = #fields
+    end
+    fields[f + 1], fields[f + 2] = n, as_started .. KINDS[kind] .. what
+    got[g + 1], got[g + 2] = handed_first(n), asked[at]
+    mine[m + 1], here[n] = n, true
+    f, g, m, at = f + 2, g + 2, m + 1, at + 1
+  end
+  local count = at - from
+  allowed.judged, allowed.gated = allowed.judged - count, allowed.gated - count
+  line.at, line.taken = at, line.taken + count
+  return count
 end
 
 -- Let the next job of a mixed group run, if it may. Answers 1 when it was taken, 0 when it was not, nothing when the queue
@@ -67,7 +109,6 @@ local function try(line, seq, n, asked, stand, got, mine)
       allowed.more = true
       return nil
     end
-    if allowed.judged == MOST_JUDGED then gating.begin() end
     allowed.judged = allowed.judged - 1
     local spot, cause, wakes = gating.judge(flow_of(asked or r.asked), line.priority, seq, n, now)
     if wakes then allowed.wakes = math.min(allowed.wakes or wakes, wakes) end
@@ -84,9 +125,9 @@ local function try(line, seq, n, asked, stand, got, mine)
     allowed.gated = allowed.gated - 1
   end
   if virgin then
-    put(sets, 's', n, line.gated and as_started or as_claimed)
+    put(sets, 's', n, line.gated and as_started .. flow_of(asked).blob or as_claimed)
     hold(lease, n, true)
-    got[#got + 1] = '\155' .. cmsgpack.pack(n) .. first_time .. asked
+    got[#got + 1] = handed_first(n) .. asked
   else
     got[#got + 1] = hand_row(r)
   end
@@ -95,13 +136,39 @@ local function try(line, seq, n, asked, stand, got, mine)
   return 1
 end
 
--- Read the next entries of a line, with what is stored of their jobs.
+-- What the next jobs to be judged ask for, if it is one thing; what there is to know of their rooms is read at once.
+local function foresee(line, count)
+  local kinds, whats, rooms_asked = line.kinds, {}, {}
+  for i = 1, count do
+    local asked = line.asked[i]
+    local first, last = 0, 0
+    if asked then first, last = flow_within(asked) end
+    local kind = string.byte(asked or '', first)
+    if KINDS[kind] then
+      local what = string.sub(asked, first + 1, last)
+      kinds[i], whats[i] = kind, what
+      if kind == ONE_HOLD then rooms_asked[#rooms_asked + 1] = what end
+    end
+  end
+  line.whats = whats
+  if #rooms_asked > 0 then admission.foresee(rooms_asked) end
+end
+
+-- Read the next entries of a line, with what is stored of their jobs. Of gated ones no more than may be taken, and one that
+-- says whether there are more: a worker with 100 slots free asks for 1,000 jobs, and would have 500 read each time.
 local function read_on(line, chunk)
-  line.at, line.seqs, line.numbers, line.asked, line.stands = 1, {}, {}, {}, {}
+  if line.gated then
+    if not allowed.begun then gating.begin() end
+    allowed.begun = true
+    chunk = allowed.gated <= 0 and 1 or math.min(chunk, math.max(16, allowed.gated + 1))
+  end
+  line.at, line.seqs, line.numbers, line.names, line.asked, line.stands, line.kinds = 1, {}, {}, {}, {}, {}, {}
   if line.sorted then
     local flat = call('ZRANGE', line.key, line.taken, line.taken + chunk - 1, 'WITHSCORES')
-    for i = 1, #flat, 2 do
-      line.numbers[#line.numbers + 1], line.seqs[#line.seqs + 1] = tonumber(flat[i]), tonumber(flat[i + 1])
+    local numbers, seqs, names = line.numbers, line.seqs, line.names
+    for i = 1, #flat / 2 do
+      local name, seq = flat[2 * i - 1], flat[2 * i]
+      names[i], numbers[i], seqs[i] = name, tonumber(name), tonumber(seq)
     end
   else
     for i, entry in ipairs(call('LRANGE', line.key, line.taken, line.taken + chunk - 1)) do
@@ -116,6 +183,9 @@ local function read_on(line, chunk)
       line.asked[i], line.stands[i] = asked[i - first + 1], stands[i - first + 1]
     end
   end)
+  if line.gated and allowed.gated > 0 then
+    foresee(line, math.min(#line.numbers, allowed.gated))
+  end
 end
 
 -- The line whose next entry stands first; nothing when all are at their end.
@@ -143,14 +213,18 @@ local function pick_mixed(group, wanted, count, got, mine)
   while count < wanted do
     local line = foremost(group, chunk)
     if not line then break end
-    local at = line.at
-    local took = try(line, line.seqs[at], line.numbers[at], line.asked[at], line.stands[at], got, mine)
-    if not took then
-      goes_on = false
-      break
+    local at_once = #group == 1 and line.gated and not line.suspect and start_at_once(line, wanted - count, got, mine) or 0
+    count = count + at_once
+    if at_once == 0 then
+      local at = line.at
+      local took = try(line, line.seqs[at], line.numbers[at], line.asked[at], line.stands[at], got, mine)
+      if not took then
+        goes_on = false
+        break
+      end
+      count = count + took
+      line.at, line.taken = at + 1, line.taken + 1
     end
-    count = count + took
-    line.at, line.taken = at + 1, line.taken + 1
   end
   for _, line in ipairs(group) do
     if line.taken > 0 then

@@ -5,8 +5,11 @@
 -- version, codec, queue, priority, max_crashes, tags, key, args, options, headers}, which scripts hand on as it is.
 -- `s:BLOCK` holds where the job stands, packed, short for a job that nothing special has happened to; a job that is queued
 -- for the first time has none. `c:BLOCK` holds a map of what few jobs have. The hash `ids` leads from an id to its number.
--- A job that is gated, has a tenant or was stored with a unique key has a 13th element in `j`: the MessagePack of {holds,
--- ordering, whether it stops there, tenant, {unique key, codes of its states}} and its length.
+-- A job that is gated, has a tenant or was stored with a unique key has a 13th element in `j`: its flow and the length of that.
+-- A flow is `h` and the name of the room if it asks for one start in one room and nothing else; `o` (`O`: dead letters stop its
+-- line) and the ordering if it has that and nothing else; else the MessagePack of {holds, ordering, whether it stops there,
+-- tenant, {unique key, codes of its states}}. While a gated job runs its short text in `s` goes on with its flow, as the byte
+-- `gated`, 2, says, so that its end need not read `j`.
 -- Plain jobs are claimed and settled as texts that whole batches share (see `claim` and `settle`); all others as rows, which
 -- are read once, changed in memory and written together by `commit`, so that a verb that fails has written none.
 
@@ -33,6 +36,7 @@ local LONG = SHORT .. 'I4I4I4I4dddd'
 -- and where a gated job is parked (see `gating`), on what, and its place in the line of its ordering
 local FULL = LONG .. 'HBd'
 local SHORT_SIZE, LONG_SIZE = struct.size(SHORT), struct.size(LONG)
+local MARK = 7 -- where the byte `gated` stands in a short text
 local ASKED = 10 -- bytes before the array's elements in `j`
 local VIRGIN = struct.pack(SHORT, QUEUED, 0, 0, 0, 0, 0, 0, 0, 0, NEVER, NEVER)
 
@@ -65,23 +69,41 @@ end
 
 local function some(time) if time ~= NEVER then return time end end
 
+local ONE_HOLD, ONE_ORDER, STRICT_ORDER = string.byte('hoO', 1, 3)
 -- What a job asks of others: {holds, order, stop, fair, unique}; nothing for a plain job. A hold is {limit, name of
 -- the room: `LIMIT\nKEY`, cost}.
 local flows = {}
-local function flow_of(asked)
-  if string.byte(asked, ASKED) ~= 157 then return nil end
-  local last = #asked - 4
-  local blob = string.sub(asked, last - struct.unpack('>I4', asked, last + 1) + 1, last)
+local function flow_in(blob)
   local flow = flows[blob]
   if not flow then
-    local _, holds, order, stop, fair, unique = cmsgpack.unpack_limit(blob, 5, 1)
+    local kind, holds, order, stop, fair, unique, _ = string.byte(blob), {}, nil, false, nil, nil, nil
+    if kind == ONE_HOLD then
+      local at = string.sub(blob, 2)
+      holds = {{string.match(at, '^[^\n]*'), at, 1}}
+    elseif kind == ONE_ORDER or kind == STRICT_ORDER then
+      order, stop = string.sub(blob, 2), kind == STRICT_ORDER
+    else
+      _, holds, order, stop, fair, unique = cmsgpack.unpack_limit(blob, 5, 1)
+    end
     flow = {
       holds = holds, order = order or nil, stop = stop, fair = fair or nil, unique = unique or nil,
-      gated = (order or holds[1]) and 1 or 0,
+      gated = (order or holds[1]) and 1 or 0, blob = blob,
     }
     flows[blob] = flow
   end
   return flow
+end
+
+-- Where the flow begins and ends in what was asked for; nothing where there is none.
+local function flow_within(asked)
+  if string.byte(asked, ASKED) ~= 157 then return nil end
+  local last = #asked - 4
+  return last - struct.unpack('>I4', asked, last + 1) + 1, last
+end
+
+local function flow_of(asked)
+  local first, last = flow_within(asked)
+  return first and flow_in(string.sub(asked, first, last))
 end
 
 local NO_FLOW = {holds = {}, gated = 0}
@@ -91,13 +113,14 @@ local function decode(n, asked, stands)
   local _, enqueued = cmsgpack.unpack_limit(asked, 1, 0)
   local _, id, task, version, codec, queue, priority, max_crashes, tags, key = cmsgpack.unpack_limit(asked, 9, ASKED)
   local failures, crashes, snoozes, releases, seq, due, start_by, first_failed = 0, 0, 0, 0, n, NEVER, NEVER, NEVER
-  local state, cancel, stuck, suspect, parent, cold, _, lease, attempt, claimed, finished = struct.unpack(SHORT, stands)
-  if #stands > SHORT_SIZE then
+  local state, cancel, stuck, suspect, parent, cold, gated, lease, attempt, claimed, finished = struct.unpack(SHORT, stands)
+  local longer = gated < 2 and #stands or SHORT_SIZE
+  if longer > SHORT_SIZE then
     failures, crashes, snoozes, releases, seq, due, start_by, first_failed =
       struct.unpack('<I4I4I4I4dddd', stands, SHORT_SIZE + 1)
   end
   local spot, cause, place = 0, 0, flow.order and state <= RETRYING and n or NEVER
-  if #stands > LONG_SIZE then
+  if longer > LONG_SIZE then
     spot, cause, place = struct.unpack('<HBd', stands, LONG_SIZE + 1)
   end
   return {
@@ -119,8 +142,10 @@ local function encode(r)
   local claimed, finished = r.claimed or NEVER, r.finished or NEVER
   local ordinary = r.spot == 0 and r.place == (r.flow.order and r.state <= RETRYING and r.n or nil)
   if ordinary and is_plain(r) then
-    return struct.pack(SHORT, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, r.gated, r.lease, r.attempt, claimed,
-      finished)
+    local mark, tail = r.gated, ''
+    if mark == 1 and r.state == RUNNING then mark, tail = 2, r.flow.blob end
+    return struct.pack(SHORT, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, mark, r.lease, r.attempt, claimed,
+      finished) .. tail
   end
   local long = struct.pack(LONG, r.state, r.cancel, r.stuck, r.suspect, r.parent, r.cold, r.gated, r.lease, r.attempt, claimed,
     finished, r.failures, r.crashes, r.snoozes, r.releases, r.seq, r.due or NEVER, r.start_by or NEVER, r.first_failed or NEVER)
@@ -247,11 +272,22 @@ local function put(sets, kind, n, text)
   fields[#fields + 1] = text
 end
 
+-- A hash of up to 512 short texts is a list that is walked for each of them: 9 us to write a job's and 8 to read it where 100
+-- were claimed at a time. A longer text makes it a table for good, also when that text has gone again.
+local LONGER = string.rep('-', 65)
+local function make_table(name)
+  if call('EXISTS', name) == 1 then return end
+  call('HSET', name, 'longer', LONGER)
+  return true
+end
+
 local function write(sets)
   for kind, blocks in pairs(sets) do
     for block, fields in pairs(blocks) do
       local name = block_key(kind, block)
+      local new = kind == 's' and make_table(name)
       in_parts(fields, 2000, function(...) call('HSET', name, ...) end)
+      if new then call('HDEL', name, 'longer') end
     end
   end
 end

@@ -20,27 +20,32 @@ local function how_of(kind, s, result)
   return how
 end
 
--- What becomes of a completed job, from where it stands: jobs claimed together stand alike, so a batch computes it once.
+-- What becomes of a completed job, from where it stands: jobs claimed together stand alike, so a batch computes it once. With
+-- it, what a gated job holds.
 local function completions(lease, now)
   local known = {}
   return function(stand)
+    local tail
+    if string.byte(stand, MARK) == 2 then
+      stand, tail = string.sub(stand, 1, SHORT_SIZE), string.sub(stand, SHORT_SIZE + 1)
+    end
     local its = known[stand]
     if its == nil then
       its = false
       if #stand == SHORT_SIZE then
         local state, cancel, stuck, suspect, parent, cold, gated, holder_of, attempt, claimed = struct.unpack(SHORT, stand)
-        if state == RUNNING and holder_of == lease and cancel + stuck + suspect + parent + cold == 0 then
+        if state == RUNNING and holder_of == lease and (tail or gated == 0) and cancel + stuck + suspect + parent + cold == 0 then
+          local was = math.min(gated, 1)
           its = {
             attempt = attempt,
-            gated = gated == 1,
-            bare = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 0, gated, 0, attempt, claimed, now),
-            with_result = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 1, gated, 0, attempt, claimed, now),
+            bare = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 0, was, 0, attempt, claimed, now),
+            with_result = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 1, was, 0, attempt, claimed, now),
           }
         end
       end
       known[stand] = its
     end
-    return its
+    return its, tail
   end
 end
 
@@ -48,7 +53,7 @@ end
 -- before it had everything hands out the same numbers again.
 local function complete_plain(arg, lease, now, out)
   local numbers, ids, attempts, outcomes, results = arg[3], arg[4], arg[5], arg[6], arg[7]
-  local completion, sets, others, gated = completions(lease, now), {}, {}, {}
+  local completion, sets, others = completions(lease, now), {}, {}
   local heard = job_ears()
   runs(numbers, function(block, first, last)
     local stands = call('HMGET', block_key('s', block), unpack(numbers, first, last))
@@ -56,12 +61,13 @@ local function complete_plain(arg, lease, now, out)
     local fields = fields_for(sets, 's', block)
     for i = first, last do
       local n, stand = numbers[i], stands[i - first + 1]
-      local its = stand and not outcomes[i] and rows[n] == nil and completion(stand)
+      local its, tail
+      if stand and not outcomes[i] and rows[n] == nil then its, tail = completion(stand) end
       if its and its.attempt == attempts[i] and tonumber(owners[i - first + 1]) == n then
         fields[#fields + 1] = n
         fields[#fields + 1] = results[i] and its.with_result or its.bare
         if results[i] then put(sets, 'c', n, cmsgpack.pack({result = results[i]})) end
-        if its.gated then gated[#gated + 1] = n end
+        if tail then gating.completed(n, tail) end
         hold(lease, n, false)
         finished[#finished + 1] = n
         if heard then ended_jobs[#ended_jobs + 1] = 'job:' .. ids[i] end
@@ -72,7 +78,6 @@ local function complete_plain(arg, lease, now, out)
     end
   end)
   write(sets)
-  if #gated > 0 then gating.completed(gated) end
   return others
 end
 
