@@ -251,7 +251,7 @@ CREATE TABLE {ns}.tenants (
 );
 
 -- Where jobs stand that enter their queues with numbers of their own, in the order of these, and the places in their lines of
--- those that want one. Called with jobs that have a flow, and with all while tenants share any queue; with null it is not run at
+-- those that want one. Called with a whole batch if any of it has a flow or tenants share any queue; with null it is not run at
 -- all. It does what `engine/ranking.py` does for other engines, for a whole batch at once: one by one, the row of a tenant was
 -- written for each of its jobs, and each write walked over those before it (5,000 jobs of one tenant took longer than 5 s).
 CREATE FUNCTION {ns}.enter(jobs int8[], numbers int8[]) RETURNS TABLE (n int8, seq int8)

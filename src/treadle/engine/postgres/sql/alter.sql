@@ -37,7 +37,7 @@ WITH e AS MATERIALIZED (
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (
         SELECT array_agg(e.n) AS ns, array_agg(e.number) AS numbers FROM e
-        WHERE {shared} OR EXISTS (SELECT 1 FROM {ns}.flows AS f WHERE f.n = e.n)
+        WHERE {shared} OR EXISTS (SELECT 1 FROM e JOIN {ns}.flows AS f ON f.n BETWEEN e.n AND e.n)
     ) AS a, {ns}.enter(a.ns, a.numbers) AS s
 )
 SELECT e.n, coalesce(s.seq, e.number) FROM e LEFT JOIN entered AS s ON s.n = e.n

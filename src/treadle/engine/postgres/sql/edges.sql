@@ -24,7 +24,8 @@ WITH met AS (
     FROM counted AS c JOIN {ns}.live AS l ON l.n BETWEEN c.n AND c.n WHERE l.state = 'blocked' FOR NO KEY UPDATE OF l
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (
-        SELECT array_agg(c.n) AS ns, array_agg(c.seq) AS numbers FROM held AS c WHERE c.state = 'queued' AND (c.flow > 0 OR {shared})
+        SELECT array_agg(c.n) AS ns, array_agg(c.seq) AS numbers FROM held AS c
+        WHERE c.state = 'queued' AND ({shared} OR EXISTS (SELECT 1 FROM held WHERE flow > 0))
     ) AS a, {ns}.enter(a.ns, a.numbers) AS s
 )
 UPDATE {ns}.live AS l
@@ -59,7 +60,8 @@ WITH c AS MATERIALIZED (
     FROM c JOIN {ns}.live AS l ON l.n BETWEEN c.n AND c.n WHERE l.state = 'blocked' FOR NO KEY UPDATE OF l
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (
-        SELECT array_agg(c.n) AS ns, array_agg(c.seq) AS numbers FROM held AS c WHERE c.state = 'queued' AND (c.flow > 0 OR {shared})
+        SELECT array_agg(c.n) AS ns, array_agg(c.seq) AS numbers FROM held AS c
+        WHERE c.state = 'queued' AND ({shared} OR EXISTS (SELECT 1 FROM held WHERE flow > 0))
     ) AS a, {ns}.enter(a.ns, a.numbers) AS s
 )
 UPDATE {ns}.live AS l

@@ -106,7 +106,8 @@ WITH e AS MATERIALIZED (
         :blocked_on::text::text[], :flow::text::int2[], :enters::text::boolean[], :hold::text::text[])
     AS u(n, state, due_at, start_by, waiting, blocked_on, flow, enters, hold)
 ), entered AS MATERIALIZED (
-    SELECT s.n, s.seq FROM (SELECT array_agg(e.n) AS ns FROM e WHERE e.state = 'queued' AND (e.enters OR {shared})) AS a,
+    SELECT s.n, s.seq FROM (SELECT array_agg(e.n) AS ns FROM e
+        WHERE e.state = 'queued' AND ({shared} OR EXISTS (SELECT 1 FROM e WHERE e.enters))) AS a,
         {ns}.enter(a.ns, a.ns) AS s
 )
 INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow, hold)

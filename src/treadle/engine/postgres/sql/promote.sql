@@ -21,8 +21,8 @@ WITH due AS MATERIALIZED (
     SELECT o.*, nextval('{ns}.numbers') AS number
     FROM (SELECT due.* FROM due CROSS JOIN lined WHERE lined.locks >= 0 ORDER BY due.due_at, due.n) AS o
 ), entered AS MATERIALIZED (
-    SELECT s.n, s.seq FROM (SELECT array_agg(c.n) AS ns, array_agg(c.number) AS numbers FROM c WHERE c.flow > 0 OR {shared}) AS a,
-        {ns}.enter(a.ns, a.numbers) AS s
+    SELECT s.n, s.seq FROM (SELECT array_agg(c.n) AS ns, array_agg(c.number) AS numbers FROM c
+        WHERE {shared} OR EXISTS (SELECT 1 FROM c WHERE c.flow > 0)) AS a, {ns}.enter(a.ns, a.numbers) AS s
 )
 UPDATE {ns}.live AS l SET state = 'queued', seq = coalesce((SELECT s.seq FROM entered AS s WHERE s.n = c.n), c.number)
 FROM c WHERE l.n BETWEEN c.n AND c.n

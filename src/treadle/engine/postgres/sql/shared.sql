@@ -27,8 +27,9 @@ WITH e AS MATERIALIZED (
     AS u(n, state, due_at, start_by, suspect, failures, crashes, snoozes, releases, first_failed_at)
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (
-        SELECT array_agg(e.n) AS ns, array_agg(e.seq) AS numbers FROM e JOIN {ns}.live AS l ON l.n BETWEEN e.n AND e.n
-        WHERE e.state = 'queued' AND (l.flow > 0 OR {shared})
+        SELECT array_agg(e.n) AS ns, array_agg(e.seq) AS numbers FROM e
+        WHERE e.state = 'queued'
+            AND ({shared} OR EXISTS (SELECT 1 FROM e JOIN {ns}.live AS l ON l.n BETWEEN e.n AND e.n WHERE l.flow > 0))
     ) AS a, {ns}.enter(a.ns, a.numbers) AS s
 )
 UPDATE {ns}.live AS l
