@@ -239,3 +239,13 @@ def test_the_awaitable_twins(treadle_app, client, work):
         return await client.aprune(Retention(completed=0.0, completed_count=0))
 
     assert asyncio.run(body()) == 1
+
+
+def test_waiting_jobs_are_given_another_priority(treadle_app, client, work):
+    job, done = work.enqueue(1), work.options(queue="other").enqueue(2)
+    client.cancel(done.id)
+    assert [each.done for each in client.prioritise([job.id, done.id], 9)] == [True, False]
+    assert [each.id for each in asyncio.run(client.aprioritise(Filter(queues=["default"]), -9))] == [job.id]
+    assert (job.job().priority, done.job().priority) == (-9, 0)
+    with pytest.raises(InvalidOption):
+        client.prioritise(job.id, 101)

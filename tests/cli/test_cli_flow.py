@@ -146,3 +146,21 @@ def test_a_replay_says_who_has_the_unique_key(command, app):
     assert (refused["done"], refused["holder"]) == (False, second.id)
     command("jobs", "cancel", second.id, "--yes")
     assert command("dead", "replay", first.id, "--yes").code == 0
+
+
+def test_waiting_jobs_are_given_another_priority(command, app):
+    @app.task(name="hello")
+    def hello(name: str) -> None: ...
+
+    first, second, third = (hello.enqueue(name) for name in "abc")
+    command("jobs", "cancel", third.id, "--yes")
+    assert command("jobs", "prioritise", first.id).code == 2
+    assert command("jobs", "prioritise", first.id, "--priority", "101").code == 2
+    answer = command("jobs", "prioritise", first.id, third.id, "--priority", "50", "--yes")
+    assert answer.code == 1
+    assert "1 now of priority 50" in answer.out
+    assert f"left alone: {third.id} is cancelled" in answer.err
+    rehearsed = command("jobs", "prioritise", "--all", "--priority", "7", "--dry-run", "--json").json
+    assert (rehearsed["dry_run"], rehearsed["changed"]) == (True, 2)
+    assert command("jobs", "prioritise", "--queue", "default", "--priority", "7", "--yes", "--json").json["changed"] == 2
+    assert [job.job().priority for job in (first, second, third)] == [7, 7, 0]

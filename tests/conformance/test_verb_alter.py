@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from conformance.desk import DEATH, SECOND, AuditEntry, Desk
-from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Filter, Replay, Resolve
+from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Filter, Prioritise, Replay, Resolve
 from treadle.model.job import DeadLetter, Edge, JobId, NewJob
 from treadle.model.outcome import Completed, Expired, Retrying, Snoozed
 from treadle.model.state import State
@@ -19,6 +19,8 @@ CHANGES: list[Change] = [
     Resolve("known"),
     Annotate("look"),
     Erase(),
+    Prioritise(7),
+    Prioritise(0),
 ]
 
 
@@ -64,6 +66,8 @@ def expected(state: State, change: Change) -> State | str | None:
             return State.QUEUED if state in (State.SCHEDULED, State.RETRYING) and not delay else "refused"
         case Resolve() | Annotate():
             return state if state is State.DEAD else "refused"
+        case Prioritise():
+            return state if state in WAITING else "refused"
         case Erase():
             return None if state is not State.RUNNING else "refused"
 

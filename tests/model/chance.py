@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 
 from model.flowing import Dice, flow
-from treadle.model.filter import Annotate, Cancel, Change, Erase, Filter, Replay, Resolve, Retention
+from treadle.model.filter import Annotate, Cancel, Change, Erase, Filter, Prioritise, Replay, Resolve, Retention
 from treadle.model.job import Edge, JobId, NewJob, OnDead, Want
 from treadle.model.outcome import Cancelled, Cause, Completed, Crashed, Died, Expired, Outcome, Released, Retrying, Snoozed
 from treadle.model.record import Guard, Space, Write
@@ -83,6 +83,8 @@ def change(dice: Dice) -> Change:
         Resolve(dice.choice((None, "known"))),
         Annotate("seen"),
         Erase(),
+        Prioritise(dice.choice((-1, 0, 1, 2))),
+        Prioritise(dice.choice((-1, 0, 1, 2))),
     ]
     return dice.choice(changes)
 

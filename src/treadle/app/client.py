@@ -25,6 +25,7 @@ from treadle.model.filter import (
     Change,
     Erase,
     Page,
+    Prioritise,
     Replay,
     Resolve,
     Retention,
@@ -36,6 +37,7 @@ from treadle.model.state import LIVE, State
 from treadle.policy.duration import Duration, seconds
 from treadle.policy.pressure import Cap
 
+WAITING = Filter(states=tuple(state for state in State if state in LIVE and state is not State.RUNNING))
 _OPEN = Filter(states=(State.DEAD,), status="open")
 _CHUNK = 1000
 
@@ -191,6 +193,14 @@ class Client:
     async def aannotate(self, where: Where, note: str, *, dry_run: bool = False) -> list[Altered]:
         """The awaitable twin of `annotate`."""
         return await self._achange(among(where, Filter(states=(State.DEAD,))), Annotate(note), dry_run)
+
+    def prioritise(self, where: Where, priority: int, *, dry_run: bool = False) -> list[Altered]:
+        """Give waiting jobs another priority, at the back of which they go. Raises `UnknownJob`, and `InvalidOption`."""
+        return self._change(among(where, WAITING), Prioritise(priority), dry_run)
+
+    async def aprioritise(self, where: Where, priority: int, *, dry_run: bool = False) -> list[Altered]:
+        """The awaitable twin of `prioritise`."""
+        return await self._achange(among(where, WAITING), Prioritise(priority), dry_run)
 
     def erase(
         self, where: Where | None = None, *, tag: str | None = None, key: str | None = None, dry_run: bool = False

@@ -14,10 +14,23 @@ from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model import job as stored
 from treadle.model.errors import InvalidArguments, UnknownJob
-from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Erase, Filter, Order, Page, Replay, Resolve
+from treadle.model.filter import (
+    Altered,
+    Annotate,
+    Axis,
+    Cancel,
+    Change,
+    Erase,
+    Filter,
+    Order,
+    Page,
+    Prioritise,
+    Replay,
+    Resolve,
+)
 from treadle.model.job import JobId, WorkerInfo
 from treadle.model.record import Space, Write, paused_task
-from treadle.model.state import LIVE, TRANSITIONS, Move, State
+from treadle.model.state import LIVE, TRANSITIONS, BlockedOn, Move, State
 
 _CHUNK = 1000
 
@@ -212,6 +225,10 @@ def foresee(job: stored.Job, change: Change) -> Altered:
                 isinstance(change, Annotate) or (job.dead is not None and job.dead.status == "open")
             )
             return Altered(job.id, job.state, job.state, open_letter)
+        case Prioritise():
+            waiting = not job.state.final and job.state is not State.RUNNING
+            parked = waiting and job.blocked_on in (BlockedOn.KEY, BlockedOn.LIMIT) and job.priority != change.priority
+            return Altered(job.id, job.state, State.QUEUED if parked else job.state, waiting)
         case Erase():
             running = job.state is State.RUNNING
             return Altered(job.id, job.state, job.state if running else None, not running)

@@ -196,6 +196,10 @@ class Engine(Protocol):
         `limit` counts the jobs that match, permitted or not. A move that the table does not permit leaves the job alone
         and answers `done=False`; an alter that changed nothing leaves no audit line.
 
+        `Prioritise` lets queued and parked jobs enter their queue at the new priority, oldest first, each with a new `seq`, or
+        where its tenant's turn is there: a parked job is `queued` then. What waits for a time or for parents enters there when
+        it is due or free. Places in lines, deadlines and marks stay.
+
         `Replay` tries the unique keys that its jobs asked for, oldest first, each job seeing those before it. While another
         job has the key and is in one of the `during` of the one sent back, that one is left alone if it would be so itself
         (`done=False`, and `holder` names the other), and else goes without the key. Otherwise it has the key again, as if it

@@ -189,7 +189,21 @@ class Erase:
     """
 
 
-Change = Cancel | Replay | Resolve | Annotate | Erase
+@dataclass(slots=True, frozen=True)
+class Prioritise:
+    """Give waiting jobs another priority. One that is queued or parked goes to the back of it, to be judged there anew.
+
+    Permitted for every job that waits; one that has the priority already stays where it stands.
+    """
+
+    priority: int
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.priority, -100, 100):
+            raise InvalidOption(self.priority, "a priority is a whole number from -100 to 100", "Larger is sooner.")
+
+
+Change = Cancel | Replay | Resolve | Annotate | Erase | Prioritise
 
 
 class Altered(NamedTuple):

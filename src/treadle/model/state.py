@@ -111,7 +111,9 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Move.FREE, "settle", _S.BLOCKED, _S.SCHEDULED, "its last parent ended, due later"),
     Transition(Move.FREE, "promote", _S.BLOCKED, _S.QUEUED, "it was parked, and there is room or its turn has come"),
     Transition(Move.FREE, "rescue", _S.BLOCKED, _S.QUEUED, "it was parked, and a lost worker's room came free"),
-    Transition(Move.FREE, "alter", _S.BLOCKED, _S.QUEUED, "it was parked, and who stood before it is gone"),
+    Transition(
+        Move.FREE, "alter", _S.BLOCKED, _S.QUEUED, "it was parked: who stood before it is gone, or its priority changed"
+    ),
     Transition(Move.FREE, "enqueue", _S.BLOCKED, _S.QUEUED, "it was parked, and who stood before it was replaced"),
     Transition(Move.REPLAY, "alter", _S.SCHEDULED, _S.QUEUED, "an operator runs it now"),
     Transition(Move.REPLAY, "alter", _S.RETRYING, _S.QUEUED, "an operator runs it now"),

@@ -1,4 +1,4 @@
-"""`treadle jobs`: look at jobs, cancel them, run them again."""
+"""`treadle jobs`: look at jobs, cancel them, run them again, let them go before others."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ _TOLD = "running, asked to stop"
 
 @click.group("jobs")
 def command() -> None:
-    """List, show, cancel and retry jobs."""
+    """List, show, cancel, retry and prioritise jobs."""
 
 
 @command.command("list")
@@ -86,3 +86,18 @@ def retry(choice: Choice, states: tuple[str, ...], delay: float) -> int:
         where = replace(where, states=_RETRIABLE)
     with opened(choice.url) as app:
         return change("retry", choice, lambda rehearsal: app.client.retry(where, delay=delay, dry_run=rehearsal))
+
+
+@command.command("prioritise")
+@choosing
+@click.option("--priority", type=click.IntRange(-100, 100), required=True, help="Larger is sooner; 0 is the usual one.")
+def prioritise(choice: Choice, priority: int) -> int:
+    """Give waiting jobs another priority. They go to the back of it."""
+    where = read_where(choice)
+    with opened(choice.url) as app:
+        return change(
+            "prioritise",
+            choice,
+            lambda rehearsal: app.client.prioritise(where, priority, dry_run=rehearsal),
+            turn=f"now of priority {priority}",
+        )

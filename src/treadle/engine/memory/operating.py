@@ -9,9 +9,9 @@ from treadle.engine.memory.looking import matching
 from treadle.engine.memory.row import Row
 from treadle.engine.memory.tables import AuditLine
 from treadle.engine.memory.turn import Turn
-from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Filter, Replay, Resolve
+from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Filter, Prioritise, Replay, Resolve
 from treadle.model.job import JobId
-from treadle.model.state import State
+from treadle.model.state import BlockedOn, State
 
 WAITING = frozenset({State.SCHEDULED, State.BLOCKED, State.QUEUED, State.RETRYING})
 SENT_AT_ONCE = frozenset({State.SCHEDULED, State.RETRYING})
@@ -48,6 +48,8 @@ def _alter_one(turn: Turn, row: Row, change: Change, actor: str) -> Altered:
             after = _resolve(turn, row, change, actor)
         case Annotate():
             after = _annotate(turn, row, change)
+        case Prioritise():
+            after = _prioritise(turn, row, change)
         case Erase():
             return _erase(turn, row)
     if after is None:
@@ -125,6 +127,17 @@ def _annotate(turn: Turn, row: Row, change: Annotate) -> Row | None:
     return turn.tables.put_job(replace(row, dead=row.dead._replace(note=change.note)))
 
 
+def _prioritise(turn: Turn, row: Row, change: Prioritise) -> Row | None:
+    if row.state not in WAITING:
+        return None
+    if row.priority == change.priority:
+        return row
+    row = replace(row, priority=change.priority)
+    if row.state is State.QUEUED or (row.state is State.BLOCKED and row.blocked_on is not BlockedOn.PARENTS):
+        return turn.queue(replace(row, parked_at=None))
+    return turn.tables.put_job(row)
+
+
 def _erase(turn: Turn, row: Row) -> Altered:
     if row.state is State.RUNNING:
         return Altered(row.id, row.state, row.state, done=False)
@@ -147,5 +160,5 @@ def _remark(change: Change) -> str | None:
             return reason or None
         case Replay(note=note) | Resolve(note) | Annotate(note):
             return note
-        case Erase():
+        case Erase() | Prioritise():
             return None

@@ -13,11 +13,12 @@ from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Do, columns, numbers
 from treadle.engine.rows import to_states, to_text
 from treadle.engine.session import Wake
-from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Replay, Resolve
+from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Prioritise, Replay, Resolve
 from treadle.model.job import JobId, Micros, micros
-from treadle.model.state import State
+from treadle.model.state import BlockedOn, State
 
 _WAITING = (State.SCHEDULED, State.RETRYING)
+_PARKED = (BlockedOn.KEY, BlockedOn.LIMIT)
 _REPLAYABLE = (State.DEAD, State.CANCELLED, State.EXPIRED)
 
 
@@ -31,6 +32,8 @@ class _Found(NamedTuple):
     letter: str | None
     lease: str | None
     flow: int
+    priority: int
+    blocked_on: str | None
 
 
 class Alteration:
@@ -55,6 +58,8 @@ class Alteration:
                 answers = yield from self._resolve(jobs, self.change)
             case Annotate():
                 answers = yield from self._annotate(jobs, self.change)
+            case Prioritise():
+                answers = yield from self._prioritise(jobs, self.change)
             case Erase():
                 answers = yield from self._erase(jobs)
         changed = [answer.id for answer in answers if answer.done]
@@ -149,6 +154,24 @@ class Alteration:
         yield Do(self.sql("alter", "annotate"), values)
         return [Altered(job.id, job.state, job.state, job.letter is not None) for job in jobs]
 
+    def _prioritise(self, jobs: list[_Found], change: Prioritise) -> Steps[list[Altered]]:
+        waiting = [job for job in jobs if not job.state.final and job.state is not State.RUNNING]
+        moved = [job for job in waiting if job.priority != change.priority]
+        entering = [job for job in moved if job.state is State.QUEUED or job.blocked_on in _PARKED]
+        seqs: dict[int, int] = {}
+        if entering:
+            taken = yield Ask(self.sql("shared", "numbers"), {"count": len(entering)})
+            seqs = {job.n: seq for job, (seq,) in zip(entering, taken, strict=True)}
+            yield Do(self.sql("flows", "unpark"), {"ns": numbers(seqs)})
+            yield Wake(topics({job.queue for job in entering}))
+        if moved:
+            rows = columns(("n", "seq"), [(job.n, seqs.get(job.n)) for job in moved])
+            enters = any(job.flow for job in entering)
+            yield Do(self.sql("alter", "prioritise"), rows | {"priority": change.priority, "enters": enters})
+            yield Do(self.sql("alter", "priority"), {"ns": numbers([job.n for job in moved]), "priority": change.priority})
+        permitted = frozenset(waiting)
+        return [Altered(job.id, job.state, State.QUEUED if job.n in seqs else job.state, job in permitted) for job in jobs]
+
     def _erase(self, jobs: list[_Found]) -> Steps[list[Altered]]:
         erased = [job for job in jobs if job.state is not State.RUNNING]
         if erased:
@@ -183,5 +206,5 @@ def _remark(change: Change) -> str | None:
             return reason or None
         case Replay(note=note) | Resolve(note) | Annotate(note):
             return note
-        case Erase():
+        case Erase() | Prioritise():
             return None

@@ -10,7 +10,21 @@ from treadle.engine.plan import Steps, plan
 from treadle.engine.redis.producing import unpacked_flow
 from treadle.engine.redis.steps import Call, encode
 from treadle.engine.redis.working import Asked
-from treadle.model.filter import Altered, Annotate, Axis, Cancel, Change, Count, Erase, Filter, Order, Page, Replay, Resolve
+from treadle.model.filter import (
+    Altered,
+    Annotate,
+    Axis,
+    Cancel,
+    Change,
+    Count,
+    Erase,
+    Filter,
+    Order,
+    Page,
+    Prioritise,
+    Replay,
+    Resolve,
+)
 from treadle.model.job import AttemptRecord, DeadLetter, Job, JobId, Micros, OnDead, micros
 from treadle.model.state import State
 
@@ -135,6 +149,8 @@ def _packed_change(change: Change) -> dict[str, Any]:
             return {"kind": "resolve", "note": note}
         case Annotate(note):
             return {"kind": "annotate", "note": note}
+        case Prioritise(priority):
+            return {"kind": "prioritise", "priority": priority}
         case Erase():
             return {"kind": "erase"}
 

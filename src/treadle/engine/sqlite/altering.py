@@ -13,11 +13,12 @@ from treadle.engine.sqlite.entering import Entry, enter
 from treadle.engine.sqlite.keeping import forget
 from treadle.engine.sqlite.leaving import Leaver, call_next
 from treadle.engine.sqlite.steps import Ask, Do
-from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Replay, Resolve
+from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Prioritise, Replay, Resolve
 from treadle.model.job import JobId, Micros, micros
-from treadle.model.state import State
+from treadle.model.state import BlockedOn, State
 
 _WAITING = (State.SCHEDULED, State.RETRYING)
+_PARKED = (BlockedOn.KEY, BlockedOn.LIMIT)
 _REPLAYABLE = (State.DEAD, State.CANCELLED, State.EXPIRED)
 
 
@@ -32,6 +33,7 @@ class _Found(NamedTuple):
     lease: str | None
     priority: int
     flow: int
+    blocked_on: str | None
 
 
 class Alteration:
@@ -55,6 +57,8 @@ class Alteration:
                 answers = yield from self._resolve(jobs, self.change)
             case Annotate():
                 answers = yield from self._annotate(jobs, self.change)
+            case Prioritise():
+                answers = yield from self._prioritise(jobs, self.change)
             case Erase():
                 answers = yield from self._erase(jobs)
         changed = [answer.id for answer in answers if answer.done]
@@ -148,6 +152,23 @@ class Alteration:
         yield Do(self.sql("alter", "annotate"), values)
         return [Altered(job.id, job.state, job.state, job.letter is not None) for job in jobs]
 
+    def _prioritise(self, jobs: list[_Found], change: Prioritise) -> Steps[list[Altered]]:
+        waiting = [job for job in jobs if not job.state.final and job.state is not State.RUNNING]
+        moved = [job for job in waiting if job.priority != change.priority]
+        entering = [job for job in moved if job.state is State.QUEUED or job.blocked_on in _PARKED]
+        seqs: dict[int, int] = {}
+        if entering:
+            entries = [Entry(job.n, job.queue, change.priority, job.flow) for job in entering]
+            seqs = dict(zip((job.n for job in entering), (yield from enter(self.sql, entries)), strict=True))
+            yield Do(self.sql("flows", "unpark"), {"ns": to_text(list(seqs))})
+            yield Wake(topics({job.queue for job in entering}))
+        if moved:
+            rows = to_text([(job.n, seqs.get(job.n)) for job in moved])
+            yield Do(self.sql("alter", "prioritise"), {"rows": rows, "priority": change.priority})
+            yield Do(self.sql("alter", "priority"), {"ns": to_text([job.n for job in moved]), "priority": change.priority})
+        permitted = frozenset(waiting)
+        return [Altered(job.id, job.state, State.QUEUED if job.n in seqs else job.state, job in permitted) for job in jobs]
+
     def _erase(self, jobs: list[_Found]) -> Steps[list[Altered]]:
         erased = [job for job in jobs if job.state is not State.RUNNING]
         if erased:
@@ -181,5 +202,5 @@ def _remark(change: Change) -> str | None:
             return reason or None
         case Replay(note=note) | Resolve(note) | Annotate(note):
             return note
-        case Erase():
+        case Erase() | Prioritise():
             return None

@@ -4,8 +4,8 @@
 SELECT j.n
 
 -- part: altered
--- What `alter` must know: [n, id, state, queue, status of the dead letter, id of the lease, flow].
-SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id, {flow}
+-- What `alter` must know: [n, id, state, queue, status of the dead letter, id of the lease, flow, priority, blocked_on].
+SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id, {flow}, j.priority, l.blocked_on
 
 -- part: from-ids
 -- Relies on the unique id of jobs.

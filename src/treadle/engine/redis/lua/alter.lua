@@ -1,8 +1,8 @@
 -- alter: apply one change to the oldest jobs that match, and write the audit line.
 -- include: rows ranking lines admission gating holders family keyring removal looking
 --
--- Parameters: {now, filter, limit, actor, change}; a change is a map with `kind` (cancel, replay, resolve, annotate, erase)
--- and what it carries: reason, delay (microseconds), args, note. Result: the MessagePack array of
+-- Parameters: {now, filter, limit, actor, change}; a change is a map with `kind` (cancel, replay, resolve, annotate,
+-- prioritise, erase) and what it carries: reason, delay (microseconds), args, note, priority. Result: the MessagePack array of
 -- {id, state before, state after or false (erased), done, id of who has its unique key or false}.
 
 local changes = {}
@@ -26,6 +26,17 @@ local function letter_changed(r, status, actor, now, note)
   warm(r).dead = '\152' .. cmsgpack.pack(cause, reason, fingerprint, old, died_at, by, at, note or text)
 end
 
+-- Write down anew what was asked for, with another priority or other arguments.
+local function ask_again(r, args)
+  local ends_at = cmsgpack.unpack_limit(r.asked, 12, ASKED)
+  local old, options, headers = select(11, cmsgpack.unpack_limit(r.asked, 12, ASKED))
+  local rest = cmsgpack.pack(r.id, r.task, r.version, r.codec, r.queue, r.priority, r.max_crashes, r.tags, r.key, args or old,
+    options, headers)
+  local flow = ends_at >= 0 and string.sub(r.asked, ends_at + 1) or ''
+  r.asked = string.sub(r.asked, 1, ASKED) .. rest .. flow
+  r.asked_anew = true
+end
+
 function changes.replay(r, change, now, actor)
   local later = change.delay > 0
   local sent_back = r.state >= DEAD
@@ -36,15 +47,7 @@ function changes.replay(r, change, now, actor)
   end
   leave(r)
   if r.state == DEAD then letter_changed(r, 'replayed', actor, now, change.note) end
-  if change.args then
-    local ends_at = cmsgpack.unpack_limit(r.asked, 12, ASKED)
-    local options, headers = select(12, cmsgpack.unpack_limit(r.asked, 12, ASKED))
-    local rest = cmsgpack.pack(r.id, r.task, r.version, r.codec, r.queue, r.priority, r.max_crashes, r.tags, r.key, change.args,
-      options, headers)
-    local flow = ends_at >= 0 and string.sub(r.asked, ends_at + 1) or ''
-    r.asked = string.sub(r.asked, 1, ASKED) .. rest .. flow
-    r.asked_anew = true
-  end
+  if change.args then ask_again(r, change.args) end
   r.failures, r.crashes, r.snoozes, r.releases, r.suspect = 0, 0, 0, 0, 0
   r.first_failed, r.start_by, r.finished = nil, nil, nil
   r.due = later and now + change.delay or nil
@@ -65,6 +68,18 @@ end
 function changes.annotate(r, change)
   if not seen(r).dead then return nil end
   letter_changed(r, nil, nil, nil, change.note)
+  return touch(r)
+end
+
+function changes.prioritise(r, change)
+  if r.state > RETRYING or r.state == RUNNING then return nil end
+  if r.priority == change.priority then return r end
+  local stands = r.state == QUEUED or r.spot > 0
+  if r.state == QUEUED then gone_from_line(r) end
+  if stands then leave(r) end
+  r.priority = change.priority
+  ask_again(r)
+  if stands then return queue(r) end
   return touch(r)
 end
 

@@ -1,7 +1,7 @@
 -- What every verb stands on: the clock, the rows of the jobs it touches, and the one write at its end.
 --
 -- A job is one field, its number, in up to three hashes of a block of 1000 numbers: `j:BLOCK` holds what was asked for and
--- (but for a replay with new arguments) never changes: the MessagePack of when it was stored and of an array {id, task,
+-- (but for new arguments, or another priority) never changes: the MessagePack of when it was stored and of an array {id, task,
 -- version, codec, queue, priority, max_crashes, tags, key, args, options, headers}, which scripts hand on as it is.
 -- `s:BLOCK` holds where the job stands, packed, short for a job that nothing special has happened to; a job that is queued
 -- for the first time has none. `c:BLOCK` holds a map of what few jobs have. The hash `ids` leads from an id to its number.

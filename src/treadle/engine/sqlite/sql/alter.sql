@@ -24,6 +24,16 @@ SELECT j.n, e.value ->> 1, :state, j.queue, j.priority, j.task, f.attempt, f.cla
     coalesce((SELECT iif(x.holds IS NOT NULL OR x.line IS NOT NULL, 2, x.tenant IS NOT NULL) FROM {ns}_flows AS x WHERE x.n = j.n), 0)
 FROM json_each(:rows) AS e CROSS JOIN {ns}_jobs AS j ON j.n = e.value ->> 0 CROSS JOIN {ns}_finished AS f ON f.n = j.n
 
+-- part: prioritise
+-- Give waiting jobs another priority. :rows holds [n, seq]; the seq is null for those that do not stand in their queue.
+UPDATE {ns}_live
+SET priority = :priority, seq = coalesce(e.value ->> 1, seq), state = iif(e.value ->> 1 IS NULL, state, 'queued'),
+    blocked_on = iif(e.value ->> 1 IS NULL, blocked_on, NULL)
+FROM json_each(:rows) AS e WHERE {ns}_live.n = e.value ->> 0
+
+-- part: priority
+UPDATE {ns}_jobs SET priority = :priority WHERE n IN (SELECT value FROM json_each(:ns))
+
 -- part: args
 UPDATE {ns}_jobs SET args = :args WHERE n IN (SELECT value FROM json_each(:ns))
 
