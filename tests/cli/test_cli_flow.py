@@ -164,3 +164,15 @@ def test_waiting_jobs_are_given_another_priority(command, app):
     assert (rehearsed["dry_run"], rehearsed["changed"]) == (True, 2)
     assert command("jobs", "prioritise", "--queue", "default", "--priority", "7", "--yes", "--json").json["changed"] == 2
     assert [job.job().priority for job in (first, second, third)] == [7, 7, 0]
+
+
+def test_a_queue_is_given_an_age(command, app):
+    assert app.client.queues() == []
+    assert command("queues", "age", "bulk", "10m").out == "age of bulk: 10m\n"
+    (queue,) = command("queues", "list", "--json").json
+    assert queue["age"] == 600.0
+    assert "age 10m" in command("queues", "list").out
+    assert command("queues", "age", "bulk", "--none").out == "age of bulk: none\n"
+    assert command("queues", "list", "--json").json == []
+    assert command("queues", "age", "bulk").code == 2
+    assert command("queues", "age", "bulk", "soon").code == 2

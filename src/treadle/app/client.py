@@ -262,14 +262,17 @@ class Client:
         window: str | None = None,
         tz: str = "UTC",
         weight: int | None = None,
+        age: Duration | Literal["none"] | None = None,
     ) -> None:
         """Say how much may wait in a queue, in which hours it is served, and its share of each worker, without a deploy.
 
         What is left out stays as it is. `"none"` takes a cap or a window away, `"declared"` leaves it to the code again; a
-        weight of 0 leaves it to how the workers were started. Producers and workers heed it within ten seconds. Raises
-        `InvalidOption`.
+        weight of 0 leaves it to how the workers were started. `age`: after waiting for so long a job gains 10 of
+        priority, and so on each time. Producers and workers heed it within ten seconds. Raises `InvalidOption`.
         """
-        self._connection.run(self._connection.engine.write(described(queue, cap, window, tz, weight, self.actor)))
+        self._connection.run(
+            self._connection.engine.write(described(queue, cap, window, tz, weight, _seconds(age), self.actor))
+        )
 
     async def adescribe(
         self,
@@ -279,9 +282,12 @@ class Client:
         window: str | None = None,
         tz: str = "UTC",
         weight: int | None = None,
+        age: Duration | Literal["none"] | None = None,
     ) -> None:
         """The awaitable twin of `describe`."""
-        await self._connection.arun(self._connection.engine.write(described(queue, cap, window, tz, weight, self.actor)))
+        await self._connection.arun(
+            self._connection.engine.write(described(queue, cap, window, tz, weight, _seconds(age), self.actor))
+        )
 
     def queues(self) -> list[QueueView]:
         """Every queue that holds live jobs or is paused, by name."""
@@ -364,3 +370,9 @@ class Client:
     def _paused(self, what: str, reason: str) -> Write:
         check_remark("reason", reason)
         return operating.pause_write(what, self.actor, reason or "")
+
+
+def _seconds(age: Duration | Literal["none"] | None) -> float | Literal["none"] | None:
+    if age is None or age == "none":
+        return None if age is None else "none"
+    return seconds(age)

@@ -2,19 +2,21 @@
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle.app.after_commit import after_commit
 from treadle.app.connection import Connection
+from treadle.app.lifting import lift, urged
 from treadle.app.pressure import Pressure, Shed, shed
 from treadle.app.queue import Queue
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps, together
 from treadle.engine.session import Durability, Session
-from treadle.model.errors import BadInput, DuplicateJob, IdempotencyConflict, UnknownParent
+from treadle.model.errors import BadInput, DuplicateJob, IdempotencyConflict, TreadleError, UnknownParent
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
 from treadle.model.record import Record, Space
 
@@ -34,6 +36,7 @@ class Batch(NamedTuple):
     durability: Durability
     strict: Collection[JobId]
     may_be_refused: bool
+    edged: bool = False
 
 
 class Outbox:
@@ -110,12 +113,30 @@ class Outbox:
     def _store(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         if not batch.jobs:
             return []
-        return self._read(batch, *session.run(self._plan(batch, sheds), batch.durability))
+        answers = self._read(batch, *session.run(self._plan(batch, sheds), batch.durability))
+        raising = self._raising(session, batch, answers)
+        if raising is not None:
+            with _best_effort():
+                session.run(raising)
+        return answers
 
     async def _astore(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         if not batch.jobs:
             return []
-        return self._read(batch, *await session.arun(self._plan(batch, sheds), batch.durability))
+        answers = self._read(batch, *await session.arun(self._plan(batch, sheds), batch.durability))
+        raising = self._raising(session, batch, answers)
+        if raising is not None:
+            with _best_effort():
+                await session.arun(raising)
+        return answers
+
+    def _raising(self, session: Session, batch: Batch, answers: Sequence[Enqueued]) -> Plan[int] | None:
+        """What makes the parents that were stored before as urgent as what waits for them now.
+
+        Not inside a user's transaction: that would hold the parents, and wait for others that do.
+        """
+        wanted = urged(batch.jobs, answers) if batch.edged and session is self.connection.session else {}
+        return lift(self.connection.engine, wanted) if wanted else None
 
     def _after(self, connection: Any, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         """Store the jobs when the user's transaction has committed; until then nobody can say what stands in their place."""
@@ -205,7 +226,16 @@ def _batch(calls: Sequence["Call[Any]"]) -> Batch:
     if edged:
         _refuse_circles(jobs)
         _inherit(jobs)
-    return Batch(jobs, durability, strict, keyed or bool(strict))
+    return Batch(jobs, durability, strict, keyed or bool(strict), edged)
+
+
+@contextmanager
+def _best_effort() -> Generator[None]:
+    """What was enqueued is stored, whatever becomes of this."""
+    try:
+        yield
+    except TreadleError as error:
+        logger.warning("the parents of urgent jobs keep their priority: %s", error)
 
 
 def _inherit(jobs: list[NewJob]) -> None:

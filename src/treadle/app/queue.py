@@ -15,6 +15,9 @@ from treadle.model.record import Record, Space, Write, paused_key, paused_task
 from treadle.policy.pressure import Action, Cap
 from treadle.policy.window import Window, read_window
 
+LEAST_AGE = 1.0
+"""Seconds. Workers look every five, so a shorter one would promise what is not kept."""
+
 
 @dataclass(slots=True, frozen=True)
 class Queue:
@@ -48,6 +51,24 @@ class WeightText(msgspec.Struct, frozen=True):
 
     weight: int
     by: str = ""
+
+
+class AgeText(msgspec.Struct, frozen=True):
+    """The value of a record in `Space.AGE`: after so many seconds a waiting job gains a step of priority."""
+
+    after: float
+    by: str = ""
+
+
+def age_write(queue: str, after: float, by: str) -> Write:
+    """The record of an operator's age."""
+    return Write(Space.AGE, queue, msgspec.json.encode(AgeText(after, by)).decode())
+
+
+def read_age(record: Record) -> float:
+    """The seconds in a record."""
+    found: AgeText = _decoded(record, AgeText)
+    return found.after
 
 
 def cap_write(queue: str, cap: Cap | None, by: str) -> Write:
@@ -102,6 +123,7 @@ def described(
     window: str | None,
     tz: str,
     weight: int | None,
+    age: float | Literal["none"] | None,
     by: str,
 ) -> list[Write]:
     """The records by which an operator describes a queue. Raises `InvalidOption`."""
@@ -121,8 +143,12 @@ def described(
         if not is_whole(weight, 0, 1_000_000):
             raise InvalidOption(weight, "a weight is a whole number up to 1,000,000", "Write 0 to take it back.")
         writes.append(weight_write(queue, weight, by) if weight else Write(Space.WEIGHT, queue, None))
+    if age is not None:
+        if age != "none" and age < LEAST_AGE:
+            raise InvalidOption(age, f"an age is {LEAST_AGE:g} s at least", 'Write for example age="10m", or "none".')
+        writes.append(Write(Space.AGE, queue, None) if age == "none" else age_write(queue, age, by))
     if not writes:
-        raise InvalidOption("nothing", "nothing was said of the queue", "Say cap=, window= or weight=.")
+        raise InvalidOption("nothing", "nothing was said of the queue", "Say cap=, window=, weight= or age=.")
     return writes
 
 
@@ -150,6 +176,8 @@ def see_words(engine: Engine) -> Plan[dict[str, dict[str, Any]]]:
             said.setdefault(each.key, {})["window"] = str(read_window_record(each) or "none")
         for each in (yield from engine.read(Space.WEIGHT).begin()):
             said.setdefault(each.key, {})["weight"] = read_weight(each)
+        for each in (yield from engine.read(Space.AGE).begin()):
+            said.setdefault(each.key, {})["age"] = read_age(each)
         return said
 
     return Plan("read", begin)

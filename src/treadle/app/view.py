@@ -143,7 +143,8 @@ class Count:
 class QueueView:
     """One queue as an operator sees it. `oldest` is how many seconds its longest waiting job has been due.
 
-    `cap`, `window` and `weight` are what operators said of it, as text; None leaves it to the code.
+    `cap`, `window` and `weight` are what operators said of it, as text; None leaves it to the code. `age` is after how many
+    seconds a waiting job gains a step of priority, None for never.
     """
 
     name: str
@@ -155,6 +156,7 @@ class QueueView:
     cap: str | None = None
     window: str | None = None
     weight: int | None = None
+    age: float | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -24,6 +24,10 @@ class Space(StrEnum):
     """Key: a queue. Value: the hours in which its jobs are handed out."""
     WEIGHT = "weight"
     """Key: a queue. Value: its share of a worker, instead of what the worker was started with."""
+    AGE = "age"
+    """Key: a queue. Value: after how long its waiting jobs gain priority."""
+    AGED = "aged"
+    """Key: a queue. Value: how far those jobs have been gone through."""
 
 
 def paused_task(task: str) -> str:

@@ -39,6 +39,7 @@ def list_queues(url: str | None, as_json: bool) -> None:
                     "cap": each.cap,
                     "window": each.window,
                     "weight": each.weight,
+                    "age": each.age,
                     "suspects": suspects.get(each.name, 0),
                 }
                 for each in queues
@@ -144,6 +145,25 @@ def weight(name: str, weight: int, url: str | None) -> None:
     say(f"weight of {clean(name)}: {weight or 'as workers were started'}")
 
 
+@command.command("age")
+@click.argument("name")
+@click.argument("after", required=False)
+@click.option("--none", is_flag=True, help="Let jobs wait as they are.")
+@url_option
+def age(name: str, after: str | None, none: bool, url: str | None) -> None:
+    """Let a job gain 10 of priority each time that it has waited for so long, such as 10m."""
+    if (after is not None) + none != 1:
+        raise click.UsageError("Say how long, or --none.")
+    with opened(url) as app:
+        app.client.describe(name, age="none" if none else after)
+    say(f"age of {clean(name)}: {'none' if none else clean(str(after))}")
+
+
 def _said(queue: QueueView) -> str:
-    words = (("cap", queue.cap), ("hours", queue.window), ("weight", queue.weight))
+    words = (
+        ("cap", queue.cap),
+        ("hours", queue.window),
+        ("weight", queue.weight),
+        ("age", None if queue.age is None else span(queue.age)),
+    )
     return ", ".join(f"{word} {value}" for word, value in words if value is not None)
