@@ -32,8 +32,12 @@ def _values(where: Filter) -> dict[str, Any]:
 
 
 def _filters(where: Filter) -> list[str]:
-    """The parts of `find.sql` for the fields that are set."""
-    return [f"by-{field.name}".replace("_", "-") for field in fields(where) if getattr(where, field.name) is not None]
+    """The parts of `find.sql` for the fields that are set. Ids need none: a source has seen to them.
+
+    To look each of 1,000 jobs up among 1,000 ids once more took 300 ms, and 5 s where the plan was made on empty tables.
+    """
+    told = [field.name for field in fields(where) if getattr(where, field.name) is not None and field.name != "ids"]
+    return [f"by-{name}".replace("_", "-") for name in told]
 
 
 def _source(where: Filter) -> str:

@@ -40,9 +40,6 @@ LEFT JOIN {ns}.live AS l ON l.n = j.n LEFT JOIN {ns}.finished AS f ON f.n = j.n 
 LEFT JOIN {ns}.leases AS s ON s.k = l.lease AND l.state = 'running'
 WHERE true
 
--- part: by-ids
-    AND j.id = ANY(:ids::text::text[])
-
 -- part: by-states
     AND coalesce(l.state, f.state) = ANY(:states::text::text[])
 
