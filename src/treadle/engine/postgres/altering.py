@@ -159,16 +159,15 @@ class Alteration:
         moved = [job for job in waiting if job.priority != change.priority]
         entering = [job for job in moved if job.state is State.QUEUED or job.blocked_on in _PARKED]
         seqs: dict[int, int] = {}
+        if moved:
+            yield Do(self.sql("alter", "priority"), {"ns": numbers([job.n for job in moved]), "priority": change.priority})
         if entering:
-            taken = yield Ask(self.sql("shared", "numbers"), {"count": len(entering)})
-            seqs = {job.n: seq for job, (seq,) in zip(entering, taken, strict=True)}
+            seqs = dict((yield Ask(self.sql("alter", "entered"), {"ns": numbers([job.n for job in entering])})))
             yield Do(self.sql("flows", "unpark"), {"ns": numbers(seqs)})
             yield Wake(topics({job.queue for job in entering}))
         if moved:
             rows = columns(("n", "seq"), [(job.n, seqs.get(job.n)) for job in moved])
-            enters = any(job.flow for job in entering)
-            yield Do(self.sql("alter", "prioritise"), rows | {"priority": change.priority, "enters": enters})
-            yield Do(self.sql("alter", "priority"), {"ns": numbers([job.n for job in moved]), "priority": change.priority})
+            yield Do(self.sql("alter", "prioritise"), rows | {"priority": change.priority})
         permitted = frozenset(waiting)
         return [Altered(job.id, job.state, State.QUEUED if job.n in seqs else job.state, job in permitted) for job in jobs]
 

@@ -60,17 +60,15 @@ SELECT j.n, g.seq, :state::text, j.queue, j.priority, j.task, g.attempt, g.claim
 FROM gone AS g JOIN {ns}.jobs AS j ON j.n = g.n
 
 -- part: prioritise
--- Give waiting jobs another priority, in the order of their seqs, which are null for those that do not stand in their queue;
--- :enters says that some have a tenant. Relies on the primary key of live.
+-- Give waiting jobs another priority; the seqs are null for those that do not stand in their queue. Relies on the primary key
+-- of live.
 UPDATE {ns}.live AS l
-SET priority = :priority::int2, state = CASE WHEN e.seq IS NULL THEN l.state ELSE 'queued' END,
-    blocked_on = CASE WHEN e.seq IS NULL THEN l.blocked_on END,
-    seq = CASE WHEN e.seq IS NULL THEN l.seq WHEN :enters::boolean OR {shared}
-        THEN {ns}.enter(l.n, l.queue, :priority::int2, l.flow, e.seq) ELSE e.seq END
-FROM (SELECT * FROM unnest(:n::text::int8[], :seq::text::int8[]) AS u(n, seq) ORDER BY seq) AS e
-WHERE l.n BETWEEN e.n AND e.n
+SET priority = :priority::int2, seq = coalesce(e.seq, l.seq),
+    state = CASE WHEN e.seq IS NULL THEN l.state ELSE 'queued' END, blocked_on = CASE WHEN e.seq IS NULL THEN l.blocked_on END
+FROM unnest(:n::text::int8[], :seq::text::int8[]) AS e(n, seq) WHERE l.n BETWEEN e.n AND e.n
 
 -- part: priority
+-- Say so in the jobs' own rows; before they enter their queues, which look there.
 UPDATE {ns}.jobs SET priority = :priority::int2 WHERE n = ANY(:ns::text::int8[])
 
 -- part: args
