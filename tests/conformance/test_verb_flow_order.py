@@ -8,7 +8,7 @@ from conformance.desk import DEATH, Desk
 from treadle.model.filter import Cancel, Erase, Replay, Resolve
 from treadle.model.flow import Hold, Ordering
 from treadle.model.job import Edge, JobId, Want, Witness
-from treadle.model.outcome import Cancelled, Completed, Crashed, Expired, Outcome, Released, Retrying, Snoozed
+from treadle.model.outcome import Cancelled, Completed, Crashed, Expired, Outcome, Released, Retrying, Snoozed, Verdict
 from treadle.model.state import State
 
 ACME = Ordering("acme")
@@ -207,3 +207,16 @@ def test_starts_keep_their_order_through_random_ends(plain_desk: Desk) -> None:
                 waiting[keys[each.id]].pop(0)
         desk.later(1)
         desk.promote()
+
+
+def test_a_worker_that_comes_too_late_does_not_open_a_stopped_key(desk: Desk) -> None:
+    lost, worker = desk.worker("lost"), desk.worker()
+    first = desk.add(ordering=STOP, max_crashes=1)
+    claimed = desk.claim_one(lost, first)
+    desk.rescue(Witness(lost, "signal 9"))
+    second = desk.add(ordering=STOP)
+    assert desk.settle(lost, (claimed, Completed())) == [Verdict.LOST]
+
+    assert desk.claim(worker) == []
+    desk.alter_one(first, Resolve())
+    desk.claim_one(worker, second)

@@ -27,10 +27,12 @@ SELECT pg_advisory_xact_lock(hashtextextended('{ns} end ' || o.h, 0)) FROM (
         AND n = ANY(:ns::text::int8[]) AND line IS NOT NULL AND place IS NOT NULL ORDER BY h) AS o
 
 -- part: unplace
--- Take jobs out of their lines; those of :dead that stop theirs stay, and those that are still live unless they are :sure. Result: n. Relies on the primary keys of flows and lines.
+-- Take jobs out of their lines; those of :dead that stop theirs stay. So do, unless they are :sure, those that are still live,
+-- and those that died meanwhile and stop theirs. Result: n. Relies on the primary keys of flows and lines.
 DELETE FROM {ns}.lines AS x USING {ns}.flows AS f
 WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND f.n = ANY(:ns::text::int8[]) AND NOT (f.stop AND f.n = ANY((SELECT :dead::text::int8[])::int8[])) AND x.line = f.line AND x.place = f.place
-    AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n BETWEEN f.n AND f.n))
+    AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n BETWEEN f.n AND f.n)
+        AND NOT (f.stop AND EXISTS (SELECT 1 FROM {ns}.finished AS d WHERE d.n BETWEEN f.n AND f.n AND d.state = 'dead')))
 RETURNING x.n
 
 -- part: unplaced
