@@ -53,7 +53,8 @@ def produce(url: str, notifying: bool, ready: Barrier, told: Any) -> None:
     app = Treadle(url)
     task = app.task(name="benchmarks.target.no_op")(_no_op)
     with closing(psycopg.connect(url.partition("?")[0], autocommit=True)) as connection:
-        task.enqueue_in(connection, 0)
+        with connection.transaction():
+            task.enqueue_in(connection, 0)
         ready.wait()
         began = time.monotonic()
         for number in range(EACH):
