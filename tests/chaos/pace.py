@@ -74,8 +74,8 @@ def watch(engine: str, count: int, period: float, seconds: float) -> dict[str, l
             client.close()
 
 
-def faults(moments: list[float], count: int, period: float, seconds: float, *, spaced: bool) -> list[str]:
-    """What is wrong with these starts: too many in some window, or fewer than could have been."""
+def faults(moments: list[float], count: int, period: float, seconds: float, *, spaced: bool, patient: bool) -> list[str]:
+    """What is wrong with these starts: too many in some window, or fewer than could have been, unless one is patient."""
     found: list[str] = []
     begun = [moment - moments[0] for moment in moments]
     if spaced:
@@ -90,7 +90,7 @@ def faults(moments: list[float], count: int, period: float, seconds: float, *, s
             if begun[place + count] - begun[place] < period - 1e-3:
                 found.append(f"starts {place} to {place + count} lie within {begun[place + count] - begun[place]:.3f} s")
     ran = sum(moment <= seconds for moment in begun)
-    if ran < 0.99 * due - 1:
+    if ran < 0.99 * due - 1 and not patient:
         found.append(f"{ran} started in {seconds:g} s, {due:g} could have")
     return found
 
@@ -100,14 +100,15 @@ def faults(moments: list[float], count: int, period: float, seconds: float, *, s
 @click.option("--rate", "count", type=click.IntRange(1), default=100, show_default=True, help="Starts in each period.")
 @click.option("--period", type=float, default=60.0, show_default=True, help="Seconds.")
 @click.option("--seconds", type=float, default=61.0, show_default=True, help="How long starts are watched.")
-def main(engines: list[str], count: int, period: float, seconds: float) -> None:
+@click.option("--patient", is_flag=True, help="Do not mind when the machine is too busy to start all that may.")
+def main(engines: list[str], count: int, period: float, seconds: float, patient: bool) -> None:
     """Hold four worker processes against a rate, on each engine."""
     with ThreadPoolExecutor(len(engines)) as pool:
         seen = dict(zip(engines, pool.map(lambda engine: watch(engine, count, period, seconds), engines), strict=True))
     wrong = 0
     for engine, tasks in seen.items():
         for task, moments in tasks.items():
-            found = faults(moments, count, period, seconds, spaced=task == spaced.name)
+            found = faults(moments, count, period, seconds, spaced=task == spaced.name, patient=patient)
             last = moments[-1] - moments[0]
             print(
                 f"{engine}, {task.rpartition('.')[2]}: {len(moments)} starts in {last:.2f} s, {len(found)} faults", flush=True

@@ -8,8 +8,8 @@ from treadle.model.job import Want
 from treadle.model.outcome import Completed
 
 JOBS, RATE, BURST, MINUTE = 10_000, 100, 20, 60.0
-STRIDE = 6.0
-"""Seconds between the looks of the only worker: ten starts, within a burst, so that nothing is lost by looking late."""
+STRIDE = 12.0
+"""Seconds between the looks of the only worker: twenty starts, one burst, so that nothing is lost by looking late."""
 
 
 def starts(desk: Desk) -> list[float]:

@@ -34,7 +34,7 @@ def plays(folder: Path) -> Iterator[dict[str, Playing]]:
     words = {engine: ("--engine", engine, *small, "--out", str(folder / engine)) for engine in ENGINES}
     words["claim_unlocked"] = ("--only", "claim_unlocked")
     found = {name: play("chaos.run", *each) for name, each in words.items()}
-    found["pace"] = play("chaos.pace", "--rate", "20", "--period", "2", "--seconds", "5")
+    found["pace"] = play("chaos.pace", "--rate", "20", "--period", "2", "--seconds", "5", "--patient")
     yield found
     for each in found.values():
         each.kill()

@@ -23,7 +23,7 @@ class Connection:
         self._opened: tuple[Store, Session] | None = None
         # A fork may happen while another thread holds a lock, so each process has its own.
         self._locks: dict[int, Lock] = {}
-        self.namespace = namespace
+        self.namespace: str = namespace
         self.allow_volatile = allow_volatile
         self.after_commit = after_commit
 

@@ -18,6 +18,9 @@ REMIND_EVERY = 60.0
 WELL = 5.0
 """Seconds without a failure after which the next one is news: a store that takes some calls and not others is no news."""
 
+SILENCE = 1.0
+"""Seconds of it, at most, after which leases may have run out for no other reason: those of other workers may be short."""
+
 GRACE = 4.0
 """Seconds after an outage for which a process leaves leases alone that ran out meanwhile.
 

@@ -36,7 +36,7 @@ from treadle.worker.logs import job_fields
 from treadle.worker.lost import UNKNOWN, why_lost
 from treadle.worker.notes import Notes
 from treadle.worker.options import WorkerOptions
-from treadle.worker.outage import UNREACHED, Outage
+from treadle.worker.outage import SILENCE, UNREACHED, Outage
 from treadle.worker.rules import Rules
 from treadle.worker.run import Run, Stop
 from treadle.worker.scheduler import Scheduler
@@ -81,7 +81,7 @@ class Worker:
         self._settler = Settler()
         store = app.store
         meanwhile = f"what runs goes on, and is stopped if no word comes through before the lease of {options.lease:g} s ends"
-        self._outage = Outage(store.location, meanwhile, options.lease / 6, after=after_outage)
+        self._outage = Outage(store.location, meanwhile, min(SILENCE, options.lease / 6), after=after_outage)
         self._engine = store.engine
         self._session = store.session()
         self._beats = store.session()

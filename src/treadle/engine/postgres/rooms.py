@@ -14,13 +14,21 @@ from treadle.model.flow import Rule
 from treadle.model.job import Micros
 from treadle.model.record import Write
 
+LATE = 60_000_000
+"""Microseconds for which starts are kept that count no more: who looked at the clock earlier may judge by them later.
+
+They were removed at once, and under load a claim that had waited for its turn passed the bound of a strict limit.
+"""
 _KEY = ("name", "key")
 _GATE = ("name", "key", "tat", "interval", "closed_until", "wakes_at")
 _NO_RULE = Rule()
 _EMPTY = (0, None, False)
 
-to_rule = lru_cache(maxsize=256)(Rule.from_text)
-"""A limit's rule from its record: few records, read with each batch."""
+
+@lru_cache(maxsize=256)
+def to_rule(text: str) -> Rule:
+    """A limit's rule from its record: few records, read with each batch."""
+    return Rule.from_text(text)
 
 
 def hold_asks(sql: Statements, keys: Collection[Key] | None) -> list[Ask]:
@@ -67,7 +75,7 @@ def write_rooms(sql: Statements, rooms: Iterable[Room], now: Micros) -> Steps[No
     yield Do(sql("flows", "put-gates"), columns(_GATE, rows))
     starts = [(room.limit, room.key, now, room.started) for room in changed if room.started]
     if starts:
-        yield Do(sql("flows", "old-starts"), columns((*_KEY, "since"), _logged(changed, now)))
+        yield Do(sql("flows", "old-starts"), columns((*_KEY, "since"), _logged(changed, now - LATE)))
         yield Do(sql("flows", "put-starts"), columns((*_KEY, "at", "cost"), starts))
 
 
