@@ -30,7 +30,7 @@ demo: setup ## Take the census of the standard library's source code (DEMO_ARGS=
 
 .PHONY: test
 test: setup ## Everything that must hold: lint, types, import contracts, tests, documentation examples, coverage
-	@$(MAKE) lint types
+	@$(MAKE) --jobs=2 --output-sync=target lint mypy pyright
 	$(BIN)/coverage erase
 	@# Outside the repository, so that what a test starts there does not find our own settings above it.
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
@@ -49,9 +49,13 @@ lint: setup ## Style, format and import contracts
 	$(BIN)/ruff format --check $(wildcard $(CODE))
 	$(BIN)/lint-imports
 
-.PHONY: types
-types: setup ## mypy and pyright, both strict
+.PHONY: types mypy pyright
+types: mypy pyright ## mypy and pyright, both strict
+
+mypy: setup
 	$(BIN)/mypy
+
+pyright: setup
 	$(BIN)/pyright
 
 .PHONY: format

@@ -26,7 +26,7 @@ from treadle.model.outcome import Completed, NoteKind, throttle_name
 from treadle.model.record import Space, Write
 from treadle.model.state import State
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "20"))
 STEPS = int(os.environ.get("MODEL_STEPS", "80"))
 LENGTHS = (1.0, 5.0, 60.0, 600.0)
 PHASES = tuple(Phase) if os.environ.get("MODEL_SHRINK") else (Phase.generate,)

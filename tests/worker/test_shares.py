@@ -24,9 +24,9 @@ def test_full_queues_are_served_by_their_weights_and_none_waits_beyond_the_bound
         if len(order) == STARTS:
             enough.set()
 
-    # Each queue alone could give all the starts that are looked at, so none of them is ever empty before the last.
-    for queue in WEIGHTS:
-        app.enqueue_many(work.options(queue=queue).call(queue) for _ in range(STARTS + 2 * MOST))
+    # Each queue has more than its share of the starts that are looked at, so none of them is ever empty before the last.
+    for queue, weight in WEIGHTS.items():
+        app.enqueue_many(work.options(queue=queue).call(queue) for _ in range(STARTS * weight // 100 + 2 * MOST))
 
     async def scene(_: Worker) -> None:
         await asyncio.wait_for(enough.wait(), 60)
