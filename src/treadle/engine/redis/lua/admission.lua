@@ -275,6 +275,15 @@ local admission = later(function()
   function its.wakes_at(at) return tonumber(call('ZSCORE', prefix .. 'gates', at)) end
   function its.wake_at(at, moment) call('ZADD', prefix .. 'gates', 'LT', moment, at) end
 
+  -- How many jobs could start in a room at once at most; nothing if nothing bounds them.
+  function its.most(room)
+    local rule = room.rule
+    if room.whole then return rule.closed_until and rule.probes or nil end
+    local rated = rule.rate and (rule.strict and rule.rate or rule.burst) or math.huge
+    local bound = math.min(rated, rule.concurrency or math.huge)
+    return bound < math.huge and bound or nil
+  end
+
   -- How many of those parked first in a room, with these costs, go back to be judged; sets when to look again. `more`: others
   -- are parked behind them. `ended`: ends of attempts bring us here, so that what was to be looked at earlier still is.
   function its.release(room, costs, more, now, ended)

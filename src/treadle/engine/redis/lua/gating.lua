@@ -198,7 +198,11 @@ gating = later(function()
     if n and call('SISMEMBER', prefix .. 'waiting', n) == 1 then come_back(row(n)) end
   end
 
+  -- No more are read than could start beside each other, and one: with 10,000 parked at a rate of 100 a minute each look took
+  -- 45 ms.
   local function call_parked(room, most, ended, now)
+    local bound = admission.most(room)
+    if bound then most = math.min(most, bound + 1) end
     local low, high = '[' .. room.at .. '\n0', '(' .. room.at .. '\n:'
     local names = call('ZRANGEBYLEX', prefix .. 'parked', low, high, 'LIMIT', 0, most + 1)
     local numbers, costs = {}, {}
