@@ -12,4 +12,8 @@ rewrite(
 rewrite("postgres", {"claim/take": ("AND r.state = 'queued'", "AND r.state IN ('queued', 'running')")})
 
 TAKEN = "mine[#mine + 1] = n"
-rewrite_script("claim", (TAKEN, f"{TAKEN}\n        call('RPUSH', line.key, n)"))
+rewrite_script(
+    "claim",
+    (TAKEN, f"{TAKEN}\n        call('RPUSH', line.key, n)"),
+    ("r.state ~= QUEUED or r.seq ~= seq", "(r.state ~= QUEUED and r.state ~= RUNNING) or r.seq ~= seq"),
+)
