@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,26 @@ def test_a_job_of_a_newer_version_is_put_off(app: Treadle, caplog: pytest.LogCap
     assert ran == []
     assert app.client.get(job.id).snoozes == 1
     assert any("enqueued for version 2, and this worker has 1" in each.message for each in caplog.records)
+
+
+def test_a_worker_that_starts_outside_the_hours_of_a_queue_takes_nothing_of_it(app: Treadle) -> None:
+    hour = (datetime.now(UTC).hour + 6) % 24
+    app.queue("bulk", window=f"{hour:02}:00-{hour:02}:30")
+    ran: list[str] = []
+
+    @app.task(name="work")
+    async def work(queue: str) -> None:
+        ran.append(queue)
+
+    app.enqueue_many(
+        work.options(queue=queue, priority=priority).call(queue) for queue, priority in [("bulk", 9), ("default", 0)]
+    )
+
+    async def scene(_: Worker) -> None:
+        await until(completed(app, 1))
+
+    assert serve(app, scene, queues=(("bulk", 1), ("default", 1))) == 0
+    assert ran == ["default"]
 
 
 def test_weights_and_hours_are_heeded_while_a_worker_runs(app: Treadle) -> None:

@@ -111,7 +111,7 @@ class Worker:
         )
         if self._app.schedules:
             chores.rows.append(Scheduler(self._app, self._session, self._lease).chore)
-        chores.rows.append(Rules(self._app, self._session, self._fetcher.reweigh).chore)
+        chores.rows.append(self._rules.chore)
         for row in chores.rows:
             row.outage = self._outage
         self._exchange.parked = chores.wake_at
@@ -197,6 +197,7 @@ class Worker:
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
         )
         self._exchange.fetcher = self._fetcher
+        self._rules = Rules(self._app, self._session, self._fetcher.reweigh)
 
     async def _open(self) -> None:
         options = self._options
@@ -210,6 +211,8 @@ class Worker:
         )
         await self._session.arun(self._engine.write([Write(Space.SERVED, options.target, "{}")]))
         await self._session.arun(declare_limits(self._engine, self._app.limits.values()))
+        # Before the first claim: a queue outside its hours would be served until the first look.
+        await self._rules.turn()
         self._heartbeat = Heartbeat(
             self._engine, self._beats, self._calls, self._lease, options, self, self._outage, self._app.store.local
         )
