@@ -127,9 +127,17 @@ class Crew(Part):
 def offspring(process: psutil.Process, *, deep: bool = True) -> list[psutil.Process]:
     """The living processes below one; none when it has ended."""
     try:
-        return [each for each in process.children(recursive=deep) if each.status() != psutil.STATUS_ZOMBIE]
+        return [each for each in process.children(recursive=deep) if alive(each)]
     except psutil.NoSuchProcess:
         return []
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still runs: one that ended since it was found does not, reaped or not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def commandline(process: psutil.Process) -> list[str]:

@@ -30,6 +30,7 @@ def rule_of(app: Treadle) -> Rule:
     return schedule.rule
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(
     "words",
     [

@@ -190,6 +190,7 @@ def test_every_verb_of_the_table_is_tried() -> None:
     assert {each.verb for each in TRANSITIONS} == set(ATTEMPTS)
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("verb", ATTEMPTS)
 def test_a_verb_moves_a_job_where_the_table_says_and_nowhere_else(plain_desk: Desk, verb: str, state: State) -> None:

@@ -28,6 +28,7 @@ def starts(desk: Desk, jobs: int) -> list[float]:
     return moments
 
 
+@pytest.mark.repeats
 def test_never_beyond_burst_and_rate_in_any_window_and_done_in_time(plain_desk: Desk) -> None:
     plain_desk.limit("provider", rate=RATE, per=MINUTE, burst=BURST)
     moments = starts(plain_desk, JOBS)
@@ -42,6 +43,7 @@ def test_never_beyond_burst_and_rate_in_any_window_and_done_in_time(plain_desk: 
     assert ideal - 1e-6 <= moments[-1] <= 1.01 * ideal
 
 
+@pytest.mark.repeats
 def test_a_strict_limit_never_sees_more_in_a_minute(plain_desk: Desk) -> None:
     plain_desk.limit("provider", rate=RATE, per=MINUTE, strict=True)
     moments = starts(plain_desk, JOBS // 4)

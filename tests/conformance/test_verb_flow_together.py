@@ -32,6 +32,7 @@ def some_jobs(desk: Desk, dice: random.Random) -> dict[JobId, NewJob]:
     return jobs
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("seed", range(4))
 def test_every_bound_holds_and_everything_starts_in_the_end(plain_desk: Desk, seed: int) -> None:
     desk, dice = plain_desk, random.Random(seed)

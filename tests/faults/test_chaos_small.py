@@ -56,6 +56,7 @@ def printed(playing: Playing) -> str:
     return told
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("engine", ENGINES)
 def test_three_kills_and_a_freeze_break_no_promise(engine: str, plays: dict[str, Playing], folder: Path) -> None:
     """Slow (60 s for all of them): a freeze must outlast its lease, and what it hit must run to its end afterwards.
@@ -75,5 +76,6 @@ def test_a_claim_without_a_lock_is_found_out(plays: dict[str, Playing]) -> None:
     assert "  caught: " in printed(plays["claim_unlocked"])
 
 
+@pytest.mark.repeats
 def test_four_worker_processes_keep_the_pace_of_limits(plays: dict[str, Playing]) -> None:
     assert printed(plays["pace"]).count(" 0 faults") == 2 * len(ENGINES)

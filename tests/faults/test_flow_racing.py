@@ -108,6 +108,7 @@ def new_jobs(count: int, options: Callable[[int], dict[str, Any]]) -> list[NewJo
     return [NewJob(f"job-{i:04}", "work", **options(i)) for i in range(count)]
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_more_run_under_a_key_than_it_has_slots(engine: str, tmp_path: Path) -> None:
     with ENGINES[engine](tmp_path) as bench:
@@ -118,6 +119,7 @@ def test_no_more_run_under_a_key_than_it_has_slots(engine: str, tmp_path: Path) 
     assert max(track.most.values()) <= SLOTS
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("strict", [False, True])
 def test_no_more_start_in_any_window_than_the_rate_allows(engine: str, strict: bool, tmp_path: Path) -> None:
@@ -136,6 +138,7 @@ def test_no_more_start_in_any_window_than_the_rate_allows(engine: str, strict: b
                 assert j - i + 1 <= BURST + (starts[j] - first) * RATE / 1_000_000
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("engine", ENGINES)
 def test_jobs_of_one_ordering_start_one_at_a_time_in_the_order_of_their_places(engine: str, tmp_path: Path) -> None:
     with ENGINES[engine](tmp_path) as bench:

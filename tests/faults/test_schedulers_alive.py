@@ -82,6 +82,7 @@ def site_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Treadle
         app.close()
 
 
+@pytest.mark.repeats
 def test_each_slot_is_enqueued_once_by_workers_that_are_killed_and_frozen(site_app: Treadle, tmp_path: Path) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
     print(f"seed {seed}")

@@ -1,17 +1,11 @@
 """The store is away for longer than a lease: workers stop what they run, nobody is blamed, and it runs again afterwards."""
 
-import psutil
-
+from chaos.fleet import alive
 from faults.site import Site
 from servers.ground import Ground
 from treadle.model.state import State
 
 LEASE = 2.0
-
-
-def gone(process: psutil.Process) -> bool:
-    """Whether a process has ended."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def said(text: str, words: str) -> int:
@@ -28,7 +22,7 @@ def test_an_outage_longer_than_the_lease_charges_nobody(ground: Ground, far_site
         far_site.started(job)
     lasting = far_site.crew(lease=600.0)
     ground.kill()
-    far_site.until(lambda: gone(worker), "the worker stops, since it cannot keep its lease")
+    far_site.until(lambda: not alive(worker), "the worker stops, since it cannot keep its lease")
     ground.start()
     far_site.open("gate")
     far_site.open("gate-2")

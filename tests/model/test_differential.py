@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -100,6 +101,7 @@ class AllEngines(Engines):
         return Chorus({name: self.stack.enter_context(make(folder)) for name, make in ENGINES.items() if name != "sqlite3"})
 
 
+@pytest.mark.repeats
 def test_one_trace_ends_the_same_on_every_engine() -> None:
     print(f"differential test: SEED={SEED} MODEL_EXAMPLES={EXAMPLES} MODEL_STEPS={STEPS}")
     run_state_machine_as_test(

@@ -326,6 +326,7 @@ class Engines(RuleBasedStateMachine):
             assert job.state is not State.DEAD or job.dead is not None
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("name", [name for name in ENGINES if name != "memory"])
 def test_the_engine_does_as_the_memory_engine_does(name: str) -> None:
     print(f"model test of {name}: SEED={SEED} MODEL_EXAMPLES={EXAMPLES} MODEL_STEPS={STEPS}")

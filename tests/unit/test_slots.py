@@ -55,6 +55,7 @@ def minutes_to_try(change: Change) -> set[int]:
     return {moment % DAY // MINUTE for moment in moments} | {0}
 
 
+@pytest.mark.repeats
 def test_the_list_of_zones_is_the_whole_one() -> None:
     names = [name for group in GROUPS for name in group]
     assert len(names) == len(set(names)) > 550
@@ -62,6 +63,7 @@ def test_the_list_of_zones_is_the_whole_one() -> None:
     assert sum(len(changes(group[0])) for group in GROUPS) > 8000
 
 
+@pytest.mark.repeats
 def test_hourly_fires_in_each_hour_of_utc_once_at_every_change_of_every_zone() -> None:
     for group in GROUPS:
         for change in changes(group[0]):
@@ -70,6 +72,7 @@ def test_hourly_fires_in_each_hour_of_utc_once_at_every_change_of_every_zone() -
             assert [slot // HOUR for slot in found] == list(range(first, first + 60)), (group, change)
 
 
+@pytest.mark.repeats
 def test_minutes_within_every_hour_keep_their_number_at_every_change_of_every_zone() -> None:
     for group in GROUPS:
         for change in changes(group[0]):
@@ -81,6 +84,7 @@ def test_minutes_within_every_hour_keep_their_number_at_every_change_of_every_zo
             assert {datetime.fromtimestamp(slot, zone).minute for slot in steady} == {7, 22, 50}, (group, change)
 
 
+@pytest.mark.repeats
 def test_a_daily_time_fires_each_slot_once_by_the_rule_at_every_change_of_every_zone() -> None:
     moved = 0
     for group in GROUPS:
@@ -101,6 +105,7 @@ def test_a_daily_time_fires_each_slot_once_by_the_rule_at_every_change_of_every_
     assert moved > 3000
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(
     "name", ["Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Antarctica/Troll"]
 )
@@ -119,6 +124,7 @@ def test_a_daily_time_fires_each_day_from_2000_to_2037(name: str) -> None:
         assert found == sorted(wanted)
 
 
+@pytest.mark.repeats
 def test_between_changes_every_zone_follows_its_clock() -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")

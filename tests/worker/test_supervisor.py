@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chaos.fleet import alive, offspring
 from treadle.app.app import Treadle
 from treadle.app.loader import load
 from treadle.model.state import State
@@ -112,7 +113,7 @@ class Served:
 
     def workers(self) -> list[psutil.Process]:
         assert self.process is not None
-        return [each for each in psutil.Process(self.process.pid).children() if each.status() != psutil.STATUS_ZOMBIE]
+        return offspring(psutil.Process(self.process.pid), deep=False)
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -299,7 +300,7 @@ def test_workers_finish_and_leave_when_their_supervisor_is_killed(served: Served
     served.until_logged("the supervisor is gone")
     assert worker.is_running()
     served.gate.touch()
-    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "the worker to leave")
+    until(lambda: not alive(worker), "the worker to leave")
     assert job.job().state is State.COMPLETED
 
 
@@ -310,7 +311,7 @@ def test_the_children_of_a_killed_worker_end_with_it(served: Served, app: Treadl
     child = psutil.Process(int(lines(served.trail)[0]))
     (worker,) = served.workers()
     worker.kill()
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child to end")
+    until(lambda: not alive(child), "the child to end")
     assert lines(served.trail)[1:] == ["asked"]
 
 
