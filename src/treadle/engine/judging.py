@@ -1,13 +1,16 @@
 """Where new jobs belong: their time, their parents, their keys, their guards. Decided from what an engine has read; no I/O."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from treadle.engine.admission import distinct
 from treadle.engine.keying import Keyring, because_of
 from treadle.engine.ledger import Ledger
+from treadle.engine.moving import GATED, PLAIN, TENANT, Ended
+from treadle.engine.rows import to_text
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, OnDead, Stored, micros
 from treadle.model.state import State
 
@@ -29,6 +32,27 @@ def fate(parent: State, on_dead: OnDead, letter_open: bool) -> Fate:
     if parent is State.DEAD and letter_open and on_dead is OnDead.HOLD:
         return Fate.WAIT
     return Fate.CANCEL
+
+
+def read_edges(
+    edges: Iterable[tuple[int, int, str]], ended: Mapping[int, Ended]
+) -> tuple[dict[int, list[int]], dict[int, JobId]]:
+    """What ends do to the open edges below them, given as (parent, child, policy).
+
+    Returns the parents that count as met, by child, and by which parent each of the other children is cancelled.
+    """
+    met: dict[int, list[int]] = {}
+    lost: dict[int, JobId] = {}
+    for parent, child, on_dead in edges:
+        end = ended[parent]
+        match fate(end.state, OnDead(on_dead), end.letter_open):
+            case Fate.MET:
+                met.setdefault(child, []).append(parent)
+            case Fate.CANCEL:
+                lost.setdefault(child, end.id)
+            case Fate.WAIT:
+                pass
+    return {child: parents for child, parents in met.items() if child not in lost}, lost
 
 
 class Place(NamedTuple):
@@ -65,6 +89,21 @@ class Judgement:
         """The answers, once it is known where the chosen belong."""
         states = {job: each.state for job, each in known.items()} | {job: place.state for job, place in places.items()}
         return [Enqueued(job, verdict, states.get(job)) for verdict, job in self.verdicts]
+
+
+def flow_of(job: NewJob) -> int:
+    """What a live row is to say of a job's flow."""
+    if job.holds or job.ordering is not None:
+        return GATED
+    return PLAIN if job.fair is None else TENANT
+
+
+def flow_row(job: NewJob) -> tuple[str | bool | None, ...]:
+    """What a job asks of others, as it is stored: holds, line, whether a death stops it, tenant, unique key, its states."""
+    line, unique = job.ordering, job.unique
+    holds = to_text(distinct(job.holds)) if job.holds else None
+    key, during = (None, None) if unique is None else (unique.key, to_text(unique.during))
+    return holds, None if line is None else line.key, line is not None and line.stop, job.fair, key, during
 
 
 def place_alone(job: NewJob, now: Micros) -> Place:

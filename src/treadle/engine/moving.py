@@ -37,6 +37,7 @@ class Held(NamedTuple):
     start_by: Micros | None
     reason: str | None
     flow: int = 0
+    priority: int = 0
 
 
 class Leaver(NamedTuple):
@@ -93,6 +94,8 @@ class Moves:
         self.queues: set[str] = set()
         self.leavers: list[Leaver] = []
         self.reentries: list[Reentry] = []
+        self.back: list[Held] = []
+        """Those of the reentries that are in their queue again at once."""
         self.finishes: list[Finish] = []
         self.attempts: list[tuple[Any, ...]] = []
         """(n, attempt, outcome, worker, started_at, delay, error, exit)"""
@@ -180,6 +183,7 @@ class Moves:
     def _back(self, job: Held) -> None:
         self._leave(job, None)
         self.reentries.append(Reentry(job.n, State.QUEUED, job.due_at, job.start_by, bool(job.suspect), releases=1))
+        self.back.append(job)
         self.queues.add(job.queue)
 
     def _end(

@@ -1,12 +1,13 @@
 """What runs plans: sessions on our own connection or inside the user's transaction, and the wake port beside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
+from treadle.model.job import JobId
 
 R = TypeVar("R")
 
@@ -16,6 +17,11 @@ class Wake:
     """A step that names topics to wake after the commit. A borrowed session drops it: polling finds the work."""
 
     topics: frozenset[str]
+
+
+def topics(queues: Iterable[str] = (), jobs: Iterable[JobId] = ()) -> frozenset[str]:
+    """The wake topics for queues with new work and jobs that ended."""
+    return frozenset([*(f"queue:{queue}" for queue in queues), *(f"job:{job}" for job in jobs)])
 
 
 class Durability(StrEnum):

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 from treadle.engine.keying import Holding, Kind, Returning, take_back
 from treadle.engine.moving import GATED, Ended, Finish, Leaver
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.edges import count_down, finish, topics
+from treadle.engine.postgres.edges import count_down, finish
 from treadle.engine.postgres.keeping import forget
 from treadle.engine.postgres.leaving import call_next
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Do, columns, numbers
 from treadle.engine.rows import to_states, to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Prioritise, Replay, Resolve
 from treadle.model.job import JobId, Micros, micros
 from treadle.model.state import BlockedOn, State

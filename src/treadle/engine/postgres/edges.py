@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from treadle.engine.judging import Fate, fate
+from treadle.engine.judging import read_edges
 from treadle.engine.moving import Ended, Finish
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Do, columns, numbers
-from treadle.engine.session import Wake
-from treadle.model.job import JobId, Micros, OnDead
+from treadle.engine.session import Wake, topics
+from treadle.model.job import JobId, Micros
 from treadle.model.state import State
 
 
@@ -38,18 +38,7 @@ def count_down(sql: Statements, ended: Iterable[Ended], now: Micros) -> Steps[Fr
     round_ = {each.n: each for each in ended}
     while round_:
         rows = yield Ask(sql("edges", "waiting"), {"ns": numbers(round_)})
-        met: dict[int, list[int]] = {}
-        lost: dict[int, JobId] = {}
-        for parent, child, on_dead in rows:
-            end = round_[parent]
-            match fate(end.state, OnDead(on_dead), end.letter_open):
-                case Fate.MET:
-                    met.setdefault(child, []).append(parent)
-                case Fate.CANCEL:
-                    lost.setdefault(child, end.id)
-                case Fate.WAIT:
-                    pass
-        freed = {child: parents for child, parents in met.items() if child not in lost}
+        freed, lost = read_edges(rows, round_)
         if freed:
             queues |= yield from _free(sql, freed, now)
         round_ = {}
@@ -75,8 +64,3 @@ def wake_children(sql: Statements, ended: Iterable[Ended], now: Micros) -> Steps
     freed = yield from count_down(sql, ended, now)
     if freed.queues or freed.cancelled:
         yield Wake(topics(freed.queues, freed.cancelled))
-
-
-def topics(queues: Iterable[str] = (), jobs: Iterable[JobId] = ()) -> frozenset[str]:
-    """The wake topics for queues with new work and jobs that ended."""
-    return frozenset([*(f"queue:{queue}" for queue in queues), *(f"job:{job}" for job in jobs)])

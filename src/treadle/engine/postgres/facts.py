@@ -7,12 +7,11 @@ from treadle.engine.admission import check_write, rooms_woken_by
 from treadle.engine.contract import Now
 from treadle.engine.ledger import Ledger
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.edges import topics
 from treadle.engine.postgres.rooms import look_soon
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, columns, texts, verb
 from treadle.engine.rows import Row
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.model.record import Record, Space, Write, Written
 
 

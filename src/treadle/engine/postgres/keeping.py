@@ -6,13 +6,13 @@ from typing import Any
 from treadle.engine.contract import Now
 from treadle.engine.moving import GATED, Ended, Finish, Held, Leaver, Moves
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.edges import any_open, finish, topics, wake_children
+from treadle.engine.postgres.edges import any_open, finish, wake_children
 from treadle.engine.postgres.leaving import call_next
 from treadle.engine.postgres.moves import write_moves
 from treadle.engine.postgres.rooms import look
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, numbers, texts, verb
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.model.filter import Retention
 from treadle.model.job import Promoted, Rescued, Witness, micros
 from treadle.model.state import State

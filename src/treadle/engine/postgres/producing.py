@@ -8,11 +8,10 @@ import msgspec
 
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.edges import topics
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Aside, Ask, Later, Rows, texts, verb
 from treadle.engine.postgres.storing import batch, enqueue_judged, tag
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
 from treadle.model.state import State
 

@@ -6,10 +6,9 @@ from typing import Any
 
 from treadle.engine.admission import WHOLE, Key, Room, release, rooms_woken_by
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.edges import topics
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers, texts
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.model.flow import Rule
 from treadle.model.job import Micros
 from treadle.model.record import Write

@@ -5,17 +5,17 @@ from typing import Any
 
 from treadle.engine.admission import check_write, distinct
 from treadle.engine.contract import Now
-from treadle.engine.judging import Known, Place, judge, place_together
+from treadle.engine.judging import Known, Place, flow_of, flow_row, judge, place_together
 from treadle.engine.keying import Holding, Keyring, Name, names_of
-from treadle.engine.moving import GATED, PLAIN, TENANT, Ended, Finish, Leaver
+from treadle.engine.moving import Ended, Finish, Leaver
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.edges import finish, topics, wake_children
+from treadle.engine.postgres.edges import finish, wake_children
 from treadle.engine.postgres.facts import ledger_asks, store_ledger, to_ledger
 from treadle.engine.postgres.leaving import call_next
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, literal, numbers, texts
 from treadle.engine.rows import to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.model.flow import OnConflict
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, micros
 from treadle.model.state import BlockedOn, State
@@ -113,7 +113,7 @@ def _store(
     wall: int,
 ) -> Steps[None]:
     yield Do(sql("enqueue", "judged"), batch(jobs, wall) | {"ns": numbers(own[job.id] for job in jobs)})
-    flows = [(own[job.id], *_flow(job)) for job in jobs if _kind(job) or job.unique is not None]
+    flows = [(own[job.id], *flow_row(job)) for job in jobs if flow_of(job) or job.unique is not None]
     if flows:
         yield Do(sql("flows", "add"), columns(_FLOW, flows))
     places = [(job, placed[job.id]) for job in jobs]
@@ -125,7 +125,7 @@ def _store(
             p.start_by,
             p.waiting,
             BlockedOn.PARENTS if p.waiting else None,
-            _kind(job),
+            flow_of(job),
             job.ordering is not None or job.fair is not None,
             _hold(job),
         )
@@ -150,25 +150,10 @@ def _store(
     yield Wake(topics({job.queue for job, p in places if p.state is State.QUEUED}, (job for job, _ in ended)))
 
 
-def _kind(job: NewJob) -> int:
-    """What `live` says of a job's flow."""
-    if job.holds or job.ordering is not None:
-        return GATED
-    return PLAIN if job.fair is None else TENANT
-
-
 def _hold(job: NewJob) -> str | None:
     """What `live` says of a job's holds."""
     holds = distinct(job.holds)
     return f"{holds[0].limit}\n{holds[0].key}" if len(holds) == 1 else None
-
-
-def _flow(job: NewJob) -> tuple[str | bool | None, ...]:
-    """What a job asks of others, as it is stored."""
-    line, unique = job.ordering, job.unique
-    holds = to_text(distinct(job.holds)) if job.holds else None
-    key, during = (None, None) if unique is None else (unique.key, to_text(unique.during))
-    return holds, None if line is None else line.key, line is not None and line.stop, job.fair, key, during
 
 
 def tag(sql: Statements, jobs: Sequence[NewJob]) -> Ask:

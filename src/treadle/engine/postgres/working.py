@@ -10,7 +10,7 @@ from treadle.engine.contract import Now
 from treadle.engine.moving import Held, Leaver, Moves
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.claiming import GatedClaim
-from treadle.engine.postgres.edges import any_open, topics, wake_children
+from treadle.engine.postgres.edges import any_open, wake_children
 from treadle.engine.postgres.leaving import call_next, leave_asks
 from treadle.engine.postgres.moves import write_moves
 from treadle.engine.postgres.statements import Statements
@@ -34,7 +34,7 @@ from treadle.engine.postgres.steps import (
     verb,
 )
 from treadle.engine.rows import to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.model.job import Claimed, Claims, LeaseId, Ref, Renewal, Want, WorkerInfo, micros
 from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
 from treadle.model.state import State

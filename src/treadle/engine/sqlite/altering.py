@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from treadle.engine.keying import Holding, Kind, Returning, take_back
+from treadle.engine.moving import Ended, Finish, Leaver
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_states, to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Ended, Finish, count_down, finish, topics
+from treadle.engine.sqlite.edges import count_down, finish
 from treadle.engine.sqlite.entering import Entry, enter
 from treadle.engine.sqlite.keeping import forget
-from treadle.engine.sqlite.leaving import Leaver, call_next
+from treadle.engine.sqlite.leaving import call_next
 from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.filter import Altered, Annotate, Cancel, Change, Erase, Prioritise, Replay, Resolve
 from treadle.model.job import JobId, Micros, micros

@@ -1,45 +1,18 @@
 """What the end of a parent does to the children that wait for it."""
 
 from collections.abc import Iterable, Sequence
-from enum import Enum
 from typing import NamedTuple
 
+from treadle.engine.judging import read_edges
+from treadle.engine.moving import Ended, Finish
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.engine.source import Source
 from treadle.engine.sqlite.entering import Entry, enter
 from treadle.engine.sqlite.steps import Ask, Do
-from treadle.model.job import JobId, Micros, OnDead
+from treadle.model.job import JobId, Micros
 from treadle.model.state import State
-
-
-class Fate(Enum):
-    """What an edge makes of its child, given how its parent stands."""
-
-    WAIT = "wait"
-    MET = "met"
-    CANCEL = "cancel"
-
-
-def fate(parent: State, on_dead: OnDead, letter_open: bool) -> Fate:
-    """Read one edge: `letter_open` says whether a dead parent's letter may still be replayed."""
-    if not parent.final:
-        return Fate.WAIT
-    if parent is State.COMPLETED or on_dead is OnDead.RUN:
-        return Fate.MET
-    if parent is State.DEAD and letter_open and on_dead is OnDead.HOLD:
-        return Fate.WAIT
-    return Fate.CANCEL
-
-
-class Ended(NamedTuple):
-    """A job that has just ended. `letter_open` is false for a dead one that is closed for good."""
-
-    n: int
-    id: JobId
-    state: State
-    letter_open: bool = True
 
 
 class Freed(NamedTuple):
@@ -47,19 +20,6 @@ class Freed(NamedTuple):
 
     queues: frozenset[str]
     cancelled: tuple[JobId, ...]
-
-
-class Finish(NamedTuple):
-    """One row for the statement that ends live jobs; the counters are increments."""
-
-    n: int
-    state: State
-    failures: int = 0
-    crashes: int = 0
-    snoozes: int = 0
-    releases: int = 0
-    took: float | None = None
-    reason: str | None = None
 
 
 def finish(sql: Source, rows: Sequence[Finish], now: Micros) -> Steps[None]:
@@ -87,18 +47,7 @@ def count_down(sql: Source, ended: Iterable[Ended], now: Micros) -> Steps[Freed]
     round_ = {each.n: each for each in ended}
     while round_:
         rows = yield Ask(sql("edges", "waiting"), {"ns": to_text(list(round_))})
-        met: dict[int, list[int]] = {}
-        lost: dict[int, JobId] = {}
-        for parent, child, on_dead in rows:
-            end = round_[parent]
-            match fate(end.state, OnDead(on_dead), end.letter_open):
-                case Fate.MET:
-                    met.setdefault(child, []).append(parent)
-                case Fate.CANCEL:
-                    lost.setdefault(child, end.id)
-                case Fate.WAIT:
-                    pass
-        freed = {child: parents for child, parents in met.items() if child not in lost}
+        freed, lost = read_edges(rows, round_)
         if freed:
             queues |= yield from _free(sql, freed, now)
         round_ = {}
@@ -132,8 +81,3 @@ def wake_children(sql: Source, ended: Iterable[Ended], now: Micros) -> Steps[Non
     freed = yield from count_down(sql, ended, now)
     if freed.queues or freed.cancelled:
         yield Wake(topics(freed.queues, freed.cancelled))
-
-
-def topics(queues: Iterable[str] = (), jobs: Iterable[JobId] = ()) -> frozenset[str]:
-    """The wake topics for queues with new work and jobs that ended."""
-    return frozenset([*(f"queue:{queue}" for queue in queues), *(f"job:{job}" for job in jobs)])

@@ -10,8 +10,6 @@ from treadle.engine.rows import to_text
 from treadle.engine.source import Source
 from treadle.engine.sqlite.steps import Ask, Do
 
-PLAIN, TENANT, GATED = 0, 1, 2
-
 
 class Entry(NamedTuple):
     """A job on its way into its queue; `flow` is what `live` says of it."""

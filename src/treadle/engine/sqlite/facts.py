@@ -1,50 +1,18 @@
 """The small shared facts: read and write."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from treadle.engine.admission import check_write
 from treadle.engine.contract import Now
+from treadle.engine.ledger import Ledger
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import topics
 from treadle.engine.sqlite.rooms import look_soon
 from treadle.engine.sqlite.steps import Ask, Clock, Do
 from treadle.model.job import Micros
 from treadle.model.record import Record, Space, Write, Written
-
-Name = tuple[str, str]
-
-
-@dataclass(slots=True)
-class Ledger:
-    """Compare-and-set over a few records in memory: tried one after the other, stored in one go."""
-
-    versions: dict[Name, int]
-    changed: dict[Name, str | None] = field(default_factory=dict[Name, "str | None"])
-
-    def apply(self, write: Write) -> Written:
-        """Try one write; later ones see it."""
-        name = (str(write.space), write.key)
-        version = self.versions.get(name, 0)
-        if write.expect is not None and write.expect != version:
-            return Written(False, version)
-        version = 0 if write.value is None else version + 1
-        self.versions[name] = version
-        self.changed[name] = write.value
-        return Written(True, version)
-
-    def store(self, sql: Source, now: Micros) -> Steps[None]:
-        """Write down what has changed; what is parked because of it is looked at soon."""
-        puts = [(*name, value, self.versions[name]) for name, value in self.changed.items() if value is not None]
-        removals = [name for name, value in self.changed.items() if value is None]
-        if puts:
-            yield Do(sql("records", "put"), {"rows": to_text(puts)})
-        if removals:
-            yield Do(sql("records", "remove"), {"pairs": to_text(removals)})
-        yield from look_soon(sql, (Write(Space(space), key, value) for (space, key), value in self.changed.items()), now)
 
 
 def ledger(sql: Source, writes: Sequence[Write]) -> Steps[Ledger]:
@@ -53,6 +21,15 @@ def ledger(sql: Source, writes: Sequence[Write]) -> Steps[Ledger]:
         return Ledger({})
     rows = yield Ask(sql("records", "versions"), {"pairs": to_text([(write.space, write.key) for write in writes])})
     return Ledger({(space, key): version for space, key, version in rows})
+
+
+def store_ledger(sql: Source, facts: Ledger, now: Micros) -> Steps[None]:
+    """Write down what has changed; what is parked because of it is looked at soon."""
+    if puts := facts.puts():
+        yield Do(sql("records", "put"), {"rows": to_text(puts)})
+    if removals := facts.removals():
+        yield Do(sql("records", "remove"), {"pairs": to_text(removals)})
+    yield from look_soon(sql, (Write(Space(space), key, value) for (space, key), value in facts.changed.items()), now)
 
 
 class Facts:
@@ -77,7 +54,7 @@ class Facts:
         clock = yield Clock(now)
         facts = yield from ledger(self.sql, writes)
         answers = [facts.apply(each) for each in writes]
-        yield from facts.store(self.sql, clock.wall)
+        yield from store_ledger(self.sql, facts, clock.wall)
         resumed = {
             write.key
             for write, answer in zip(writes, answers, strict=True)

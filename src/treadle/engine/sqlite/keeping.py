@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.engine.contract import Now
+from treadle.engine.moving import GATED, Ended, Finish, Held, Leaver, Moves
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import Ended, Finish, any_open, finish, topics, wake_children
-from treadle.engine.sqlite.entering import GATED, Entry, enter
-from treadle.engine.sqlite.leaving import Leaver, call_next
-from treadle.engine.sqlite.moves import Held, Moves
+from treadle.engine.sqlite.edges import any_open, finish, wake_children
+from treadle.engine.sqlite.entering import Entry, enter
+from treadle.engine.sqlite.leaving import call_next
+from treadle.engine.sqlite.moves import write_moves
 from treadle.engine.sqlite.rooms import look
 from treadle.engine.sqlite.steps import Ask, Clock, Do
 from treadle.model.filter import Retention
@@ -99,7 +100,7 @@ class Keeping:
             lease, moves.worker = named[k]
             state = moves.lost(job, seen.get(lease), delay)
             rescued.append(Rescued(job.id, job.attempt, lease, state))
-        yield from moves.write(self.sql)
+        yield from write_moves(self.sql, moves)
         yield Do(self.sql("rescue", "remove"), {"ks": ks})
         if moves.ended or moves.queues:
             yield Wake(topics(moves.queues, (each.id for each in moves.ended)))

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from treadle.engine.admission import WHOLE, Key
+from treadle.engine.moving import Leaver
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
 from treadle.engine.source import Source
@@ -12,13 +13,6 @@ from treadle.engine.sqlite.rooms import call, come_back, read_rooms, write_rooms
 from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.job import Micros
 from treadle.model.state import State
-
-
-class Leaver(NamedTuple):
-    """A job that leaves its worker, or its line as well: `state` is where it has ended, None if it goes on."""
-
-    n: int
-    state: State | None
 
 
 def call_next(sql: Source, leavers: Iterable[Leaver], now: Micros) -> Steps[None]:

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from treadle.engine.admission import distinct
 from treadle.engine.contract import Now
+from treadle.engine.judging import Place, flow_of, flow_row, place_alone
+from treadle.engine.moving import PLAIN
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import topics
-from treadle.engine.sqlite.entering import GATED, PLAIN, TENANT, Entry, arrange, take_numbers
-from treadle.engine.sqlite.judging import Judgement, Place, judge, place_alone
+from treadle.engine.sqlite.entering import Entry, arrange, take_numbers
+from treadle.engine.sqlite.judging import Judged, judge
 from treadle.engine.sqlite.steps import Ask, Clock, Do
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, Stored
 from treadle.model.state import BlockedOn, State
@@ -46,8 +46,8 @@ class Producing:
         timed = tagged = flowing = False
         for job in jobs:
             if job.edges or job.guard is not None or job.unique is not None or job.idempotency is not None:
-                judgement = yield from judge(self.sql, jobs, wall)
-                return (yield from self._store_judged(jobs, judgement, wall))
+                judged = yield from judge(self.sql, jobs, wall)
+                return (yield from self._store_judged(judged, wall))
             if job.delay is not None or job.run_at is not None or job.start_within is not None:
                 timed = True
             if job.tags:
@@ -80,13 +80,13 @@ class Producing:
             for i, job in enumerate(jobs)
         ]
 
-    def _store_judged(self, jobs: Sequence[NewJob], judgement: Judgement, wall: Micros) -> Steps[list[Enqueued]]:
-        chosen = [jobs[i] for i in judgement.chosen]
+    def _store_judged(self, judged: Judged, wall: Micros) -> Steps[list[Enqueued]]:
+        chosen = judged.chosen
         if not chosen:
-            return judgement.answers
-        yield from judgement.write(self.sql, wall)
+            return judged.answers
+        yield from judged.write(self.sql, wall)
         batch = _Batch(*(yield from take_numbers(self.sql, len(chosen))), chosen)
-        places = [judgement.places[job.id] for job in chosen]
+        places = [judged.places[job.id] for job in chosen]
         for size, rows in _rows(batch, wall):
             yield Do(self.sql.repeated("enqueue", "jobs", size), rows)
         yield from self._place(batch, places, None)
@@ -96,7 +96,7 @@ class Producing:
         yield from self._tag(batch, None)
         own = {job.id: batch.first + i for i, job in enumerate(chosen)}
         edges = [
-            (own[job.id], judgement.numbers.get(parent) or own[parent], on_dead, still_open)
+            (own[job.id], judged.numbers.get(parent) or own[parent], on_dead, still_open)
             for job, place in zip(chosen, places, strict=True)
             for parent, on_dead, still_open in place.edges
         ]
@@ -104,24 +104,26 @@ class Producing:
             yield Do(self.sql("enqueue", "edges"), {"rows": to_text(edges)})
         yield from _wake(chosen, [place.state for place in places], None)
         if ended:
-            yield Wake(topics(jobs=(job.id for job in chosen if judgement.places[job.id].state is State.CANCELLED)))
-        return judgement.answers
+            yield Wake(topics(jobs=(job.id for job in chosen if judged.places[job.id].state is State.CANCELLED)))
+        return judged.answers
 
     def _place(self, batch: _Batch, places: Sequence[Place], fresh: set[int] | None) -> Steps[None]:
         flows = [
-            (batch.first + i, *_flow(job)) for i, job in enumerate(batch.jobs) if _flows(job) and (fresh is None or i in fresh)
+            (batch.first + i, *flow_row(job))
+            for i, job in enumerate(batch.jobs)
+            if _flows(job) and (fresh is None or i in fresh)
         ]
         if flows:
             yield Do(self.sql("flows", "add"), {"rows": to_text(flows)})
         chosen = [i for i, p in enumerate(places) if p.state is not State.CANCELLED and (fresh is None or i in fresh)]
         entering = [i for i in chosen if places[i].state is State.QUEUED]
         seqs = [batch.first + i for i in entering]
-        entries = [Entry(batch.first + i, job.queue, job.priority, _kind(job)) for i in entering for job in (batch.jobs[i],)]
+        entries = [Entry(batch.first + i, job.queue, job.priority, flow_of(job)) for i in entering for job in (batch.jobs[i],)]
         yield from arrange(self.sql, entries, seqs, tenants=batch.tenants)
         seq = dict(zip(entering, seqs, strict=True))
         rows = [
             (batch.first + i, p.state, p.due_at, p.start_by, p.waiting, BlockedOn.PARENTS if p.waiting else None,
-                seq.get(i, 0), _kind(batch.jobs[i]))
+                seq.get(i, 0), flow_of(batch.jobs[i]))
             for i, p in ((i, places[i]) for i in chosen)
         ]  # fmt: skip
         if rows:
@@ -145,24 +147,9 @@ class Producing:
         return {i: Enqueued(batch.jobs[i].id, Stored.ALREADY, states[batch.jobs[i].id]) for i in old}
 
 
-def _kind(job: NewJob) -> int:
-    """What `live` says of a job's flow."""
-    if job.holds or job.ordering is not None:
-        return GATED
-    return PLAIN if job.fair is None else TENANT
-
-
 def _flows(job: NewJob) -> bool:
     """Whether a job asks anything of others that is kept with it."""
-    return _kind(job) != PLAIN or job.unique is not None
-
-
-def _flow(job: NewJob) -> tuple[str | bool | None, ...]:
-    """What a job asks of others, as it is stored."""
-    line, unique = job.ordering, job.unique
-    holds = to_text(distinct(job.holds)) if job.holds else None
-    key, during = (None, None) if unique is None else (unique.key, to_text(unique.during))
-    return holds, None if line is None else line.key, line is not None and line.stop, job.fair, key, during
+    return flow_of(job) != PLAIN or job.unique is not None
 
 
 def _rows(batch: _Batch, wall: Micros) -> Iterator[tuple[int, list[Any]]]:

@@ -8,9 +8,8 @@ import msgspec
 from treadle.engine.admission import WHOLE, Key, Room, Stand, release, rooms_woken_by
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.engine.source import Source
-from treadle.engine.sqlite.edges import topics
 from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.flow import Rule
 from treadle.model.job import Micros

@@ -5,14 +5,15 @@ from typing import Any
 
 from treadle.engine.admission import Admission, throttled_for
 from treadle.engine.contract import Now
+from treadle.engine.moving import Ended, Held, Leaver, Moves
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_claimed, to_text
-from treadle.engine.session import Wake
+from treadle.engine.session import Wake, topics
 from treadle.engine.source import Source
 from treadle.engine.sqlite.claiming import GatedClaim
-from treadle.engine.sqlite.edges import Ended, any_open, topics, wake_children
-from treadle.engine.sqlite.leaving import Leaver, call_next
-from treadle.engine.sqlite.moves import Moves
+from treadle.engine.sqlite.edges import any_open, wake_children
+from treadle.engine.sqlite.leaving import call_next
+from treadle.engine.sqlite.moves import write_moves
 from treadle.engine.sqlite.steps import Ask, Clock, Do, Instant, LateWake
 from treadle.model.job import Claimed, Claims, LeaseId, Micros, Ref, Renewal, Want, WorkerInfo, micros
 from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
@@ -108,8 +109,8 @@ class Working:
         leavers = [Leaver(int(settlements[i].ref), State.COMPLETED) for i in completed if i not in lost] if gated else []
         if others:
             moves = Moves(clock.wall, holder[1])
-            lost += yield from moves.read(self.sql, holder[0], [(i, settlements[i]) for i in others])
-            yield from moves.write(self.sql)
+            lost += yield from self._decide(moves, holder[0], settlements, others)
+            yield from write_moves(self.sql, moves)
             ended += moves.ended
             leavers += moves.leavers
             if moves.queues:
@@ -146,6 +147,16 @@ class Working:
             return []
         done = {(n, attempt) for n, attempt in (yield Ask(self.sql("settle", "unlive-some"), {"ns": ns}))}
         return [i for i, each in zip(places, mine, strict=True) if (each.ref, each.attempt) not in done]
+
+    def _decide(self, moves: Moves, k: int, settlements: Sequence[Settlement], places: Sequence[int]) -> Steps[list[int]]:
+        """Decide where the others go; returns the places of those for which the fence does not hold."""
+        asked = [(settlements[i].ref, settlements[i].attempt, settlements[i].id) for i in places]
+        rows = yield Ask(self.sql("settle", "held"), {"rows": to_text(asked), "k": k})
+        found = {int(key): Held(*columns) for key, *columns in rows}
+        for key, job in found.items():
+            each = settlements[places[key]]
+            moves.decide(job, each.outcome, each.took)
+        return [i for key, i in enumerate(places) if key not in found]
 
     def _say_already(self, settlements: Sequence[Settlement], places: Sequence[int], verdicts: list[Verdict]) -> Steps[None]:
         """Tell the settlements that changed nothing whether their attempt is completed already."""

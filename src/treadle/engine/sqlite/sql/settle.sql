@@ -32,9 +32,9 @@ WHERE f.n = e.value ->> 0 AND f.attempt = e.value ->> 1 AND f.state = 'completed
 -- part: held
 -- The jobs for which the fence holds. :rows holds [n, attempt, id].
 -- Result: [key, n, id, queue, attempt, crashes, max_crashes, cancel_requested, claimed_at, suspect, due_at, start_by, reason,
--- priority, flow].
+-- flow, priority].
 SELECT e.key, l.n, j.id, l.queue, l.attempt, l.crashes, j.max_crashes, l.cancel_requested, l.claimed_at, l.suspect, l.due_at,
-    l.start_by, l.reason, l.priority, l.flow
+    l.start_by, l.reason, l.flow, l.priority
 FROM json_each(:rows) AS e CROSS JOIN {ns}_live AS l ON l.n = e.value ->> 0 CROSS JOIN {ns}_jobs AS j ON j.n = l.n
 WHERE l.attempt = e.value ->> 1 AND l.lease = :k AND l.state = 'running' AND j.id = e.value ->> 2
 

@@ -12,9 +12,9 @@ WHERE id = :lease AND CASE WHEN :given THEN expires_at > :wall ELSE boot = :boot
 
 -- part: reenter
 -- Put running or waiting jobs back in line. :rows holds
--- [n, state, seq, due_at, start_by, suspect, failures, crashes, snoozes, releases, first_failed_at], counters as increments.
+-- [n, seq, state, due_at, start_by, suspect, failures, crashes, snoozes, releases, first_failed_at], counters as increments.
 UPDATE {ns}_live
-SET state = e.value ->> 1, seq = e.value ->> 2, due_at = e.value ->> 3, start_by = e.value ->> 4, suspect = e.value ->> 5,
+SET seq = e.value ->> 1, state = e.value ->> 2, due_at = e.value ->> 3, start_by = e.value ->> 4, suspect = e.value ->> 5,
     failures = failures + (e.value ->> 6), crashes = crashes + (e.value ->> 7), snoozes = snoozes + (e.value ->> 8),
     releases = releases + (e.value ->> 9), first_failed_at = coalesce(first_failed_at, e.value ->> 10),
     lease = NULL, cancel_requested = 0, stuck = 0, reason = NULL
