@@ -10,7 +10,6 @@ notification in each of their transactions. Each ratio is of one round; machines
 import argparse
 import json
 import multiprocessing
-import statistics
 import tempfile
 import time
 from contextlib import closing
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import producing
-from benchmarks.run import child
+from benchmarks.run import child, note
 from benchmarks.sites import SITES, Site
 from benchmarks.worker import TAIL
 from treadle import Treadle
@@ -80,12 +79,6 @@ def produced(url: str, notifying: bool) -> float:
     for each in crowd:
         each.join()
     return PRODUCERS * EACH / (max(end for _, end in spans) - min(began for began, _ in spans))
-
-
-def note(name: str, values: list[float]) -> None:
-    value = statistics.median(values)
-    shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    print(f"  {name:<56} {shown:>10}   ({min(values):,.4g} to {max(values):,.4g})", flush=True)
 
 
 def measure(site: Site, rounds: int, waiting: int) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.run import child
+from benchmarks.run import child, note
 from benchmarks.sites import SITES, Site
 from treadle import Treadle
 from treadle.model.flow import Hold, Ordering, Rule
@@ -170,12 +170,6 @@ def many_blocked(store: Store) -> None:
     store.fill(10_000, lambda _: {"queue": "beside", "priority": 100, "holds": (Hold("shut"),)})
     for _ in range(25):
         store.claim("beside", BATCH)
-
-
-def note(name: str, values: list[float]) -> None:
-    value = statistics.median(values)
-    shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    print(f"  {name:<46} {shown:>10}   ({min(values):,.4g} to {max(values):,.4g})", flush=True)
 
 
 def measure(site: Site, n: int, rounds: int) -> None:

@@ -51,6 +51,13 @@ class Bench:
         return value
 
 
+def note(name: str, values: list[float]) -> None:
+    """Print a figure's median, and between what it lay."""
+    value = statistics.median(values)
+    shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    print(f"  {name:<56} {shown:>10}   ({min(values):,.4g} to {max(values):,.4g})", flush=True)
+
+
 def child(*argv: str, env: dict[str, str] | None = None) -> str:
     """Run a measuring process to its end and return what it printed."""
     done = subprocess.run(

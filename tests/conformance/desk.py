@@ -28,7 +28,20 @@ from treadle.model.job import (
     Witness,
     WorkerInfo,
 )
-from treadle.model.outcome import Cause, Completed, Died, Outcome, Settlement, Verdict
+from treadle.model.outcome import (
+    Cancelled,
+    Cause,
+    Completed,
+    Crashed,
+    Died,
+    Expired,
+    Outcome,
+    Released,
+    Retrying,
+    Settlement,
+    Snoozed,
+    Verdict,
+)
 from treadle.model.record import Space, Write, Written
 from treadle.model.state import State
 
@@ -38,6 +51,17 @@ START: Micros = 1_700_000_000_000_000
 SECOND = 1_000_000
 TASKS = ("work", "other")
 DEATH = Died(Cause.FAILED, "it broke", "fp", '{"type": "Broken"}')
+OUTCOMES: list[Outcome] = [
+    Completed("7"),
+    Retrying(2.0, '{"type": "E"}'),
+    Snoozed(3.0),
+    Released(),
+    DEATH,
+    Cancelled("stop"),
+    Crashed("signal 9", 4.0),
+    Expired(),
+]
+"""One of each kind."""
 
 
 class AuditEntry(NamedTuple):

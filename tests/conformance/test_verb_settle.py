@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.desk import DEATH, SECOND, Desk
+from conformance.desk import DEATH, OUTCOMES, SECOND, Desk
 from treadle.model.filter import Cancel
 from treadle.model.job import AttemptRecord, Claimed, DeadLetter, JobId, LeaseId
 from treadle.model.outcome import (
@@ -23,16 +23,6 @@ from treadle.model.outcome import (
 )
 from treadle.model.state import State
 
-OUTCOMES: list[Outcome] = [
-    Completed("7"),
-    Retrying(2.0, '{"type": "E"}'),
-    Snoozed(3.0),
-    Released(),
-    DEATH,
-    Cancelled("stop"),
-    Crashed("signal 9", 4.0),
-    Expired(),
-]
 GOING_ON = [outcome for outcome in OUTCOMES if isinstance(outcome, Retrying | Snoozed | Released | Crashed)]
 
 

@@ -2,33 +2,18 @@
 
 import pytest
 
-from conformance.desk import DEATH, Desk
+from conformance.desk import DEATH, OUTCOMES, Desk
 from treadle.model.filter import Erase
 from treadle.model.job import Claimed, LeaseId
 from treadle.model.outcome import (
     Cancelled,
     Completed,
-    Crashed,
-    Expired,
     Outcome,
     Released,
-    Retrying,
     Settlement,
-    Snoozed,
     Verdict,
 )
 from treadle.model.state import State
-
-OUTCOMES: list[Outcome] = [
-    Completed("7"),
-    Retrying(2.0, '{"type": "E"}'),
-    Snoozed(3.0),
-    Released(),
-    DEATH,
-    Cancelled("stop"),
-    Crashed("signal 9", 4.0),
-    Expired(),
-]
 
 
 def running(desk: Desk, **options: object) -> tuple[LeaseId, Claimed]:

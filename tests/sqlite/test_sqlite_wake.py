@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from treadle.engine.session import Wake
+from treadle.engine.session import LateWake, Wake
 from treadle.engine.sqlite import place
 from treadle.engine.sqlite.driver import Settings
-from treadle.engine.sqlite.steps import LateWake
 from treadle.engine.sqlite.store import SqliteStore
 from treadle.engine.sqlite.wake import Bell, SqliteWaiter
 from treadle.model.errors import CannotOpen

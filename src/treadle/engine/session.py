@@ -19,6 +19,24 @@ class Wake:
     topics: frozenset[str]
 
 
+class LateWake(Wake):
+    """A wake whose topics are built only when somebody listens for their kind: a thousand settled jobs cost one call."""
+
+    __slots__ = ("kind", "late")
+
+    kind: str
+    late: Callable[[], frozenset[str]]
+
+    def __init__(self, kind: str, late: Callable[[], frozenset[str]]) -> None:
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "late", late)
+
+    @property
+    def topics(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The topics, built anew at each look."""
+        return self.late()
+
+
 def topics(queues: Iterable[str] = (), jobs: Iterable[JobId] = ()) -> frozenset[str]:
     """The wake topics for queues with new work and jobs that ended."""
     return frozenset([*(f"queue:{queue}" for queue in queues), *(f"job:{job}" for job in jobs)])

@@ -14,8 +14,8 @@ from treadle.engine.plan import Plan
 from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.driver import Link
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Anew, Ask, Asks, Do, Later, LateWake, Marks, Recall, Rows, Verb, texts
-from treadle.engine.session import Wake
+from treadle.engine.postgres.steps import Anew, Ask, Asks, Do, Later, Marks, Recall, Rows, Verb, texts
+from treadle.engine.session import LateWake, Wake
 
 R = TypeVar("R")
 Carrying = Generator[None, list[Rows], R]

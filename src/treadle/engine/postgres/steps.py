@@ -169,21 +169,3 @@ def _column(values: Sequence[Any]) -> str:
     if kinds == {int}:
         return numbers(values)
     return texts(values) if kinds == {str} else literal(values)
-
-
-class LateWake(Wake):
-    """A wake whose topics are built only when somebody sleeps on their kind: a thousand settled jobs cost one question."""
-
-    __slots__ = ("kind", "late")
-
-    kind: str
-    late: Callable[[], frozenset[str]]
-
-    def __init__(self, kind: str, late: Callable[[], frozenset[str]]) -> None:
-        object.__setattr__(self, "kind", kind)
-        object.__setattr__(self, "late", late)
-
-    @property
-    def topics(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The topics, built anew at each look."""
-        return self.late()

@@ -21,7 +21,6 @@ from treadle.engine.postgres.steps import (
     Asks,
     Do,
     Later,
-    LateWake,
     Marks,
     Recall,
     Row,
@@ -34,7 +33,7 @@ from treadle.engine.postgres.steps import (
     verb,
 )
 from treadle.engine.rows import to_text
-from treadle.engine.session import Wake, topics
+from treadle.engine.session import LateWake, Wake, topics
 from treadle.model.job import Claimed, Claims, LeaseId, Ref, Renewal, Want, WorkerInfo, micros
 from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
 from treadle.model.state import State

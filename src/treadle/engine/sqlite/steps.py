@@ -1,6 +1,6 @@
 """What a plan of this engine may ask of its session: rows, a change, the time. Values, with no driver behind them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from treadle.engine.session import Wake
@@ -40,24 +40,6 @@ class Instant(NamedTuple):
     boot: str
     up: Micros
     given: bool
-
-
-class LateWake(Wake):
-    """A wake whose topics are built only when somebody listens for their kind: a thousand settled jobs cost one call."""
-
-    __slots__ = ("kind", "late")
-
-    kind: str
-    late: Callable[[], frozenset[str]]
-
-    def __init__(self, kind: str, late: Callable[[], frozenset[str]]) -> None:
-        object.__setattr__(self, "kind", kind)
-        object.__setattr__(self, "late", late)
-
-    @property
-    def topics(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The topics, built anew at each look."""
-        return self.late()
 
 
 Step = Ask | Do | Clock | Wake

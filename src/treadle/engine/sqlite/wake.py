@@ -15,8 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from treadle.engine.session import Wake
-from treadle.engine.sqlite.steps import LateWake
+from treadle.engine.session import LateWake, Wake
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,13 +8,13 @@ from treadle.engine.contract import Now
 from treadle.engine.moving import Ended, Held, Leaver, Moves
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_claimed, to_text
-from treadle.engine.session import Wake, topics
+from treadle.engine.session import LateWake, Wake, topics
 from treadle.engine.source import Source
 from treadle.engine.sqlite.claiming import GatedClaim
 from treadle.engine.sqlite.edges import any_open, wake_children
 from treadle.engine.sqlite.leaving import call_next
 from treadle.engine.sqlite.moves import write_moves
-from treadle.engine.sqlite.steps import Ask, Clock, Do, Instant, LateWake
+from treadle.engine.sqlite.steps import Ask, Clock, Do, Instant
 from treadle.model.job import Claimed, Claims, LeaseId, Micros, Ref, Renewal, Want, WorkerInfo, micros
 from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
 from treadle.model.state import State
