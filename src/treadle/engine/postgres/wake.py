@@ -5,7 +5,6 @@ with every enqueue took 16 producers from 11,800 to 3,700 jobs/s. Producers look
 after their declaration, so that one of the two always sees the other.
 """
 
-import asyncio
 import logging
 import random
 import secrets
@@ -13,7 +12,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import psycopg
@@ -22,6 +21,7 @@ from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, texts
+from treadle.engine.sleeper import Sleeper
 from treadle.model.errors import StoreError
 
 log: logging.Logger = logging.getLogger("treadle.postgres")
@@ -213,18 +213,15 @@ class Hub:
             return
 
 
-class PostgresWaiter:
+class PostgresWaiter(Sleeper):
     """Waits for topics, from a thread or from an event loop. A wake while idle is kept until it is seen."""
 
     def __init__(self, hub: Hub, topics: Sequence[str]) -> None:
+        super().__init__()
         self.names: frozenset[str] = frozenset(map(hub.channels.name, topics))
         self.is_idle: bool = False
         self.confirmed: bool = False
         self._hub = hub
-        self._condition = threading.Condition()
-        self._woken = False
-        self._asleep: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
-        self._listener: tuple[asyncio.AbstractEventLoop, Callable[[], None]] | None = None
         hub.join(self)
 
     def idle(self, waiting: bool) -> None:
@@ -238,77 +235,17 @@ class PostgresWaiter:
         self.confirmed = False
         self.is_idle = waiting
         if not waiting:
-            with self._condition:
-                self._woken = False
-        self._hub.declare(confirm=waiting and self._listener is None)
+            self.forget()
+        self._hub.declare(confirm=waiting and not self.listened)
 
     def confirm(self) -> None:
         """The store knows that this waiter is idle."""
         self.confirmed = True
-        with self._condition:
-            if self._listener is not None and self.is_idle:
-                self._ring(*self._listener)
-
-    def wake(self) -> None:
-        """One of the topics has come true. Any thread may say so."""
-        with self._condition:
-            self._woken = True
-            self._condition.notify_all()
-            for loop, sleeper in self._asleep:
-                loop.call_soon_threadsafe(_rouse, sleeper)
-            self._asleep.clear()
-            if self._listener is not None:
-                self._woken = False
-                self._ring(*self._listener)
-
-    def wait(self, timeout: float) -> bool:
-        """Block until one of the topics is woken (True) or `timeout` seconds are over (False)."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._woken, timeout)
-            return self._take()
-
-    async def await_(self, timeout: float) -> bool:
-        """The awaitable twin of `wait`."""
-        loop = asyncio.get_running_loop()
-        asleep = (loop, loop.create_future())
-        with self._condition:
-            if self._take():
-                return True
-            self._asleep.add(asleep)
-        try:
-            async with asyncio.timeout(timeout):
-                await asleep[1]
-        except TimeoutError:
-            pass
-        finally:
-            with self._condition:
-                self._asleep.discard(asleep)
-        with self._condition:
-            return self._take()
-
-    def listen(self, wake: Callable[[], None]) -> None:
-        """From now on, call `wake` on the running event loop each time one of the topics is woken."""
-        with self._condition:
-            self._listener = (asyncio.get_running_loop(), wake)
+        if self.is_idle:
+            self.ring()
 
     def close(self) -> None:
         """Stop listening."""
-        with self._condition:
-            self._listener = None
+        super().close()
         self.is_idle = False
         self._hub.leave(self)
-
-    def _ring(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
-        try:
-            loop.call_soon_threadsafe(wake)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            self._listener = None
-
-    def _take(self) -> bool:
-        woken, self._woken = self._woken, False
-        return woken
-
-
-def _rouse(sleeper: "asyncio.Future[None]") -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
