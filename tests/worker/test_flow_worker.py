@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import secrets
 import threading
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,9 @@ import pytest
 
 from treadle import Breaker, Context, Filter, Retries, State, Treadle
 from treadle.worker.fetcher import Fetcher
-from treadle.worker.options import WorkerOptions
 from treadle.worker.rules import Rules
 from treadle.worker.worker import Worker
-
-PATIENCE = 60.0
+from worker.serving import PATIENCE, serve, until
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -28,36 +24,6 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Treadle]:
     app = Treadle(url, allow_volatile=True)
     yield app
     app.close()
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        held = condition()
-        if isinstance(held, Awaitable):
-            held = await held
-        if held:
-            return
-        assert time.monotonic() < end, "the condition never held"
-        await asyncio.sleep(0.005)
-
-
-def serve(app: Treadle, scene: Callable[[Worker], Coroutine[Any, Any, None]], **words: Any) -> int:
-    """Run a scene beside a serving worker; returns the worker's exit code."""
-
-    async def stage() -> int:
-        ready = asyncio.Event()
-        options = WorkerOptions(**{"target": "tests:app", "lease": 10.0, "poll": 0.05, **words})
-        worker = Worker(app, options, lease=secrets.token_hex(16), ready=ready.set)
-        serving = asyncio.create_task(worker.serve())
-        await asyncio.wait_for(ready.wait(), PATIENCE)
-        try:
-            await scene(worker)
-        finally:
-            worker.drain()
-        return await asyncio.wait_for(serving, PATIENCE)
-
-    return asyncio.run(stage())
 
 
 def completed(app: Treadle, number: int) -> Callable[[], Awaitable[bool]]:

@@ -1,14 +1,12 @@
 """One worker process, in this process: what becomes of each kind of job, on each engine that can be had without a server."""
 
 import asyncio
-import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,10 +17,8 @@ from treadle.model.filter import Filter, Page
 from treadle.model.job import Job
 from treadle.model.state import State
 from treadle.worker.logs import JobFilter
-from treadle.worker.options import WorkerOptions
 from treadle.worker.worker import Worker
-
-PATIENCE = 30.0
+from worker.serving import PATIENCE, serve, until
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -31,40 +27,6 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Treadle]:
     app = Treadle(url, allow_volatile=True)
     yield app
     app.close()
-
-
-def options(**words: Any) -> WorkerOptions:
-    return WorkerOptions(**{"target": "tests:app", "lease": 10.0, "poll": 0.05, **words})
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait for a condition, with patience but not for ever."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        held = condition()
-        if isinstance(held, Awaitable):
-            held = await held
-        if held:
-            return
-        assert time.monotonic() < end, "the condition never held"
-        await asyncio.sleep(0.005)
-
-
-def serve(app: Treadle, scene: Callable[[Worker], Coroutine[Any, Any, None]], **words: Any) -> int:
-    """Run a scene beside a serving worker; returns the worker's exit code."""
-
-    async def stage() -> int:
-        ready = asyncio.Event()
-        worker = Worker(app, options(**words), lease=secrets.token_hex(16), ready=ready.set)
-        serving = asyncio.create_task(worker.serve())
-        await asyncio.wait_for(ready.wait(), PATIENCE)
-        try:
-            await scene(worker)
-        finally:
-            worker.drain()
-        return await asyncio.wait_for(serving, PATIENCE)
-
-    return asyncio.run(stage())
 
 
 def look(app: Treadle, job: str) -> Job:
