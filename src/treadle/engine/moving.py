@@ -56,6 +56,13 @@ class Ended(NamedTuple):
     letter_open: bool = True
 
 
+class Freed(NamedTuple):
+    """What followed from a batch of ends: queues with new work, and the children that were cancelled."""
+
+    queues: frozenset[str]
+    cancelled: tuple[JobId, ...]
+
+
 class Finish(NamedTuple):
     """One row for the statement that ends live jobs; the counters are increments."""
 

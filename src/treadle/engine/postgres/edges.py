@@ -1,23 +1,15 @@
 """What the end of a parent does to the children that wait for it."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from treadle.engine.judging import read_edges
-from treadle.engine.moving import Ended, Finish
+from treadle.engine.moving import Ended, Finish, Freed
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Do, columns, numbers
 from treadle.engine.session import Wake, topics
 from treadle.model.job import JobId, Micros
 from treadle.model.state import State
-
-
-class Freed(NamedTuple):
-    """What followed from a batch of ends: queues with new work, and the children that were cancelled."""
-
-    queues: frozenset[str]
-    cancelled: tuple[JobId, ...]
 
 
 def finish(sql: Statements, rows: Sequence[Finish], now: Micros) -> Steps[None]:

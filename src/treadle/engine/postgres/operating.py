@@ -7,7 +7,7 @@ from typing import Any
 from treadle.engine.admission import WHOLE
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.altering import Alteration
+from treadle.engine.postgres.altering import PostgresAlteration
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, columns, numbers, texts, verb
 from treadle.engine.rows import to_attempts, to_holds, to_job, to_kin, to_notes, to_worker
@@ -85,7 +85,7 @@ class Operating:
         *held, _, _, clock = yield Asks(asks)
         names = [("unique", key) for rows in held for (key,) in rows]
         rows = yield Ask(self.sql("find", "altered", "from-all", "matching", *_filters(where), "by-ns", "oldest"), values)
-        answers = yield from Alteration(self.sql, change, actor, clock[0][0], keyed=bool(names)).apply(rows)
+        answers = yield from PostgresAlteration(self.sql, change, actor, clock[0][0], keyed=bool(names)).apply(rows)
         if names:
             yield Do(self.sql("flows", "drop-keys"), columns(("kind", "key"), names))
         return answers

@@ -1,10 +1,9 @@
 """What the end of a parent does to the children that wait for it."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from treadle.engine.judging import read_edges
-from treadle.engine.moving import Ended, Finish
+from treadle.engine.moving import Ended, Finish, Freed
 from treadle.engine.plan import Steps
 from treadle.engine.rows import to_text
 from treadle.engine.session import Wake, topics
@@ -13,13 +12,6 @@ from treadle.engine.sqlite.entering import Entry, enter
 from treadle.engine.sqlite.steps import Ask, Do
 from treadle.model.job import JobId, Micros
 from treadle.model.state import State
-
-
-class Freed(NamedTuple):
-    """What followed from a batch of ends: queues with new work, and the children that were cancelled."""
-
-    queues: frozenset[str]
-    cancelled: tuple[JobId, ...]
 
 
 def finish(sql: Source, rows: Sequence[Finish], now: Micros) -> Steps[None]:

@@ -9,7 +9,7 @@ from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.rows import to_attempts, to_claimed, to_holds, to_job, to_kin, to_notes, to_text, to_worker
 from treadle.engine.source import Source
-from treadle.engine.sqlite.altering import Alteration
+from treadle.engine.sqlite.altering import SqliteAlteration
 from treadle.engine.sqlite.steps import Ask, Clock, Instant
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Order, Page
 from treadle.model.flow import Gate, Ordering
@@ -76,7 +76,7 @@ class Operating:
         values = _values(where) | {"at": -1, "take": limit}
         source, key = yield from self._cheapest(where, values)
         rows = yield Ask(self.sql("find", "altered", source, "matching", key, "oldest"), values)
-        return (yield from Alteration(self.sql, change, actor, clock.wall).apply(rows))
+        return (yield from SqliteAlteration(self.sql, change, actor, clock.wall).apply(rows))
 
     @plan
     def find(self, where: Filter, page: Page) -> Steps[list[Job]]:

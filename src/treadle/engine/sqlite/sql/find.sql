@@ -4,10 +4,10 @@
 SELECT j.n
 
 -- part: altered
--- What `alter` must know: [n, id, state, queue, status of the dead letter, id of the lease, priority, flow, blocked_on].
-SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id, j.priority,
+-- What `alter` must know: [n, id, state, queue, status of the dead letter, id of the lease, flow, priority, blocked_on].
+SELECT j.n, j.id, coalesce(l.state, f.state), j.queue, d.status, s.id,
     coalesce((SELECT iif(x.holds IS NOT NULL OR x.line IS NOT NULL, 2, x.tenant IS NOT NULL) FROM {ns}_flows AS x WHERE x.n = j.n), 0),
-    l.blocked_on
+    j.priority, l.blocked_on
 
 -- part: from-ids
 -- Relies on the unique id of jobs.
