@@ -161,6 +161,26 @@ def test_a_breaker_opens_on_a_run_of_failures_and_closes_when_a_probe_succeeds(
     assert any("the breaker of limit provider is closed" in each.message for each in caplog.records)
 
 
+def test_no_attempt_starts_between_a_probe_that_fails_and_the_breaker_that_opens_again(app: Treadle) -> None:
+    limit = app.limit("provider", breaker=Breaker(1, open_for="0.1s"))
+    starts: list[int] = []
+
+    @app.task(name="contact", limits=[limit], retry=Retries([0.01] * 100))
+    async def contact(ctx: Context, number: int) -> None:
+        starts.append(ctx._claimed.claimed_at)
+        raise ConnectionError("the provider is down")
+
+    app.enqueue_many([contact.call(number) for number in range(10)])
+
+    async def scene(_: Worker) -> None:
+        await until(lambda: len(starts) >= 3)
+
+    # One slot: what runs beside the first failure would tell nothing of probes.
+    assert serve(app, scene, async_slots=1) == 0
+    for before, after in zip(starts, starts[1:], strict=False):
+        assert after - before >= 100_000, "an attempt started before the breaker's time was over"
+
+
 def test_being_told_to_slow_down_opens_a_breaker_without_a_failure(app: Treadle) -> None:
     limit = app.limit("provider", concurrency=1, by="key", breaker=Breaker(2, open_for="0.1s"))
     calls = []

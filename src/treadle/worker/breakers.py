@@ -23,7 +23,7 @@ from treadle.worker.run import Run
 log: logging.Logger = logging.getLogger("treadle.worker")
 
 LOOK = 1.0
-"""Seconds within which a success is told to a breaker; failures are told at once."""
+"""Seconds within which a success is told to a breaker; failures are told before their attempts are settled."""
 REMEMBERED = 1000
 """Attempts of one limit that are kept while the store cannot be reached."""
 
@@ -47,6 +47,9 @@ class Breakers:
     """Counts failures in a row here, opens a breaker for everybody, and closes it when a probe of this worker succeeded.
 
     What is counted is what this worker sees: with several workers a breaker opens when one of them has seen enough.
+
+    A failure is told before its attempt is settled. The settling frees the attempt's place, and of a breaker that is half
+    open the next probe would take it: told afterwards, each probe that failed was followed by a second one at once.
     """
 
     name: str = "breakers"
@@ -57,7 +60,8 @@ class Breakers:
         self._rules: dict[str, Breaker] = {name: limit.breaker for name, limit in limits.items() if limit.breaker is not None}
         self._runs: dict[str, int] = {}
         self._told: dict[str, list[Told]] = {}
-        self._failed = asyncio.Event()
+        self._failed = False
+        self._telling = asyncio.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._rules)
@@ -77,33 +81,40 @@ class Breakers:
                 told[-1] = Told(seen, "")
             elif len(told) < REMEMBERED:
                 told.append(Told(seen, "" if well else _why(outcome, run.throttled)))
-            if not well:
-                self._failed.set()
+            self._failed = self._failed or not well
 
     async def run(self) -> None:
-        """Tell what was seen until cancelled: failures at once, successes within a second."""
+        """Tell every second what was seen and not yet told, until cancelled."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._failed.wait(), LOOK)
-            self._failed.clear()
+            await asyncio.sleep(LOOK)
+            with suppress(*UNREACHED):
+                await self._tell_all()
+
+    async def before_settling(self) -> None:
+        """Tell the failures among what was seen up to now. Raises what says that the store was not reached."""
+        # Behind the lock even with nothing to tell: what is being told may be what is to be settled.
+        if self._failed or self._telling.locked():
+            await self._tell_all()
+
+    async def _tell_all(self) -> None:
+        async with self._telling:
             if not self._told:
-                continue
-            told, self._told = self._told, {}
+                return
+            (told, self._told), self._failed = (self._told, {}), False
             try:
                 turned = await self._session.arun(_tell(self._engine, self._rules, dict(self._runs), told))
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                if not isinstance(error, UNREACHED):
-                    log.exception("the breakers of limits could not be told; trying again")
+            except BaseException as error:
                 self._told = {name: (told.get(name, []) + self._told.get(name, []))[:REMEMBERED] for name in told | self._told}
-                await asyncio.sleep(LOOK)
-                continue
-            self._runs = turned.runs
-            for name, why in turned.opened.items():
-                log.warning("the breaker of limit %s is open: %s", name, why)
-            for name in turned.closed:
-                log.info("the breaker of limit %s is closed", name)
+                if isinstance(error, UNREACHED) or not isinstance(error, Exception):
+                    self._failed = True
+                    raise
+                log.exception("the breakers of limits could not be told; trying again")
+                return
+        self._runs = turned.runs
+        for name, why in turned.opened.items():
+            log.warning("the breaker of limit %s is open: %s", name, why)
+        for name in turned.closed:
+            log.info("the breaker of limit %s is closed", name)
 
 
 def _tell(engine: Engine, rules: Mapping[str, Breaker], runs: dict[str, int], told: Mapping[str, list[Told]]) -> Plan[Turned]:

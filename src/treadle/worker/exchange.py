@@ -59,6 +59,8 @@ class Exchange:
         self.fetcher: Fetcher | None = None
         self.parked: Callable[[Micros], None] | None = None
         """Told when what a claim has parked is to be looked at again."""
+        self.before_settling: Callable[[], Awaitable[None]] | None = None
+        """Awaited when attempts have ended, before the store is told."""
         self._engine = engine
         self._session = session
         self._waiter = waiter
@@ -129,6 +131,8 @@ class Exchange:
             return
         durability = Durability.DEFAULT if asks or notes else strictness
         try:
+            if batch and self.before_settling is not None:
+                await self.before_settling()
             answers = await self._carry(together(*plans), durability, len(batch))
         except asyncio.CancelledError:
             # Whether it was stored is unknown; telling again does no harm, forgetting would.

@@ -197,6 +197,7 @@ class Worker:
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
         )
         self._exchange.fetcher = self._fetcher
+        self._exchange.before_settling = self._breakers.before_settling if self._breakers else None
         self._rules = Rules(self._app, self._session, self._fetcher.reweigh)
 
     async def _open(self) -> None:
