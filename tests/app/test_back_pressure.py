@@ -6,7 +6,18 @@ import threading
 
 import pytest
 
-from treadle import Cap, DefinitionError, Filter, InvalidDuration, InvalidOption, QueueFull, State
+from treadle import (
+    Cap,
+    DefinitionError,
+    DuplicateJob,
+    Filter,
+    IdempotencyConflict,
+    InvalidDuration,
+    InvalidOption,
+    QueueFull,
+    State,
+    Unique,
+)
 from treadle.app import pressure
 from treadle.app.queue import cap_write
 from treadle.policy.pressure import Level, judge
@@ -204,3 +215,42 @@ def test_what_code_says_of_a_queue_is_said_once_and_well(app):
     assert app.queue("bulk", cap=Cap(5)) == app.queue("bulk", cap=Cap(5))
     with pytest.raises(DefinitionError, match="described twice"):
         app.queue("bulk", cap=Cap(6))
+
+
+def test_what_is_there_already_is_answered_as_a_repeat_in_a_full_queue(app, work):
+    @app.task(name="once", queue="bulk", unique=Unique(by="number"))
+    def once(number: int) -> None: ...
+
+    @app.task(name="strict", queue="bulk", unique=Unique(by="number", on_conflict="raise"))
+    def strict(number: int) -> None: ...
+
+    app.queue("bulk", cap=Cap(3, action="block", timeout=0))
+    keyed = work.options(idempotency_key="request 1")
+    first, second = keyed.enqueue(1), once.enqueue(1)
+    strict.enqueue(1)
+    assert keyed.enqueue(1).id == first.id
+    assert asyncio.run(once.aenqueue(1)).id == second.id
+    with app.store._store.transaction() as connection:
+        assert keyed.enqueue_in(connection, 1).id == first.id
+    assert [each.id for each in app.enqueue_many([keyed.call(1), once.call(1)])] == [first.id, second.id]
+    with pytest.raises(DuplicateJob):
+        strict.enqueue(1)
+    with pytest.raises(IdempotencyConflict):
+        keyed.enqueue(2)
+    for new in (once.call(2), work.options(idempotency_key="request 2").call(1)):
+        with pytest.raises(QueueFull, match="3 jobs wait there, 1 more come, and its cap is 3"):
+            app.enqueue_many([keyed.call(1), new])
+    assert waiting(app) == 3
+
+
+def test_what_was_shed_or_there_already_is_not_counted_as_waiting(app, work, monkeypatch):
+    monkeypatch.setattr(pressure, "FRESH", 1e9)
+    monkeypatch.setattr(pressure, "RECORDS", 1e9)
+    app.queue("bulk", cap=Cap(3, action="shed"))
+    for number in range(4):
+        work.options(idempotency_key=str(number), priority=number).enqueue(number)
+    for _ in range(3):
+        assert work.options(idempotency_key="3", priority=3).enqueue(3).state() is State.QUEUED
+    shed = work.enqueue(9)
+    assert shed.job().reason == "shed: queue bulk is over its cap, 3 jobs wait there, 1 more come, and its cap is 3"
+    assert waiting(app) == 3

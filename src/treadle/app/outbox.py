@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from treadle.app.after_commit import after_commit
 from treadle.app.connection import Connection
 from treadle.app.lifting import lift, urged
-from treadle.app.pressure import Pressure, Shed, shed
+from treadle.app.pressure import Pressure, Shed, shed, strangers
 from treadle.app.queue import Queue
 from treadle.engine.contract import Engine
-from treadle.engine.plan import Plan, Steps, together
+from treadle.engine.plan import Plan, Steps, adrive, drive, together
 from treadle.engine.session import Durability, Session
 from treadle.model.errors import BadInput, DuplicateJob, IdempotencyConflict, TreadleError, UnknownParent
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     """The jobs of one call to the store, and the strictest durability among them.
 
     `strict` are those that want no double; with `may_be_refused`, what another job has may be a reason to store none of them.
+    With `keyed`, some may turn out to be repeats.
     """
 
     jobs: list[NewJob]
@@ -37,13 +38,14 @@ class Batch(NamedTuple):
     strict: Collection[JobId]
     may_be_refused: bool
     edged: bool = False
+    keyed: bool = False
 
 
 class Outbox:
     """Stores calls. Each answer says under which id, and whether a job stood there already.
 
     Caps of queues are looked at first, in the same transaction where the caller has one open: what they refuse is refused
-    before anything is written.
+    before anything is written. What stands there already takes no room, so it is never refused.
     """
 
     def __init__(self, connection: Connection, queues: Mapping[str, Queue] | None = None) -> None:
@@ -60,11 +62,7 @@ class Outbox:
         batch = _batch(calls)
         began, session = monotonic(), self.connection.session
         while True:
-            look = self.pressure.look(batch.jobs)
-            if look is not None:
-                since = monotonic()
-                self.pressure.learn(session.run(look), since)
-            wait, sheds = self.pressure.judge(batch.jobs, monotonic() - began)
+            wait, sheds = drive(self._room(batch, began), session.run)
             if not wait:
                 return self._store(session, batch, sheds)
             time.sleep(wait)
@@ -74,11 +72,7 @@ class Outbox:
         batch = _batch(calls)
         began, session = monotonic(), self.connection.session
         while True:
-            look = self.pressure.look(batch.jobs)
-            if look is not None:
-                since = monotonic()
-                self.pressure.learn(await session.arun(look), since)
-            wait, sheds = self.pressure.judge(batch.jobs, monotonic() - began)
+            wait, sheds = await adrive(self._room(batch, began), session.arun)
             if not wait:
                 return await self._astore(session, batch, sheds)
             import asyncio  # here, because it costs a program that has no loop more than its first enqueue
@@ -92,28 +86,38 @@ class Outbox:
         """
         batch = _batch(calls)
         session = self.connection.lent(connection)
-        look = self.pressure.look(batch.jobs)
-        if look is not None:
-            since = monotonic()
-            self.pressure.learn((session or self.connection.session).run(look), since)
-        _, sheds = self.pressure.judge(batch.jobs, None)
+        _, sheds = drive(self._room(batch, None), (session or self.connection.session).run)
         return self._after(connection, batch, sheds) if session is None else self._store(session, batch, sheds)
 
     async def asend_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """The awaitable twin of `send_in`."""
         batch = _batch(calls)
         session = self.connection.lent(connection)
-        look = self.pressure.look(batch.jobs)
-        if look is not None:
-            since = monotonic()
-            self.pressure.learn(await (session or self.connection.session).arun(look), since)
-        _, sheds = self.pressure.judge(batch.jobs, None)
+        _, sheds = await adrive(self._room(batch, None), (session or self.connection.session).arun)
         return self._after(connection, batch, sheds) if session is None else await self._astore(session, batch, sheds)
+
+    def _room(self, batch: Batch, began: float | None) -> Plan[tuple[float, list[Shed]]]:
+        """Seconds to wait for room, and what is to be shed for it, as a plan whose steps are plans for a session.
+
+        `began` is when this enqueue began, in monotonic seconds, None where it may not wait. Raises `QueueFull`.
+        """
+
+        def begin() -> Steps[tuple[float, list[Shed]]]:
+            look = self.pressure.look(batch.jobs)
+            if look is not None:
+                since = monotonic()
+                self.pressure.learn((yield look), since)
+            coming: Sequence[NewJob] = batch.jobs
+            if batch.keyed and self.pressure.over(coming):
+                coming = yield strangers(self.connection.engine, coming)
+            return self.pressure.judge(coming, None if began is None else monotonic() - began)
+
+        return Plan("room", begin)
 
     def _store(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         if not batch.jobs:
             return []
-        answers = self._read(batch, *session.run(self._plan(batch, sheds), batch.durability))
+        answers = self._read(batch, sheds, *session.run(self._plan(batch, sheds), batch.durability))
         raising = self._raising(session, batch, answers)
         if raising is not None:
             with _best_effort():
@@ -123,7 +127,7 @@ class Outbox:
     async def _astore(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         if not batch.jobs:
             return []
-        answers = self._read(batch, *await session.arun(self._plan(batch, sheds), batch.durability))
+        answers = self._read(batch, sheds, *await session.arun(self._plan(batch, sheds), batch.durability))
         raising = self._raising(session, batch, answers)
         if raising is not None:
             with _best_effort():
@@ -158,7 +162,9 @@ class Outbox:
             return together(enqueue)
         return together(enqueue, engine.read(Space.SERVED))
 
-    def _read(self, batch: Batch, answers: list[Enqueued], served: Sequence[Record] = ()) -> list[Enqueued]:
+    def _read(
+        self, batch: Batch, sheds: Sequence[Shed], answers: list[Enqueued], served: Sequence[Record] = ()
+    ) -> list[Enqueued]:
         if not self._looked_for_workers:
             self._looked_for_workers = True
             if not served:
@@ -167,7 +173,7 @@ class Outbox:
                     self.connection.store.location,
                 )
         _refuse(batch, answers)
-        self.pressure.added(batch.jobs)
+        self.pressure.added(batch.jobs, answers, sheds)
         return answers
 
 
@@ -211,14 +217,16 @@ def _refuse(batch: Batch, answers: list[Enqueued]) -> None:
 def _batch(calls: Sequence["Call[Any]"]) -> Batch:
     jobs: list[NewJob] = []
     strict: list[JobId] = []
-    durability, edged, keyed = Durability.RELAXED, False, False
+    durability, edged, keyed, unique = Durability.RELAXED, False, False, False
     for each in calls:
         job = each.to_job()
         jobs.append(job)
         if job.edges:
             edged = True
-        if job.unique is not None and each.strict:
-            strict.append(job.id)
+        if job.unique is not None:
+            unique = True
+            if each.strict:
+                strict.append(job.id)
         if job.idempotency is not None:
             keyed = True
         if each.durability is Durability.DEFAULT:
@@ -226,7 +234,7 @@ def _batch(calls: Sequence["Call[Any]"]) -> Batch:
     if edged:
         _refuse_circles(jobs)
         _inherit(jobs)
-    return Batch(jobs, durability, strict, keyed or bool(strict), edged)
+    return Batch(jobs, durability, strict, keyed or bool(strict), edged, keyed or unique)
 
 
 @contextmanager

@@ -7,17 +7,19 @@ a second, or twenty times as long as the count takes where that is more.
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import NamedTuple
 
 from treadle.app.connection import Connection
+from treadle.app.ids import new_id
 from treadle.app.queue import Queue, read_cap
 from treadle.app.storetime import here, own_time
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model.errors import QueueFull
 from treadle.model.filter import Axis, Cancel, Filter, Page
-from treadle.model.job import Enqueued, JobId, NewJob, Stored
+from treadle.model.job import Edge, Enqueued, JobId, NewJob, Stored
 from treadle.model.record import Record, Space
 from treadle.model.state import LIVE, State
 from treadle.policy.pressure import Cap, Excess, Level, judge
@@ -86,6 +88,10 @@ class Pressure:
         self._levels.update(reading.levels)
         self._levels_until = now + max(FRESH, SHARE * (now - since))
 
+    def over(self, jobs: Sequence[NewJob]) -> bool:
+        """Whether some queue would be over its cap if all of these were new to it."""
+        return any(self._excess(queue, cap, jobs) is not None for queue, cap in self._capped(jobs).items())
+
     def judge(self, jobs: Sequence[NewJob], waited: float | None) -> tuple[float, list[Shed]]:
         """Seconds to wait before asking again (0: none), and what is to be shed. Raises `QueueFull`.
 
@@ -93,10 +99,10 @@ class Pressure:
         """
         sheds: list[Shed] = []
         for queue, cap in self._capped(jobs).items():
-            coming = sum(job.queue == queue for job in jobs)
-            excess = judge(cap, self._levels.get(queue, Level(0, 0.0)), coming)
+            excess = self._excess(queue, cap, jobs)
             if excess is None:
                 continue
+            coming = _coming(queue, jobs)
             match cap.action:
                 case "shed":
                     sheds.append(Shed(queue, excess))
@@ -108,13 +114,21 @@ class Pressure:
                     raise QueueFull(_refusal(queue, excess.why, cap, waited), queue)
         return 0.0, sheds
 
-    def added(self, jobs: Sequence[NewJob]) -> None:
-        """These were stored: they count until the next count."""
-        if self._levels:
-            for queue, number in Counter(job.queue for job in jobs).items():
-                if queue in self._levels:
-                    level = self._levels[queue]
-                    self._levels[queue] = level._replace(depth=level.depth + number)
+    def added(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued], sheds: Sequence[Shed]) -> None:
+        """These were stored where the answers say so, and for some of them others went: so it counts until the next count."""
+        if not self._levels:
+            return
+        pairs = zip(jobs, answers, strict=True)
+        new = Counter(job.queue for job, answer in pairs if answer.verdict is Stored.STORED)
+        for each in sheds:
+            new[each.queue] -= min(each.excess.jobs, new[each.queue])
+        for queue, number in new.items():
+            if queue in self._levels:
+                level = self._levels[queue]
+                self._levels[queue] = level._replace(depth=level.depth + number)
+
+    def _excess(self, queue: str, cap: Cap, jobs: Sequence[NewJob]) -> Excess | None:
+        return judge(cap, self._levels.get(queue, Level(0, 0.0)), _coming(queue, jobs))
 
     def _cap(self, queue: str) -> Cap | None:
         if queue in self._said:
@@ -162,6 +176,21 @@ class Pressure:
             told(queue, why)
 
 
+def strangers(engine: Engine, jobs: Sequence[NewJob]) -> Plan[Sequence[NewJob]]:
+    """Those among jobs that would be stored; the others repeat what is there. Nothing is stored.
+
+    A batch with an edge to nobody is refused whole, and still told which of its jobs are known: that is how one asks.
+    """
+
+    def begin() -> Steps[Sequence[NewJob]]:
+        nobody = replace(jobs[0], id=new_id(), edges=(Edge(new_id()),), unique=None, idempotency=None, guard=None)
+        answers = yield from engine.enqueue([*jobs, nobody]).begin()
+        known = (Stored.ALREADY, Stored.DUPLICATE, Stored.CONFLICT)
+        return [job for job, answer in zip(jobs, answers[:-1], strict=True) if answer.verdict not in known]
+
+    return Plan("strangers", begin)
+
+
 def shed(engine: Engine, sheds: Sequence[Shed], jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> Plan[None]:
     """Cancel the least urgent jobs of queues over their caps, new ones and old ones alike; of equals the newest go."""
 
@@ -184,6 +213,10 @@ def shed(engine: Engine, sheds: Sequence[Shed], jobs: Sequence[NewJob], answers:
                 yield from engine.alter(Filter(ids=victims), cancel, actor="treadle", limit=len(victims)).begin()
 
     return Plan("shed", begin)
+
+
+def _coming(queue: str, jobs: Sequence[NewJob]) -> int:
+    return sum(job.queue == queue for job in jobs)
 
 
 def _refusal(queue: str, why: str, cap: Cap, waited: float | None) -> str:
