@@ -10,7 +10,6 @@ import pytest
 from conformance.desk import DEATH, Bench, Desk
 from conformance.test_verb_alter import bring
 from conformance.ways import blocking
-from treadle.app.pressure import strangers
 from treadle.model.filter import Altered, Cancel, Erase, Filter, Replay
 from treadle.model.flow import Hold, Idempotency, OnConflict, Ordering, Unique
 from treadle.model.job import Edge, Enqueued, JobId, NewJob, OnDead, Stored
@@ -387,23 +386,3 @@ def test_replays_and_new_jobs_race_for_a_key(bench: Bench) -> None:
         assert sum(pool.map(race, range(racers))) == 1
     with closing(bench.store.session()) as session:
         assert session.run(engine.count(Filter(states=[State.QUEUED]), []))[0].count == 1
-
-
-def test_which_jobs_would_be_stored_is_told_without_storing_any(desk: Desk) -> None:
-    asked = Idempotency("request 1", "digest", 3600.0)
-    held, keyed, replaced = desk.new(unique=KEY), desk.new(idempotency=asked), desk.new(unique=Unique("order 8"))
-    desk.run(desk.engine.enqueue([held, keyed, replaced]))
-    before = desk.snapshot()
-
-    new = [
-        desk.new(),
-        desk.new(unique=Unique("order 8", on_conflict=OnConflict.REPLACE)),
-        desk.new(idempotency=Idempotency("request 2", "digest", 3600.0), edges=(Edge(held.id),)),
-    ]
-    conflict = desk.new(idempotency=Idempotency("request 1", "another", 3600.0))
-    known = [held, desk.new(unique=KEY), desk.new(idempotency=asked), conflict]
-    assert desk.run(strangers(desk.engine, [new[0], *known, *new[1:]])) == new
-
-    assert desk.snapshot() == before
-    verdicts = {answer.verdict for answer in desk.run(desk.engine.enqueue(new))}
-    assert verdicts == {Stored.STORED}

@@ -1,6 +1,7 @@
 """Flow control under a real worker: gated jobs start when they are claimed, breakers open and close, rules change in flight."""
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections import Counter
@@ -177,7 +178,7 @@ def test_no_attempt_starts_between_a_probe_that_fails_and_the_breaker_that_opens
 
     # One slot: what runs beside the first failure would tell nothing of probes.
     assert serve(app, scene, async_slots=1) == 0
-    for before, after in zip(starts, starts[1:], strict=False):
+    for before, after in itertools.pairwise(starts):
         assert after - before >= 100_000, "an attempt started before the breaker's time was over"
 
 

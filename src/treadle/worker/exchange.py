@@ -131,8 +131,6 @@ class Exchange:
             return
         durability = Durability.DEFAULT if asks or notes else strictness
         try:
-            if batch and self.before_settling is not None:
-                await self.before_settling()
             answers = await self._carry(together(*plans), durability, len(batch))
         except asyncio.CancelledError:
             # Whether it was stored is unknown; telling again does no harm, forgetting would.
@@ -166,6 +164,8 @@ class Exchange:
 
     async def _carry(self, plan: Plan[tuple[Any, ...]], durability: Durability, size: int) -> tuple[Any, ...]:
         """Run the plan of one exchange that settles `size` jobs."""
+        if size and self.before_settling is not None:
+            await self.before_settling()
         if self._alone():
             # Nothing runs here that could be kept waiting: spare the first job of an idle worker two thread switches.
             return self._session.run(plan, durability)
