@@ -121,9 +121,12 @@ def _gone() -> None:
 
 
 def test_the_figure_for_scalers(command, provider):
-    figures = {"wanted": 0, "processes": 0, "slots": 0, "running": 0, "queued": 0, "age": 0, "parked": 0, "paused": 0}
-    assert command("scale", "--json").json == figures
+    figures = {"wanted": 0, "processes": 0, "slots": 0, "running": 0, "queued": 0, "age": 0, "blocked": 0, "paused": 0}
+    assert command("scale", "--json").json == figures | {"executors": {}}
     assert command("scale", "--least", "2").out.startswith("2 worker processes wanted, 0 alive\n")
+    refused = command("scale", "--least", "5", "--most", "3")
+    assert refused.code == 2
+    assert "--least 5 is more than --most 3" in refused.err
 
 
 @pytest.mark.parametrize("words", ["0", "3:2", "x", "1:x", ":", "1:"])

@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from treadle.policy.scaling import FULL, GROW_AFTER, SHRINK_AFTER, SHRINK_AGAIN, Bounds, Memory, Sight, decide
+from treadle.policy.scaling import FULL, GROW_AFTER, SHRINK_AFTER, SHRINK_AGAIN, Bounds, Kind, Memory, Sight, decide
 
 BOUNDS = Bounds(1, 8)
 SLOTS = 10
 
 
 def sight(plain=0, gated=0, age=0.0, running=0, processes=1):
-    return Sight(plain, gated, age, running, SLOTS * processes, processes)
+    return Sight((Kind(plain, gated, age, running, SLOTS * processes),), processes)
 
 
 def follow(bounds, see, seconds, aim=1, memory=None, start=0.0):
@@ -78,7 +78,7 @@ def test_a_wave_that_comes_back_keeps_its_processes():
 
 
 def test_nobody_alive_is_not_a_reason_to_start_a_crowd():
-    assert decide(BOUNDS, 1, Memory(-100.0), Sight(500, 0, 60.0, 0, 0, 0), 0.0) == (2, Memory())
+    assert decide(BOUNDS, 1, Memory(-100.0), Sight((Kind(500, 0, 60.0, 0, 0),), 0), 0.0) == (2, Memory())
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,11 @@ def test_nobody_alive_is_not_a_reason_to_start_a_crowd():
         (sight(running=11, processes=2), 2),
         (sight(plain=95, age=3, running=10), 11),
         (sight(plain=95, running=3), 1),
-        (Sight(500, 0, 60.0, 0, 0, 0), 1),
+        (sight(plain=95, age=3, running=3), 10),
+        (sight(plain=1, age=3, running=3, processes=4), 5),
+        (sight(gated=5, running=3, processes=4), 4),
+        (sight(running=13, processes=4), 3),
+        (Sight((Kind(500, 0, 60.0, 0, 0),), 0), 1),
     ],
 )
 def test_the_figure_for_those_outside(seen, wanted):
@@ -114,3 +118,31 @@ def test_whatever_is_seen_the_bounds_hold_and_growth_waits():
             short = short + 1 if seen.short else 0.0
             assert aim <= before or short > GROW_AFTER
     assert 0 < FULL < 1
+
+
+def test_slots_of_another_kind_are_of_no_use():
+    loop, threads = Kind(running=0, slots=200), Kind(plain=64, age=3, running=16, slots=16)
+    assert Sight((loop, threads), 2).wanted == 10
+    assert Sight((loop, threads._replace(plain=0, gated=64)), 2).wanted == 10
+    assert Sight((loop, threads._replace(plain=0)), 3).wanted == 3
+    assert Sight((loop._replace(running=8), threads._replace(plain=0, running=0)), 2).wanted == 1
+
+
+def test_the_supervisor_goes_where_the_figure_for_those_outside_points():
+    seed = random.randrange(10**9)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    turns = set()
+    for _ in range(3000):
+        aim = draw.randint(2, 9)
+        kinds = tuple(
+            Kind(draw.choice([0, 0, 3, 900]), draw.choice([0, 0, 5]), draw.random() * 4, draw.randint(0, slots), slots)
+            for slots in (aim * draw.randint(0, 20), aim * 100)
+        )
+        seen = Sight(kinds, aim)
+        decided, _ = decide(Bounds(1, 100), aim, Memory(0.0, 0.0), seen, SHRINK_AFTER)
+        turns.add((decided > aim) - (decided < aim))
+        assert (decided > aim) == (seen.wanted > aim)
+        assert (decided < aim) == (seen.wanted < aim)
+        assert min(aim, seen.wanted) <= decided <= max(aim, seen.wanted)
+    assert turns == {-1, 0, 1}

@@ -91,8 +91,8 @@ def test_it_does_not_grow_with_what_waits_at_a_limit(app: Treadle, tmp_path: Pat
     with supervised(tmp_path, "--processes", "1:3", "--threads", "4") as log:
         until(lambda: [each.waiting for each in app.client.limits.list()] == [19], "all but one wait at the limit")
         now = time.time_ns() // 1000
-        load = app.connection.run(see_load(app.connection.engine, now, ["default"], {"scaled.held"}))
-        assert (load.parked, load.sight.short, load.sight.wanted) == (19, False, 1)
+        load = app.connection.run(see_load(app.connection.engine, now, ["default"]))
+        assert (load.blocked, load.sight.short, load.sight.wanted) == (19, False, 1)
         plain.enqueue()
         until(lambda: plain.handle().state() is State.RUNNING, "a plain job runs beside it")
     assert "worker processes instead of" not in log.read_text()

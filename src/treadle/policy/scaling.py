@@ -29,37 +29,80 @@ class Bounds(NamedTuple):
     most: int
 
 
-class Sight(NamedTuple):
-    """What was seen at one moment.
+class Kind(NamedTuple):
+    """What was seen of one kind of slots: those of the loop, of threads, or of child processes.
 
-    `plain` and `gated` count jobs that wait and could be claimed, without and with limits or an order; `age` is how many
-    seconds the oldest of the plain ones has been due. `running` and `slots` are those of all processes that serve the same
-    queues, `processes` how many these are.
+    `plain` and `gated` count jobs that wait and could be claimed into one, without and with limits or an order; `age` is how
+    many seconds the oldest of the plain ones has been due. `running` and `slots` are those of all processes together.
     """
 
-    plain: int
-    gated: int
-    age: float
-    running: int
-    slots: int
-    processes: int
+    plain: int = 0
+    gated: int = 0
+    age: float = 0.0
+    running: int = 0
+    slots: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """The jobs that could be claimed."""
+        return self.plain + self.gated
 
     @property
     def short(self) -> bool:
         """Whether jobs wait for a slot."""
         if self.plain and self.age >= PATIENCE:
             return True
-        return bool(self.plain + self.gated) and self.running >= FULL * self.slots
+        return bool(self.waiting) and self.running >= FULL * self.slots
+
+
+class Sight(NamedTuple):
+    """What was seen at one moment: each kind of slots by itself, because a job takes none of another kind.
+
+    `processes` is how many serve the same queues.
+    """
+
+    kinds: tuple[Kind, ...]
+    processes: int
+
+    @property
+    def waiting(self) -> int:
+        """The jobs that could be claimed."""
+        return sum(each.waiting for each in self.kinds)
+
+    @property
+    def running(self) -> int:
+        """The jobs that run."""
+        return sum(each.running for each in self.kinds)
+
+    @property
+    def slots(self) -> int:
+        """The slots of every kind."""
+        return sum(each.slots for each in self.kinds)
+
+    @property
+    def short(self) -> bool:
+        """Whether jobs wait for a slot of some kind."""
+        return any(each.short for each in self.kinds)
 
     @property
     def wanted(self) -> int:
-        """The processes that would run at once all that runs and waits for a slot; 0 when there is nothing to do."""
-        busy = self.running + (self.plain + self.gated if self.short else 0)
-        if not busy:
-            return 0
-        if not self.slots or not self.processes:
-            return 1
-        return math.ceil(busy * self.processes / self.slots)
+        """How many processes this wants: more while slots are short, as few as leave some room when nothing waits.
+
+        Both who starts processes here and who does it from outside go by this figure.
+        """
+        if not self.processes:
+            return min(1, self.waiting)
+        if self.short:
+            return max(
+                self.processes + 1, *(self._holding(each, each.running + each.waiting) for each in self.kinds if each.short)
+            )
+        if self.waiting:
+            return self.processes
+        return min(self.processes, max((self._holding(each, each.running / SPARE) for each in self.kinds), default=0))
+
+    def _holding(self, kind: Kind, jobs: float) -> int:
+        """The processes that have so many slots of a kind."""
+        return math.ceil(jobs * self.processes / kind.slots) if kind.slots else 0
 
 
 class Memory(NamedTuple):
@@ -76,10 +119,8 @@ def decide(bounds: Bounds, aim: int, memory: Memory, sight: Sight, now: float) -
         if now - since < GROW_AFTER or aim >= bounds.most:
             return aim, Memory(since)
         # Doubling at most: what is seen is a moment, and the next look comes soon.
-        return min(bounds.most, max(aim + 1, min(2 * aim, sight.wanted))), Memory()
-    per_process = sight.slots / sight.processes if sight.processes else 0.0
-    spare = not (sight.plain + sight.gated) and sight.running <= SPARE * per_process * (aim - 1)
-    if not spare or aim <= bounds.least:
+        return min(bounds.most, 2 * aim, aim + sight.wanted - sight.processes), Memory()
+    if sight.wanted >= sight.processes or aim <= bounds.least:
         return max(aim, bounds.least), Memory()
     since = now if memory.spare_since is None else memory.spare_since
     if now - since < SHRINK_AFTER:

@@ -27,7 +27,6 @@ class Scaler:
         self._app = app
         queues = [queue for queue, _ in options.queues]
         self._queues = (*queues, *unserved(app, options)) if options.named_queues else tuple(queues)
-        self._gated = {name for name in app.registry.names() if app.registry.expect(name).settings.gated}
         self._changed = changed
         self._memory = Memory()
         self._leaving = threading.Event()
@@ -58,11 +57,11 @@ class Scaler:
     def _look(self) -> None:
         store = self._app.store
         now = own_time(store) or here()
-        load = self._session.run(see_load(store.engine, now, self._queues, self._gated))
+        load = self._session.run(see_load(store.engine, now, self._queues))
         aim, self._memory = decide(self._bounds, self.aim, self._memory, load.sight, monotonic())
         if aim != self.aim:
-            waiting = load.sight.plain + load.sight.gated
-            what = f"{waiting} jobs wait, {load.sight.running} run in {load.sight.slots} slots"
+            sight = load.sight
+            what = f"{sight.waiting} jobs wait, {sight.running} run in {sight.slots} slots"
             log.info("%d worker processes instead of %d: %s", aim, self.aim, what)
             self.aim = aim
             self._changed()

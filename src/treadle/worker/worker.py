@@ -16,9 +16,9 @@ from time import monotonic
 
 from treadle.app.app import Treadle
 from treadle.app.limitbook import declare_limits
+from treadle.app.served import served_write
 from treadle.model.job import JobId, LeaseId, Witness, WorkerInfo
 from treadle.model.outcome import NoteKind, Released, Settlement
-from treadle.model.record import Space, Write
 from treadle.worker.breakers import Breakers
 from treadle.worker.chores import Chore, Chores
 from treadle.worker.deadlines import Deadlines
@@ -115,6 +115,7 @@ class Worker:
         for row in chores.rows:
             row.outage = self._outage
         self._exchange.parked = chores.wake_at
+        self._exchange.before_settling = self._breakers.before_settling if self._breakers else None
         beside: list[Chore | Breakers] = [*chores.rows, *([self._breakers] if self._breakers else [])]
         services.extend(self._loop.create_task(each.run(), name=f"treadle {each.name}") for each in beside)
         for service in services:
@@ -197,20 +198,20 @@ class Worker:
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight
         )
         self._exchange.fetcher = self._fetcher
-        self._exchange.before_settling = self._breakers.before_settling if self._breakers else None
         self._rules = Rules(self._app, self._session, self._fetcher.reweigh)
 
     async def _open(self) -> None:
         options = self._options
+        slots = {place: executor.slots for place, executor in self._executors.items()}
         info = WorkerInfo(
             name=f"{socket.gethostname()}:{os.getpid()}",
             host=socket.gethostname(),
             pid=os.getpid(),
             queues=tuple(queue for queue, _ in options.queues),
             tasks=tuple(self._app.registry.names()),
-            slots=sum(executor.slots for executor in self._executors.values()),
+            slots=sum(slots.values()),
         )
-        await self._session.arun(self._engine.write([Write(Space.SERVED, options.target, "{}")]))
+        await self._session.arun(self._engine.write([served_write(options.target, self._app.registry, slots)]))
         await self._session.arun(declare_limits(self._engine, self._app.limits.values()))
         # Before the first claim: a queue outside its hours would be served until the first look.
         await self._rules.turn()

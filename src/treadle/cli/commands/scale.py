@@ -15,12 +15,15 @@ from treadle.cli.store import json_option, opened, url_option
 @url_option
 @json_option
 def command(queues: tuple[str, ...], least: int, most: int, url: str | None, as_json: bool) -> None:
-    """Say how many worker processes would run at once all that runs and waits for a slot.
+    """Say how many worker processes the load wants, as `treadle worker --processes 1:8` decides it.
 
-    What waits at a limit or for its turn, or is paused, is told but not counted: more processes would not help it.
+    More than there are while jobs wait for a slot of their kind, fewer when nothing waits. What is blocked (at a limit, behind
+    its turn, by parents) or paused is told but not counted: more processes would not help it.
     """
     from treadle.app.load import see_load
 
+    if least > most:
+        raise click.UsageError(f"--least {least} is more than --most {most}. Turn them round.")
     with opened(url) as app:
         load = app.connection.run(see_load(app.connection.engine, time.time_ns() // 1000, queues or None))
     sight = load.sight
@@ -31,13 +34,21 @@ def command(queues: tuple[str, ...], least: int, most: int, url: str | None, as_
             "processes": sight.processes,
             "slots": sight.slots,
             "running": sight.running,
-            "queued": sight.plain + sight.gated,
-            "age": round(sight.age, 3),
-            "parked": load.parked,
+            "queued": sight.waiting,
+            "age": round(max((each.age for each in sight.kinds), default=0.0), 3),
+            "blocked": load.blocked,
             "paused": load.paused,
+            "executors": {
+                place: {"slots": each.slots, "running": each.running, "queued": each.waiting, "age": round(each.age, 3)}
+                for place, each in load.kinds.items()
+                if place
+            },
         }
         show_json(figures)
         return
     say(f"{wanted} worker processes wanted, {sight.processes} alive")
-    say(f"{sight.running} jobs run in {sight.slots} slots, {sight.plain + sight.gated} wait for one")
-    say(f"{load.parked} jobs wait at limits or for their turn, {load.paused} are paused: more processes would not help them")
+    say(f"{sight.running} jobs run in {sight.slots} slots, {sight.waiting} wait for one")
+    if len(load.kinds) > 1:
+        for place, each in load.kinds.items():
+            say(f"  {place or 'unknown'}: {each.running} in {each.slots} slots, {each.waiting} wait")
+    say(f"{load.blocked} jobs are blocked (limits, turns, parents), {load.paused} paused: more processes would not help them")
