@@ -184,7 +184,6 @@ def test_who_has_no_cap_asks_once_in_a_while_only(treadle_app, monkeypatch):
 @pytest.mark.parametrize(
     ("cap", "level", "coming", "jobs"),
     [
-        (Cap(), Level(10**9, 1e9), 5, None),
         (Cap(10), Level(9, 1e9), 1, None),
         (Cap(10), Level(9, 0), 3, 2),
         (Cap(10), Level(50, 0), 3, 3),

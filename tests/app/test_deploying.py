@@ -71,7 +71,8 @@ def test_an_upgrade_that_fails_makes_a_dead_letter_that_says_so(treadle_app, len
     drain(app)
     seen = app.client.get(job.id)
     assert seen.state is State.DEAD
-    assert "the upgrade to version 2 raised KeyError" in seen.dead.reason
+    line = broken.__code__.co_firstlineno + 2
+    assert f"the upgrade to version 2 raised KeyError: 'nothing' ({__file__}:{line})" in seen.dead.reason
 
 
 def test_a_version_without_an_upgrade_is_taken_as_it_is(treadle_app, lend):

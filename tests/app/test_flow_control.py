@@ -253,8 +253,6 @@ def test_throttled_is_for_jobs_that_hold_the_limit():
     assert len(context.recorder.notes) == 3
     with pytest.raises(InvalidOption, match="holds no such limit"):
         context.throttled(5, limit="other")
-    with pytest.raises(InvalidOption, match="holds no such limit"):
-        FakeContext().throttled(5)
 
 
 def test_code_declares_and_an_operator_has_the_last_word(app):

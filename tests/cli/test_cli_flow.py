@@ -16,7 +16,7 @@ def app(folder):
 
 @pytest.fixture
 def provider(app):
-    app.limit("provider", rate="100/min", burst=20, concurrency=8)
+    app.limit("provider", rate="100/min", burst=20, concurrency=8, by="account")
     app.connection.run(declare_limits(app.connection.engine, app.limits.values()))
 
 
@@ -47,6 +47,22 @@ def test_limits_are_listed_changed_and_reset(command, provider):
     assert command("limits", "set", "stranger", "--rate", "5/s").code == 3
     assert command("limits", "set", "provider").code == 2
     assert command("limits", "keys", "provider", "--json").json == []
+
+
+def test_a_change_of_a_limit_is_refused_in_the_words_of_the_command(command, provider):
+    refused = command("limits", "set", "provider")
+    assert (refused.code, "Say --rate, --burst, --strict or --even, or --concurrency." in refused.err) == (2, True)
+    refused = command("limits", "set", "provider", "--strict", "--burst", "5")
+    assert (refused.code, "a strict limit has no burst" in refused.err) == (2, True)
+    assert "-1 is not in the range 0<=x<=1000000" in command("queues", "weight", "bulk", "-1").err
+
+
+def test_a_cap_by_one_half_says_that_the_other_is_gone(command, provider):
+    said = command("queues", "cap", "bulk", "--age", "5m")
+    assert said.out == "cap of bulk: 300 s old: reject\n"
+    assert "in place of the whole cap that code declares: no word is said of how many jobs wait" in said.err
+    assert "how long they have been due" in command("queues", "cap", "bulk", "--depth", "5").err
+    assert "whole cap" not in command("queues", "cap", "bulk", "--age", "5m", "--depth", "5").err
 
 
 def test_a_breaker_is_opened_and_closed(command, provider):
@@ -93,6 +109,7 @@ def test_a_queue_is_capped_given_hours_and_a_share(command, provider):
         ["window", "bulk"],
         ["window", "bulk", "at night"],
         ["window", "bulk", "22:00-06:00", "--tz", "Mars/Olympus"],
+        ["cap", "bulk", "--age", "0s"],
         ["weight", "bulk", "-1"],
     ],
 )

@@ -124,7 +124,7 @@ class Treadle(Declares):
         try:
             found = Queue(check_queue(name), _cap(cap), None if window is None else read_window(window, tz))
         except BadInput as error:
-            raise DefinitionError(f"queue {name}: {error}") from error
+            raise DefinitionError(f"queue {name or repr(name)}: {error}") from error
         if self.queues.setdefault(name, found) != found:
             raise DefinitionError(f"queue {name} is described twice, and differently. Describe it once.")
         return found

@@ -3,17 +3,19 @@
 import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from treadle.app import operating
 from treadle.app.connection import Connection
 from treadle.app.deploying import Fitting, Misfit
 from treadle.app.limit import Limit
+from treadle.app.limitbook import check_key
 from treadle.app.limits import Limits
 from treadle.app.queue import described, stopped
 from treadle.app.registry import Registry
 from treadle.app.view import Count, Job, QueueView, Standstill, WorkerView, view_count, view_worker
 from treadle.app.where import EVERYTHING, Filter, Where, among, narrowed, whole
+from treadle.engine.plan import Plan, together
 from treadle.model import filter as asked
 from treadle.model import job as stored
 from treadle.model.filter import (
@@ -32,7 +34,6 @@ from treadle.model.filter import (
     check_remark,
 )
 from treadle.model.job import JobId
-from treadle.model.record import Write
 from treadle.model.state import LIVE, State
 from treadle.policy.duration import Duration, seconds
 from treadle.policy.pressure import Cap
@@ -228,9 +229,10 @@ class Client:
     ) -> None:
         """Stop handing out jobs of a queue, of a task in all queues, or of one key of a limit, everywhere, until resumed.
 
-        Jobs that run already go on. Raises `InvalidOption` unless exactly one of the three is named.
+        Jobs that run already go on. Raises `InvalidOption` unless exactly one of the three is named, and for a key of a limit
+        that has none.
         """
-        self._connection.run(self._connection.engine.write([self._paused(stopped(queue, task, limit, key), reason)]))
+        self._connection.run(self._pausing(queue, reason, task, limit, key))
 
     async def apause(
         self,
@@ -242,7 +244,7 @@ class Client:
         key: str = "",
     ) -> None:
         """The awaitable twin of `pause`."""
-        await self._connection.arun(self._connection.engine.write([self._paused(stopped(queue, task, limit, key), reason)]))
+        await self._connection.arun(self._pausing(queue, reason, task, limit, key))
 
     def resume(self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = "") -> bool:
         """Hand out jobs again of what was paused; False if it was not."""
@@ -367,9 +369,12 @@ class Client:
 
         return check
 
-    def _paused(self, what: str, reason: str) -> Write:
+    def _pausing(self, queue: str | None, reason: str, task: str | None, limit: str | None, key: str) -> Plan[Any]:
+        what = stopped(queue, task, limit, key)
         check_remark("reason", reason)
-        return operating.pause_write(what, self.actor, reason or "")
+        engine = self._connection.engine
+        write = engine.write([operating.pause_write(what, self.actor, reason or "")])
+        return write if limit is None else together(check_key(engine, limit, key), write)
 
 
 def _seconds(age: Duration | Literal["none"] | None) -> float | Literal["none"] | None:

@@ -10,7 +10,7 @@ from treadle.app.after_commit import after_commit
 from treadle.app.slot import Slot, read_slot
 from treadle.engine.plan import Plan
 from treadle.engine.session import Session
-from treadle.model.errors import InvalidArguments, InvalidOption, LeaseLost
+from treadle.model.errors import InvalidArguments, InvalidDuration, LeaseLost, Misuse
 from treadle.model.job import Claimed, JobId
 from treadle.model.kind import is_a
 from treadle.model.outcome import NoteKind, Verdict, throttle_name
@@ -158,14 +158,19 @@ class Context:
 
         For a service that answers "too many requests": `raise ctx.throttled(retry_after(response))` ends the attempt as well,
         without counting a failure; what is not raised changes nothing here. Without `limit`, all limits of the job are slowed.
-        A limit with a breaker counts it as a failure. Raises `InvalidOption` for a limit that the job does not have.
+        A limit with a breaker counts it as a failure. Raises `Misuse` for a limit that the job does not hold and for what is
+        no duration: let through, that makes the job a dead letter at once, because another attempt would do the same.
         """
-        wait = seconds(retry_after)
-        held = [(name, key) for name, key in self.headers.get("limits", ()) if limit in (None, name)]
+        try:
+            wait = seconds(retry_after)
+        except InvalidDuration as error:
+            raise Misuse(f"throttled({retry_after!r})", error.rule, error.cure) from None
+        holds = list(self.headers.get("limits", ()))
+        held = [(name, key) for name, key in holds if limit in (None, name)]
         if not held:
-            raise InvalidOption(
-                "no limit" if limit is None else limit, "this job holds no such limit", "Name it in the task's limits=."
-            )
+            cure = f"It holds {', '.join(name for name, _ in holds)}." if holds else "Give its task one: limits=[...]."
+            said = f"throttled(limit={limit!r})" if limit is not None else "throttled"
+            raise Misuse(said, "this job holds no such limit" if holds else "this job holds no limit", cure)
         for name, key in held:
             self._reporter.report(NoteKind.THROTTLE, throttle_name(name, key), f"{wait:.6f}")
         return Snooze(wait)

@@ -81,7 +81,7 @@ class Declares(ABC):
         try:
             made = make_limit(name, words)
         except BadInput as error:
-            raise DefinitionError(f"limit {name}: {error}") from error
+            raise DefinitionError(f"limit {name or repr(name)}: {error}") from error
         self._keep(made)
         return made
 

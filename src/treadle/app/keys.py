@@ -76,7 +76,8 @@ def read_by(what: str, value: object) -> tuple[str, ...]:
         raise InvalidOption(value, f"{what} names a parameter or several", f'Write {what}="account".')
     found: tuple[Any, ...] = tuple(names)
     if not found or len(set(map(str, found))) < len(found) or not all(isinstance(each, str) and each for each in found):
-        raise InvalidOption(value, f"{what} names a parameter or several, each once", f'Write {what}=("account", "region").')
+        rule = f"{what} names a parameter or several, each once and none empty"
+        raise InvalidOption(value, rule, f'Write {what}=("account", "region").')
     return found
 
 

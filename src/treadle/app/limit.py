@@ -116,14 +116,12 @@ def check_limit_name(name: object) -> str:
     """A limit's name. Raises `InvalidOption`."""
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
-    raise InvalidOption(
-        repr(name), "this is not a limit's name", "Use up to 100 letters, digits, dots, dashes and underscores."
-    )
+    raise InvalidOption(repr(name), "this is not a limit's name", "Use 1 to 100 letters, digits, dots, dashes and underscores.")
 
 
 def check_count(what: str, value: object) -> int:
-    """A whole number of at least 1. Raises `InvalidOption`."""
+    """A whole number from 1 to `MOST`. Raises `InvalidOption`."""
     if not is_whole(value, 1, MOST):
-        raise InvalidOption(value, f"{what} is a whole number, at least 1", "Correct the number.")
+        raise InvalidOption(repr(value), f"{what} is a whole number from 1 to {MOST:,}", "Correct the number.")
     assert isinstance(value, int)
     return value

@@ -11,7 +11,7 @@ import msgspec
 from treadle.app.limit import Limit
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
-from treadle.model.errors import UnknownLimit
+from treadle.model.errors import InvalidOption, UnknownLimit
 from treadle.model.flow import Rule
 from treadle.model.job import Micros
 from treadle.model.record import Record, Space, Write
@@ -39,7 +39,8 @@ class LimitBook(Terms, frozen=True, omit_defaults=True):
     """The record's value: the terms that hold, and the breaker.
 
     `closed_until` is set while the breaker is open or half open, `openings` counts how often in a row it opened, `why` and
-    `opened_by` say what opened it. `set_by` is the operator who changed the terms; while it is set, code does not.
+    `opened_by` say what opened it. `set_by` is the operator who changed the terms; while it is set, code does not. `by` names
+    the parameters that make its keys, as code declares it: None where that has not been told.
     """
 
     closed_until: Micros | None = None
@@ -49,6 +50,13 @@ class LimitBook(Terms, frozen=True, omit_defaults=True):
     opened_by: str | None = None
     declared: Terms | None = None
     set_by: str | None = None
+    by: tuple[str, ...] | None = None
+
+    @classmethod
+    def of_code(cls, limit: Limit) -> "LimitBook":
+        """The book of a limit as code declares it."""
+        rule = limit.rule()
+        return cls(**asdict(rule), declared=Terms.of(rule), by=limit.by)
 
     def with_terms(self, terms: Terms, set_by: str | None) -> "LimitBook":
         """The book once these terms hold."""
@@ -84,22 +92,22 @@ def declare_limits(engine: Engine, limits: Iterable[Limit]) -> Plan[list[str]]:
 
     Of programs that declare a limit differently the one that started last has the say, but none against an operator.
     """
-    declared = {limit.name: limit.rule() for limit in limits}
+    declared = {limit.name: LimitBook.of_code(limit) for limit in limits}
 
     def begin() -> Steps[list[str]]:
         if not declared:
             return []
         records = {each.key: each for each in (yield from engine.read(Space.LIMIT, sorted(declared)).begin())}
         writes: list[Write] = []
-        for name, rule in sorted(declared.items()):
-            terms, record = Terms.of(rule), records.get(name)
+        for name, new in sorted(declared.items()):
+            record = records.get(name)
             if record is None:
-                writes.append(LimitBook(**asdict(rule), declared=terms).write(name, 0))
+                writes.append(new.write(name, 0))
                 continue
             book = read_limit(record)
-            fresh = msgspec.structs.replace(book, declared=terms, probes=rule.probes)
-            if book.set_by is None:
-                fresh = fresh.with_terms(terms, None)
+            fresh = msgspec.structs.replace(book, declared=new.declared, probes=new.probes, by=new.by)
+            if book.set_by is None and new.declared is not None:
+                fresh = fresh.with_terms(new.declared, None)
             if fresh != book:
                 writes.append(fresh.write(name, record.version))
         if writes:
@@ -107,3 +115,15 @@ def declare_limits(engine: Engine, limits: Iterable[Limit]) -> Plan[list[str]]:
         return [each.key for each in writes]
 
     return Plan("declare", begin)
+
+
+def check_key(engine: Engine, limit: str, key: str) -> Plan[None]:
+    """Raise `InvalidOption` for a key of a limit that the store knows to have none."""
+
+    def begin() -> Steps[None]:
+        for record in (yield from engine.read(Space.LIMIT, [limit]).begin()):
+            if key and read_limit(record).by == ():
+                cure = f"Leave the key out to pause all of it, or stop it with `treadle limits open {limit}`."
+                raise InvalidOption(key, f"limit {limit} was declared without by=, so it has no keys", cure)
+
+    return Plan("read", begin)

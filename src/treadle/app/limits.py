@@ -175,10 +175,12 @@ class Limits:
     def _unwritten(self, name: str) -> LimitBook:
         limit = self._declared.get(name)
         if limit is None:
-            cure = "A worker that declares it makes it known; see `treadle limits list`."
-            raise UnknownLimit(name, "the store knows no limit of this name", cure)
-        terms = Terms.of(limit.rule())
-        return LimitBook(**msgspec.structs.asdict(terms), probes=limit.rule().probes, declared=terms)
+            cure = (
+                "Look for its name in `treadle limits list`. A worker whose code declares it makes it known when it starts; "
+                "before that, only the client of the app that declares it can change it."
+            )
+            raise UnknownLimit(name, "no worker has told this store of a limit of this name", cure)
+        return LimitBook.of_code(limit)
 
     def _run(self, make: Callable[[Micros], Plan[R]]) -> R:
         own = own_time(self._connection.store)
@@ -215,7 +217,18 @@ def _change(
         found["strict"] = strict
     if not found:
         raise InvalidOption("nothing", "no change was named", "Say rate=, burst=, strict= or concurrency=.")
-    return lambda book, actor: msgspec.structs.replace(book, **found, set_by=actor)
+
+    def change(book: LimitBook, actor: str) -> LimitBook:
+        changed = msgspec.structs.replace(book, **found, set_by=actor)
+        if changed.rate is None and (burst is not None or strict):
+            said = "strict" if burst is None else f"burst {burst}"
+            raise InvalidOption(said, "burst and strict speak of a rate, and this limit has none", "Say a rate as well.")
+        if changed.strict and burst is not None:
+            cure = "Leave the burst out, or let starts be spread evenly (strict=False, `--even`)."
+            raise InvalidOption(f"burst {burst}", "a strict limit has no burst: its whole rate may come at once", cure)
+        return changed
+
+    return change
 
 
 def _reset(book: LimitBook, _: str) -> LimitBook | None:

@@ -141,7 +141,7 @@ def described(
         writes.append(window_write(queue, None if window == "none" else read_window(window, tz), by))
     if weight is not None:
         if not is_whole(weight, 0, 1_000_000):
-            raise InvalidOption(weight, "a weight is a whole number up to 1,000,000", "Write 0 to take it back.")
+            raise InvalidOption(weight, "a weight is a whole number from 0 to 1,000,000", "Write 0 to take it back.")
         writes.append(weight_write(queue, weight, by) if weight else Write(Space.WEIGHT, queue, None))
     if age is not None:
         if age != "none" and age < LEAST_AGE:

@@ -1,9 +1,9 @@
 """Which name means which task."""
 
 import difflib
-from typing import Any
+from typing import Any, cast
 
-from treadle.app.task import AnyTask
+from treadle.app.task import AnyTask, Task
 from treadle.model.errors import DefinitionError, UnknownTask
 from treadle.model.kind import is_a
 
@@ -32,9 +32,13 @@ class Registry:
 
     def alias(self, name: str, task: AnyTask) -> None:
         """Make a task known by one more name, such as the one it had before. Raises `DefinitionError`."""
+        if not is_a(task, Task):
+            raise DefinitionError(
+                f"alias({name!r}, {task!r}): the second is not a task. Hand over the task itself, not its name."
+            )
         if self._tasks.get(task.name) is not task:
             raise DefinitionError(f"{task.name} is not a task of this app, so {name!r} cannot be its alias. Attach it first.")
-        self._put(name, task)
+        self._put(name, cast(AnyTask, task))
 
     def expect(self, name: str) -> AnyTask:
         """The task of this name. Raises `UnknownTask`, which lists names that look alike."""

@@ -176,10 +176,10 @@ def _timeout(signature: Signature, given: Mapping[str, Any], executor: Executor)
     return {"timeout": found}
 
 
-def _whole(low: int, high: int) -> Any:
+def _whole(name: str, low: int, high: int) -> Any:
     def read(value: Any) -> int:
         if not is_whole(value, low, high):
-            raise BadInput(value, f"a whole number from {low:,} to {high:,} is needed here", "Correct the number.")
+            raise BadInput(repr(value), f"{name} is a whole number from {low:,} to {high:,}", "Correct the number.")
         return value
 
     return read
@@ -204,13 +204,13 @@ _READERS: dict[str, Any] = {
     "retry": check_retry,
     "start_within": seconds,
     "at_most_once": _yes_or_no,
-    "max_crashes": _whole(1, 1000),
+    "max_crashes": _whole("max_crashes", 1, 1000),
     "durability": check_durability,
     "on_stuck": _on_stuck,
     "tags": check_tags,
-    "version": _whole(1, 2**31 - 1),
-    "payload_cap": _whole(2, 2**30),
-    "result_cap": _whole(2, 2**30),
+    "version": _whole("version", 1, 2**31 - 1),
+    "payload_cap": _whole("payload_cap", 2, 2**30),
+    "result_cap": _whole("result_cap", 2, 2**30),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from treadle.app.keys import By, Parameters, read_by
 from treadle.model import flow
-from treadle.model.errors import InvalidOption
+from treadle.model.errors import InvalidDuration, InvalidOption
 from treadle.model.kind import is_list
 from treadle.model.state import LIVE, State
 from treadle.policy.duration import Duration, seconds
@@ -64,7 +64,7 @@ def debounce(wait: Duration, *, by: By | None = None) -> Unique:
     `@app.task(unique=debounce("10s", by="document"))`. Calls that never cease put it off for ever. A delay said for one call
     replaces `wait`. Raises `InvalidDuration`.
     """
-    return Unique(by, during=(State.SCHEDULED,), on_conflict="replace", _wait=seconds(wait))
+    return Unique(by, during=(State.SCHEDULED,), on_conflict="replace", _wait=_some("wait", wait))
 
 
 def throttle(period: Duration, *, by: By | None = None) -> Unique:
@@ -72,7 +72,16 @@ def throttle(period: Duration, *, by: By | None = None) -> Unique:
 
     `@app.task(unique=throttle("1m", by="user"))`. The period begins with the call that was taken. Raises `InvalidDuration`.
     """
-    return Unique(by, during=(), within=period)
+    return Unique(by, during=(), within=_some("period", period))
+
+
+def _some(name: str, given: Duration) -> float:
+    found = seconds(given)
+    if not found:
+        raise InvalidDuration(
+            repr(given), f"a {name} of nothing would make no two calls one", f'Write for example {name}="10s".'
+        )
+    return found
 
 
 def check_unique(value: object) -> Unique:

@@ -1,6 +1,7 @@
 """Old arguments for new code: a job that was stored before a deploy runs after it."""
 
 from collections.abc import Callable, Mapping
+from traceback import extract_tb
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ def upgraded(task: str, payload: str, stored: int, wanted: int, upgraders: Mappi
         except Exception as error:
             raise InvalidArguments(
                 f"stored arguments of {task}",
-                f"the upgrade to version {version} raised {type(error).__name__}: {error}",
+                f"the upgrade to version {version} raised {type(error).__name__}: {error} ({_place(error)})",
                 "Correct it and replay the job.",
             ) from error
         if not isinstance(args, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -39,3 +40,9 @@ def upgraded(task: str, payload: str, stored: int, wanted: int, upgraders: Mappi
                 "Return a dict.",
             )
     return msgspec.json.encode(args).decode()
+
+
+def _place(error: Exception) -> str:
+    """The file and line that raised."""
+    frame = extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"

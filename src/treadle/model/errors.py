@@ -2,7 +2,7 @@
 
 TreadleError
   BadInput (ValueError)       InvalidArguments  InvalidResult  PayloadTooLarge  InvalidDuration  InvalidTime
-                              InvalidOption  InvalidSchedule  InvalidURL  UnknownTask  UnknownJob  UnknownParent
+                              InvalidOption (Misuse)  InvalidSchedule  InvalidURL  UnknownTask  UnknownJob  UnknownParent
                               UnknownSchedule  UnknownLimit  NotPermitted  DuplicateJob  IdempotencyConflict
   DefinitionError (TypeError) a task or schedule that cannot be declared like this
   StoreError                  CannotOpen  SchemaMismatch  VulnerableSQLite  MixedSQLite  NetworkFileSystem
@@ -27,13 +27,18 @@ class BadInput(TreadleError, ValueError):
     """
 
     def __init__(self, value: object, rule: str, cure: str) -> None:
-        shown = value if isinstance(value, str) and value.isprintable() else _shown(value)
+        shown = value if isinstance(value, str) and _speaks_for_itself(value) else _shown(value)
         if len(shown) > 200:
             shown = shown[:197] + "..."
         self.value = value
         self.rule = rule
         self.cure = cure
         super().__init__(f"{shown}: {rule}. {cure}")
+
+
+def _speaks_for_itself(text: str) -> bool:
+    """Whether a text needs no quotes: it is not empty and shows all of itself."""
+    return text.isprintable() and text == text.strip() != ""
 
 
 def _shown(value: object) -> str:
@@ -65,6 +70,10 @@ class InvalidTime(BadInput):
 
 class InvalidOption(BadInput):
     """An option that does not exist, or a value it does not take."""
+
+
+class Misuse(InvalidOption):
+    """A running job asked its context for what cannot be: a mistake in its code, so it becomes a dead letter at once."""
 
 
 class InvalidSchedule(BadInput):

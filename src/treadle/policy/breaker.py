@@ -76,6 +76,6 @@ def judge(rule: Breaker, circuit: Circuit, run: int, seen: Seen) -> tuple[Circui
 
 def _count(name: str, value: object) -> int:
     if not is_whole(value, 1, 1_000_000):
-        raise InvalidOption(value, f"{name} is a whole number, at least 1", f"Write for example {name}=5.")
+        raise InvalidOption(repr(value), f"{name} is a whole number from 1 to 1,000,000", f"Write for example {name}=5.")
     assert isinstance(value, int)
     return value

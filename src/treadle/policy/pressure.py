@@ -36,7 +36,16 @@ class Cap:
         timeout: Duration = 30.0,
     ) -> None:
         if depth is not None and not is_whole(depth, 1, 1_000_000_000):
-            raise InvalidOption(depth, "a cap's depth is a whole number, at least 1", "To stop a queue, pause it.")
+            raise InvalidOption(
+                repr(depth), "a cap's depth is a whole number from 1 to 1,000,000,000", "To let nothing out, pause the queue."
+            )
+        if depth is None and age is None:
+            raise InvalidOption(
+                "Cap()", "a cap without a depth and an age caps nothing", 'Write Cap(10_000) or Cap(age="10m").'
+            )
+        if age is not None and not seconds(age):
+            rule = "an age of nothing would refuse whatever comes while a job waits"
+            raise InvalidOption(age, rule, 'Write for example age="10m".')
         if action not in ACTIONS:
             raise InvalidOption(action, "a cap does not know this action", f"Use one of {', '.join(ACTIONS)}.")
         keep = object.__setattr__
@@ -48,7 +57,7 @@ class Cap:
     def __str__(self) -> str:
         bounds = [f"{self.depth:,} jobs"] if self.depth is not None else []
         bounds += [f"{self.age:g} s old"] if self.age is not None else []
-        return f"{' or '.join(bounds)}: {self.action}" if bounds else "none"
+        return f"{' or '.join(bounds)}: {self.action}"
 
 
 class Level(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeGuard, cast
 
-from treadle.model.errors import InvalidOption
+from treadle.model.errors import InvalidOption, Misuse
 from treadle.model.kind import is_list, is_number, is_whole
 from treadle.model.outcome import Cause
 from treadle.model.raised import GiveUp, Retry
@@ -123,6 +123,8 @@ def decide(
 
 def _unworthy(retries: Retries, error: BaseException) -> str | None:
     name = type(error).__name__
+    if isinstance(error, Misuse):
+        return "its code is wrong, and another attempt would do the same"
     if isinstance(error, retries.give_up_on):
         return f"{name} is listed in give_up_on"
     if not isinstance(error, retries.on):

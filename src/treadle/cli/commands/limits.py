@@ -67,6 +67,8 @@ def keys(name: str, url: str | None, as_json: bool) -> None:
 @url_option
 def set_limit(name: str, concurrency: str | None, url: str | None, **words: Any) -> None:
     """Change what a limit lets through, from the next start on, until it is reset. Deploys do not undo it."""
+    if concurrency is None and all(each is None for each in words.values()):
+        raise click.UsageError("Say --rate, --burst, --strict or --even, or --concurrency.")
     number = int(concurrency) if concurrency is not None and concurrency.isascii() and concurrency.isdigit() else concurrency
     with opened(url) as app:
         app.client.limits.set(name, concurrency=number, **words)

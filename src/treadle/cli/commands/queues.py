@@ -108,13 +108,19 @@ def cap(
     declared: bool,
     url: str | None,
 ) -> None:
-    """Cap what may wait in a queue. Producers heed it within ten seconds."""
+    """Cap what may wait in a queue, by --depth, --age or both. Producers heed it within ten seconds.
+
+    It stands in place of the whole cap that code declares, action and all.
+    """
     if (depth is not None or age is not None) + none + declared != 1:
         raise click.UsageError("Say --depth or --age, or --none, or --declared.")
-    word = Cap(depth, age=age, action=action, timeout=timeout)
+    word = None if none or declared else Cap(depth, age=age, action=action, timeout=timeout)
     with opened(url) as app:
-        app.client.describe(name, cap="none" if none else "declared" if declared else word)
-    say(f"cap of {clean(name)}: {'what code declares' if declared else 'none' if none else word}")
+        app.client.describe(name, cap=word or ("none" if none else "declared"))
+    say(f"cap of {clean(name)}: {word or ('none' if none else 'what code declares')}")
+    if word is not None and (depth is None or age is None):
+        other = "how many jobs wait" if depth is None else "how long they have been due"
+        say(f"it stands in place of the whole cap that code declares: no word is said of {other}.", err=True)
 
 
 @command.command("window")
@@ -134,9 +140,9 @@ def window(name: str, hours: str | None, tz: str, none: bool, declared: bool, ur
     say(f"hours of {clean(name)}: {what}")
 
 
-@command.command("weight")
+@command.command("weight", context_settings={"ignore_unknown_options": True})  # so that -1 is a weight, if a wrong one
 @click.argument("name")
-@click.argument("weight", type=int)
+@click.argument("weight", type=click.IntRange(0, 1_000_000))
 @url_option
 def weight(name: str, weight: int, url: str | None) -> None:
     """Give a queue another share of each worker that serves it; 0 leaves it to how they were started."""
