@@ -57,6 +57,13 @@ def test_a_change_of_a_limit_is_refused_in_the_words_of_the_command(command, pro
     assert "-1 is not in the range 0<=x<=1000000" in command("queues", "weight", "bulk", "-1").err
 
 
+def test_a_key_of_a_limit_without_keys_is_not_paused(command, app):
+    app.connection.run(declare_limits(app.connection.engine, [app.limit("whole", rate="1/s")]))
+    refused = command("limits", "pause", "whole", "acme")
+    assert (refused.code, "it has no keys" in refused.err) == (2, True)
+    assert command("limits", "pause", "whole").code == 0
+
+
 def test_a_cap_by_one_half_says_that_the_other_is_gone(command, provider):
     said = command("queues", "cap", "bulk", "--age", "5m")
     assert said.out == "cap of bulk: 300 s old: reject\n"
@@ -77,6 +84,8 @@ def test_a_breaker_is_opened_and_closed(command, provider):
 def test_keys_and_tasks_are_paused_and_resumed(command, provider):
     assert command("limits", "pause", "provider", "acme").out == "key acme of limit provider is paused.\n"
     assert command("limits", "resume", "provider", "acme").code == 0
+    assert "is that its name" not in command("limits", "pause", "provider", "acme").err
+    assert "no worker has told of a limit provdier: is that its name" in command("limits", "pause", "provdier", "acme").err
     assert command("limits", "resume", "provider").code == 3
     paused = command("tasks", "pause", "mail.send", "--reason", "smtp is down")
     assert (paused.code, paused.out) == (0, "task mail.send is paused.\n")

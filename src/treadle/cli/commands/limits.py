@@ -119,8 +119,11 @@ def close_breaker(name: str, url: str | None) -> None:
 def pause(name: str, key: str, reason: str, url: str | None) -> None:
     """Start no job under one key of a limit until it is resumed. Those that run go on."""
     with opened(url) as app:
+        known = {each.name for each in app.client.limits.list()}
         app.client.pause(limit=name, key=key, reason=reason)
     say(f"{_key(name, key)} is paused.")
+    if name not in known:
+        say(f"no worker has told of a limit {clean(name)}: is that its name? See `treadle limits list`.", err=True)
 
 
 @command.command("resume")
