@@ -119,8 +119,8 @@ class Moves:
                     self._end(job, State.CANCELLED, took, job.reason, failures=1)
                 else:
                     self._later(job, State.RETRYING, delay, failures=1)
-            case Snoozed(delay):
-                self._attempt(job, "snoozed", None if stop else delay)
+            case Snoozed(delay, error):
+                self._attempt(job, "snoozed", None if stop else delay, error=error)
                 if stop:
                     self._end(job, State.CANCELLED, took, job.reason, snoozes=1)
                 else:

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from treadle.model.flow import Hold
+from treadle.engine.admission import WHOLE
+from treadle.model.flow import Hold, Parked
 from treadle.model.job import AttemptRecord, Claimed, DeadLetter, Job, JobId, OnDead, WorkerInfo
 from treadle.model.state import State
 
@@ -39,6 +40,14 @@ def to_states(text: str) -> tuple[State, ...]:
 def to_holds(text: str | None) -> tuple[Hold, ...]:
     """Stored holds, as JSON arrays; None is empty."""
     return () if text is None else _decode_holds(text)
+
+
+def to_parked(row: Row) -> Parked:
+    """Where a job is parked, from (limit, key, the first in line, its state); the first in line is null for the job itself."""
+    limit, key, behind, state = row
+    if limit is not None:
+        return Parked(limit, None if key == WHOLE else key)
+    return Parked() if behind is None else Parked(behind=behind, state=State(state))
 
 
 def to_dead(row: Row) -> DeadLetter | None:

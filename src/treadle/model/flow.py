@@ -124,6 +124,20 @@ class Rule:
         return cls(**{each.name: found[each.name] for each in fields(cls) if each.name in found})
 
 
+class Parked(NamedTuple):
+    """Where a gated job waits that may not start: at a key of a limit, or for its turn.
+
+    `limit` and `key` name the room, `key` None the limit as a whole, which is closed. Without a `limit` it waits for its turn:
+    `behind` is the job that is first in line, `state` where that is (`dead`: a letter that stops the line). `behind` is None
+    for the moment in which the job is first itself and about to come back.
+    """
+
+    limit: str | None = None
+    key: str | None = None
+    behind: str | None = None
+    state: State | None = None
+
+
 class Gate(NamedTuple):
     """One key of a limit as it stands: how many run, how many are parked at it, and when those are looked at again.
 

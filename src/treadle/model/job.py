@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from treadle.model.flow import Hold, Idempotency, Ordering, Unique
+from treadle.model.flow import Hold, Idempotency, Ordering, Parked, Unique
 from treadle.model.record import Guard
 from treadle.model.state import State
 
@@ -254,7 +254,8 @@ class Job:
     `due_at` is None for a job that never had to wait for a time. `claimed_at` is the last claim. `lease`, `worker`, `stuck`
     and `cancel_requested` speak of a running job only, `suspect` of a live one. `reason` says why it was cancelled (or is
     asked to) or died. `progress` is the latest progress note. Parents and children stand oldest first, those still stored;
-    `notes` are named `KIND`, or `KIND/NAME` where the note has a name.
+    `notes` are named `KIND`, or `KIND/NAME` where the note has a name. `parked` is set while the job is blocked on `key` or
+    `limit`.
     """
 
     id: JobId
@@ -296,3 +297,4 @@ class Job:
     holds: tuple[Hold, ...] = ()
     ordering: Ordering | None = None
     fair: str | None = None
+    parked: Parked | None = None

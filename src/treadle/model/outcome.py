@@ -46,9 +46,13 @@ class Retrying:
 
 @dataclass(slots=True, frozen=True)
 class Snoozed:
-    """The body asked for a later turn, in `delay` seconds; no failure is counted."""
+    """The body asked for a later turn, in `delay` seconds; no failure is counted.
+
+    `error` is the JSON text of an `ErrorRecord` where it was put off for a reason that is not the body's own, or None.
+    """
 
     delay: float
+    error: str | None = None
 
 
 @dataclass(slots=True, frozen=True)

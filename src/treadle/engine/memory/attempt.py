@@ -66,7 +66,7 @@ def end_attempt(turn: Turn, row: Row, outcome: Outcome, *, said: str, exit_seen:
 def _recorded(turn: Turn, row: Row, outcome: Outcome, said: str, delay: float | None, exit_seen: str | None) -> Row:
     assert row.lease is not None
     assert row.claimed_at is not None
-    error = outcome.error if isinstance(outcome, Retrying | Died) else None
+    error = outcome.error if isinstance(outcome, Retrying | Snoozed | Died) else None
     entry = AttemptRecord(row.attempt, said, turn.worker_of(row.lease), row.claimed_at, turn.now, delay, error, exit_seen)
     return replace(row, attempts=(*row.attempts, entry))
 

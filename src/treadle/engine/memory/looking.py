@@ -4,13 +4,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from treadle.engine.admission import WHOLE
 from treadle.engine.memory.row import Row, claimed, shown
 from treadle.engine.memory.tables import Tables, waits_since
 from treadle.engine.memory.turn import Turn
 from treadle.model.filter import Axis, Count, Filter, Order, Page
+from treadle.model.flow import Parked
 from treadle.model.job import Claimed, Job, JobId, Lease, LeaseId, Micros, OnDead
 from treadle.model.record import Record, Space
-from treadle.model.state import State
+from treadle.model.state import BlockedOn, State
 
 
 def matching(tables: Tables, where: Filter) -> list[Row]:
@@ -71,8 +73,20 @@ def _shown(turn: Turn, row: Row, *, details: bool) -> Job:
         holds=row.holds,
         ordering=row.ordering,
         fair=row.fair,
+        parked=_parked(turn, row),
         notes={f"{kind}/{name}" if name else str(kind): value for (kind, name), value in row.notes.items()},
     )
+
+
+def _parked(turn: Turn, row: Row) -> Parked | None:
+    if row.state is not State.BLOCKED or row.blocked_on is BlockedOn.PARENTS:
+        return None
+    if row.parked_at is not None:
+        limit, key = row.parked_at
+        return Parked(limit, None if key == WHOLE else key)
+    assert row.ordering is not None
+    first = turn.tables.jobs[turn.tables.lines[row.ordering.key][0][-1]]
+    return Parked() if first is row else Parked(behind=first.id, state=first.state)
 
 
 def _edge(child: Row, parent: JobId) -> OnDead:

@@ -10,7 +10,7 @@ from treadle.engine.plan import Steps
 from treadle.engine.postgres.altering import PostgresAlteration
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, columns, numbers, texts, verb
-from treadle.engine.rows import to_attempts, to_holds, to_job, to_kin, to_notes, to_worker
+from treadle.engine.rows import to_attempts, to_holds, to_job, to_kin, to_notes, to_parked, to_worker
 from treadle.model.filter import Altered, Axis, Change, Count, Filter, Order, Page, Replay
 from treadle.model.flow import Gate, Ordering
 from treadle.model.job import Claimed, Job, Lease, LeaseId
@@ -105,7 +105,7 @@ class Operating:
         if not rows:
             return []
         ns = {"ns": numbers([n for (n,) in rows])}
-        parts = ("jobs", "attempts", "parents", "children", "notes", "flows") if page.details else ("jobs",)
+        parts = ("jobs", "attempts", "parents", "children", "notes", "flows", "parked") if page.details else ("jobs",)
         rows, *details = yield Asks([Ask(self.sql("find", part), ns) for part in parts])
         jobs = {row[0]: to_job(row[1:]) for row in rows}
         if details:
@@ -115,6 +115,8 @@ class Operating:
                 jobs[n].holds = to_holds(holds)
                 jobs[n].ordering = None if line is None else Ordering(line, stop)
                 jobs[n].fair = tenant
+            for n, *room in details[5]:
+                jobs[n].parked = to_parked(room)
             for n, job in jobs.items():
                 job.attempts = attempts.get(n, ())
                 job.parents = parents.get(n, ())

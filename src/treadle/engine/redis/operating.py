@@ -1,7 +1,7 @@
 """The verbs of operators: `find`, `count`, `alter`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,7 @@ from treadle.model.filter import (
     Replay,
     Resolve,
 )
+from treadle.model.flow import Parked
 from treadle.model.job import AttemptRecord, DeadLetter, Job, JobId, Micros, OnDead, micros
 from treadle.model.state import State
 
@@ -33,6 +34,10 @@ MOST = 10_000
 
 _CODES = {state: code for code, state in enumerate(State, 1)}
 Kin = tuple[tuple[JobId, OnDead, State], ...]
+
+
+_Place = tuple[str | Literal[False], str | Literal[False], JobId | Literal[False], State | Literal[False]]
+"""The fields of `Parked`, false for None."""
 
 
 class _Shown(NamedTuple):
@@ -62,6 +67,7 @@ class _Shown(NamedTuple):
     parents: Kin
     children: Kin
     notes: Mapping[str, str] | None
+    parked: _Place | None
     enqueued_at: Micros
     asked: Asked
 
@@ -124,7 +130,11 @@ def _job(each: _Shown, *, details: bool) -> Job:
     values: list[Any] = [
         *asked[:6], *each[:7], each.enqueued_at, *each[7:16], asked.key, asked.tags or (), *asked[9:12], *each[16:24],
     ]  # fmt: skip
-    return Job(*values, *(unpacked_flow(asked.flow) if details and asked.flow else ()))
+    job = Job(*values, *(unpacked_flow(asked.flow) if details and asked.flow else ()))
+    if each.parked is not None:
+        limit, key, behind, state = each.parked
+        job.parked = Parked(limit or None, None if key is False else key, behind or None, state or None)
+    return job
 
 
 def packed_filter(where: Filter) -> dict[str, Any]:

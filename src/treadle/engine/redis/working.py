@@ -172,8 +172,8 @@ def _told(outcome: Unfinished) -> tuple[object, ...]:
     match outcome:
         case Retrying(delay, error):
             return "retrying", micros(delay), delay, error or False
-        case Snoozed(delay):
-            return "snoozed", micros(delay), delay
+        case Snoozed(delay, error):
+            return "snoozed", micros(delay), delay, error or False
         case Released():
             return ("released",)
         case Died(cause, reason, fingerprint, error):

@@ -7,7 +7,7 @@ from typing import Any
 from treadle.engine.admission import WHOLE
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
-from treadle.engine.rows import to_attempts, to_claimed, to_holds, to_job, to_kin, to_notes, to_text, to_worker
+from treadle.engine.rows import to_attempts, to_claimed, to_holds, to_job, to_kin, to_notes, to_parked, to_text, to_worker
 from treadle.engine.source import Source
 from treadle.engine.sqlite.altering import SqliteAlteration
 from treadle.engine.sqlite.steps import Ask, Clock, Instant
@@ -105,6 +105,8 @@ class Operating:
                 jobs[n].holds = to_holds(holds)
                 jobs[n].ordering = None if line is None else Ordering(line, bool(stop))
                 jobs[n].fair = tenant
+            for n, *room in (yield Ask(self.sql("find", "parked"), ns)):
+                jobs[n].parked = to_parked(room)
             for n, job in jobs.items():
                 job.attempts = attempts.get(n, ())
                 job.parents = parents.get(n, ())

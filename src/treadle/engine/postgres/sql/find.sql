@@ -128,6 +128,19 @@ SELECT n, kind, name, value FROM {ns}.notes WHERE n = ANY(:ns::text::int8[]) ORD
 -- Result: [n, holds, line, stop, tenant]. Relies on the primary key of flows.
 SELECT n, holds, line, stop, tenant FROM {ns}.flows WHERE n = ANY(:ns::text::int8[])
 
+-- part: parked
+-- Where those of :ns wait that may not start. Result: [n, limit, key, id of the first in line, its state]. Relies on the primary
+-- keys of parked and lines.
+SELECT p.n, p.name, p.key, NULL, NULL FROM {ns}.parked AS p WHERE p.n = ANY(:ns::text::int8[])
+UNION ALL
+SELECT x.n, NULL, NULL, CASE WHEN j.n <> x.n THEN j.id END, coalesce(h.state, f.state)
+FROM {ns}.live AS l JOIN {ns}.flows AS x ON x.n = l.n
+CROSS JOIN LATERAL (SELECT y.n FROM {ns}.lines AS y WHERE y.line = x.line ORDER BY y.place LIMIT 1) AS first
+JOIN {ns}.jobs AS j ON j.n = first.n
+LEFT JOIN {ns}.live AS h ON h.n = j.n LEFT JOIN {ns}.finished AS f ON f.n = j.n
+WHERE l.n = ANY(:ns::text::int8[]) AND l.state = 'blocked' AND l.blocked_on = 'key'
+    AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.n = l.n)
+
 -- part: few-live
 -- Are there at most :few live jobs? Then sorting them is cheaper than walking all jobs by age.
 SELECT count(*) <= :few::int8 FROM (SELECT 1 FROM {ns}.live LIMIT :few::int8 + 1) AS few

@@ -31,11 +31,24 @@ local function offspring(r)
   return list
 end
 
+-- Where a job waits that may not start: {limit, key or false, id of the first in line, its state}. See `gating`.
+local function parked_of(r)
+  if r.state ~= BLOCKED or r.spot == 0 then return '\192' end
+  if r.spot > 1 then
+    local limit, at = unpack(r.flow.holds[math.floor(r.spot / 2)])
+    return cmsgpack.pack({limit, r.spot % 2 == 1 and string.sub(at, #limit + 2), false, false})
+  end
+  local order = r.flow.order
+  local name = call('ZRANGEBYLEX', prefix .. 'turns', '[' .. order .. '\n0', '(' .. order .. '\n:', 'LIMIT', 0, 1)[1]
+  local first = name and tonumber(string.sub(name, -16)) ~= r.n and row(tonumber(string.sub(name, -16)))
+  return cmsgpack.pack({false, false, first and first.id, first and NAMES[first.state]})
+end
+
 local function details_of(r)
   local more = seen(r)
   local tries = '\221' .. struct.pack('>I4', more.ntries or 0) .. (more.tries or '')
   local notes = more.notes and next(more.notes) and cmsgpack.pack(more.notes) or '\128'
-  return tries .. kin(parents_of(r)) .. kin(offspring(r)) .. notes
+  return tries .. kin(parents_of(r)) .. kin(offspring(r)) .. notes .. parked_of(r)
 end
 
 local BLOCKED_ON = {'parents', 'key', 'limit'}
@@ -47,8 +60,8 @@ local function shown(r, details)
   local front = cmsgpack.pack(NAMES[r.state], blocked_on, r.attempt, r.failures, r.crashes,
     r.snoozes, r.releases, r.due, r.start_by, r.claimed, r.finished, held_by.lease, held_by.name, r.cancel == 1, r.stuck == 1,
     r.suspect == 1, more.result, more.reason, more.progress)
-  local rest = details and details_of(r) or '\144\144\144\192'
-  return '\220\0\26' .. front .. (more.dead or '\192') .. rest .. r.asked
+  local rest = details and details_of(r) or '\144\144\144\192\192'
+  return '\220\0\27' .. front .. (more.dead or '\192') .. rest .. r.asked
 end
 
 function verbs.find(arg)

@@ -2,8 +2,8 @@
 -- include: rows ranking lines admission gating holders family attempts
 --
 -- Parameters: {now, lease, numbers, ids, attempts, outcomes, results, twice}. `outcomes` maps the place of a settlement that is
--- not a plain completion to {kind, ...}: {delay, seconds, problem or false} for `retrying`; {delay, seconds} for `snoozed`;
--- {cause, reason, fingerprint, problem or false} for `died`; {reason} for `cancelled`; {delay, seconds, exit} for `crashed`.
+-- not a plain completion to {kind, ...}: {delay, seconds, problem or false} for `retrying` and `snoozed`; {cause, reason,
+-- fingerprint, problem or false} for `died`; {reason} for `cancelled`; {delay, seconds, exit} for `crashed`.
 -- `results` maps the place of a completion to its result. `twice`: some job stands in the batch more than once.
 -- Result: one character for each: D (done), A (already) or L (lost).
 

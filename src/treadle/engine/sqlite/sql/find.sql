@@ -109,6 +109,18 @@ SELECT p.n, p.kind, p.name, p.value FROM json_each(:ns) AS e CROSS JOIN {ns}_not
 -- Result: [n, holds, line, stop, tenant].
 SELECT x.n, x.holds, x.line, x.stop, x.tenant FROM json_each(:ns) AS e CROSS JOIN {ns}_flows AS x WHERE x.n = e.value
 
+-- part: parked
+-- Where those of :ns wait that may not start. Result: [n, limit, key, id of the first in line, its state]. Relies on the primary
+-- keys of parked and lines.
+SELECT p.n, p.name, p.key, NULL, NULL FROM json_each(:ns) AS e CROSS JOIN {ns}_parked AS p WHERE p.n = e.value
+UNION ALL
+SELECT x.n, NULL, NULL, iif(j.n = x.n, NULL, j.id), coalesce(h.state, f.state)
+FROM json_each(:ns) AS e CROSS JOIN {ns}_live AS l ON l.n = e.value AND l.state = 'blocked' AND l.blocked_on = 'key'
+CROSS JOIN {ns}_flows AS x ON x.n = l.n
+CROSS JOIN {ns}_jobs AS j ON j.n = (SELECT y.n FROM {ns}_lines AS y WHERE y.line = x.line ORDER BY y.place LIMIT 1)
+LEFT JOIN {ns}_live AS h ON h.n = j.n LEFT JOIN {ns}_finished AS f ON f.n = j.n
+WHERE NOT EXISTS (SELECT 1 FROM {ns}_parked AS p WHERE p.n = l.n)
+
 -- part: few-live
 -- Are there at most :few live jobs? Then sorting them is cheaper than walking all jobs by age.
 SELECT count(*) <= :few FROM (SELECT 1 FROM {ns}_live LIMIT :few + 1)
