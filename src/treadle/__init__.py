@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from treadle.app.failure import ErrorRecord
     from treadle.app.flow import Ordered
     from treadle.app.handle import JobHandle, JobHandles
+    from treadle.app.holdups import Holdup
     from treadle.app.ids import new_id
     from treadle.app.limit import Limit
-    from treadle.app.limits import LimitView
+    from treadle.app.limits import KeyView, LimitView
+    from treadle.app.obstacles import Obstacle
     from treadle.app.retry_after import retry_after
     from treadle.app.schedules import Schedules
     from treadle.app.signature import Redacted, Secret
@@ -104,6 +106,7 @@ __all__ = [
     "ErrorRecord",
     "Filter",
     "GiveUp",
+    "Holdup",
     "IdempotencyConflict",
     "InvalidArguments",
     "InvalidDuration",
@@ -118,6 +121,7 @@ __all__ = [
     "JobExpired",
     "JobHandle",
     "JobHandles",
+    "KeyView",
     "LeaseLost",
     "Limit",
     "LimitView",
@@ -127,6 +131,7 @@ __all__ = [
     "NoResult",
     "NotPermitted",
     "NotTransactional",
+    "Obstacle",
     "OnDead",
     "Order",
     "Ordered",
@@ -180,7 +185,9 @@ _HOMES = {
         "debounce",
         "throttle",
     ),
-    "treadle.app.limits": ("LimitView",),
+    "treadle.app.limits": ("KeyView", "LimitView"),
+    "treadle.app.holdups": ("Holdup",),
+    "treadle.app.obstacles": ("Obstacle",),
     "treadle.app.limit": ("Limit",),
     "treadle.app.flow": ("Ordered",),
     "treadle.app.app": ("Treadle",),

@@ -92,7 +92,7 @@ def test_what_waits_at_a_limit_says_so_and_its_keys_are_listed(app):
     job = app.client.get(jobs[2].id)
     assert (job.state, job.blocked_on) == (State.BLOCKED, "limit")
     (gate,) = app.client.limits.keys("provider")
-    assert (gate.key, gate.running, gate.parked) == ("acme", 0, 2)
+    assert (gate.key, gate.running, gate.waiting) == ("acme", 0, 2)
     (view,) = app.client.limits.list()
     assert (view.name, view.rate, view.burst, view.waiting, view.breaker) == ("provider", "1/min", 1, 2, "closed")
 

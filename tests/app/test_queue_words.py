@@ -106,4 +106,4 @@ def test_a_paused_task_says_so(app):
 
     job = send.enqueue()
     app.client.pause(task="mail.send", reason="smtp is down")
-    assert app.client.obstacles([app.client.get(job.id)])[job.id].startswith("task mail.send is paused by ")
+    assert app.client.obstacles([app.client.get(job.id)])[job.id].why.startswith("task mail.send is paused by ")

@@ -36,6 +36,7 @@ def test_limits_are_listed_changed_and_reset(command, provider):
             "declared": "100/min, burst 20; 8 at once",
             "running": 0,
             "waiting": 0,
+            "paused": [],
         }
     ]
     assert command("limits", "set", "provider", "--rate", "5/s", "--concurrency", "unlimited").out == (

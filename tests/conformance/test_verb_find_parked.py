@@ -6,6 +6,7 @@ from conformance.desk import DEATH, Desk
 from treadle.model.filter import Filter, Page, Resolve
 from treadle.model.flow import Hold, Ordering, Parked
 from treadle.model.outcome import Completed, Retrying, Snoozed
+from treadle.model.record import Space, Write, paused_key
 from treadle.model.state import State
 
 STOP = Ordering("acme", stop=True)
@@ -82,3 +83,16 @@ def test_why_a_job_was_put_off_is_kept_with_the_attempt(desk: Desk) -> None:
         ("snoozed", 10.0, '{"error": "TooNew"}'),
         ("snoozed", 10.0, None),
     ]
+
+
+def test_a_rule_that_is_taken_away_lets_those_go_that_wait(desk: Desk) -> None:
+    """What forgetting a limit rests on."""
+    desk.limit("rate", rate=1, period=3600_000_000, concurrency=1)
+    desk.write(Write(Space.PAUSED, paused_key("rate", "b"), "{}"))
+    jobs = [desk.add(holds=(Hold("rate", key),)) for key in "aaabb"]
+    worker = desk.worker()
+    assert [each.id for each in desk.claim(worker)] == jobs[:1]
+    desk.write(Write(Space.PAUSED, paused_key("rate", "b"), None), Write(Space.LIMIT, "rate", None))
+
+    desk.promote()
+    assert [each.id for each in desk.claim(worker)] == jobs[1:]

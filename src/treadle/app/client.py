@@ -8,9 +8,12 @@ from typing import Any, Literal
 from treadle.app import operating
 from treadle.app.connection import Connection
 from treadle.app.deploying import Fitting, Misfit
+from treadle.app.holdups import Holdup, see_holdups, see_standstills, see_suspects
 from treadle.app.limit import Limit
 from treadle.app.limitbook import check_key
 from treadle.app.limits import Limits
+from treadle.app.obstacles import Obstacle, see_obstacles
+from treadle.app.pausing import pause_write, resume
 from treadle.app.queue import described, stopped
 from treadle.app.registry import Registry
 from treadle.app.view import Count, Job, QueueView, Standstill, WorkerView, view_count, view_worker
@@ -101,32 +104,47 @@ class Client:
         """The awaitable twin of `find`."""
         return await self._connection.arun(operating.find_jobs(self._connection.engine, whole(where), page or Page()))
 
-    def obstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
-        """Why queued jobs are not taken: their queue is paused, or no live worker serves it or knows the task.
+    def obstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, Obstacle]:
+        """What keeps jobs that wait from starting, and the cure: nobody takes them, or what they are blocked on.
 
-        By id, for those among `jobs` of which that can be said; it is looked up now, and stored nowhere.
+        Queued: the queue or the task is paused, or no live worker serves the one or knows the other. Blocked: the key of a
+        limit, and who paused it or how many wait there, a breaker, the first of its order and what that one waits for, a
+        parent that is a dead letter. Scheduled: put off by a worker whose code is too old. By id, for those of which that can
+        be said; it is looked up now, and stored nowhere.
         """
-        return self._connection.run(operating.see_obstacles(self._connection.engine, jobs))
+        return self._connection.run(see_obstacles(self._connection.engine, jobs))
 
-    async def aobstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+    async def aobstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, Obstacle]:
         """The awaitable twin of `obstacles`."""
-        return await self._connection.arun(operating.see_obstacles(self._connection.engine, jobs))
+        return await self._connection.arun(see_obstacles(self._connection.engine, jobs))
 
     def suspects(self, most: int = 200) -> Mapping[str, int]:
         """How many of the `most` oldest queued jobs run alone because a worker died with them in hand, by queue."""
-        return self._connection.run(operating.see_suspects(self._connection.engine, most))
+        return self._connection.run(see_suspects(self._connection.engine, most))
 
     async def asuspects(self, most: int = 200) -> Mapping[str, int]:
         """The awaitable twin of `suspects`."""
-        return await self._connection.arun(operating.see_suspects(self._connection.engine, most))
+        return await self._connection.arun(see_suspects(self._connection.engine, most))
 
     def standstills(self) -> list[Standstill]:
         """Which queued jobs nobody takes, why, and the cure, by queue and task: what `obstacles` says, for the whole store."""
-        return self._connection.run(operating.see_standstills(self._connection.engine))
+        return self._connection.run(see_standstills(self._connection.engine))
 
     async def astandstills(self) -> list[Standstill]:
         """The awaitable twin of `standstills`."""
-        return await self._connection.arun(operating.see_standstills(self._connection.engine))
+        return await self._connection.arun(see_standstills(self._connection.engine))
+
+    def holdups(self) -> list[Holdup]:
+        """What blocked jobs of the store wait for that somebody should know of, and the cure, the most numerous first.
+
+        Paused keys of limits, breakers that are not closed, dead letters that stop their order (as far as the 10,000 oldest
+        blocked jobs wait behind them), and workers that are too old (by the 200 newest scheduled jobs).
+        """
+        return self._connection.run(see_holdups(self._connection.engine))
+
+    async def aholdups(self) -> list[Holdup]:
+        """The awaitable twin of `holdups`."""
+        return await self._connection.arun(see_holdups(self._connection.engine))
 
     def count(self, where: Filter = EVERYTHING, by: Sequence[Axis] = (Axis.STATE,)) -> list[Count]:
         """How many jobs there are, by state unless `by` names other axes."""
@@ -248,13 +266,13 @@ class Client:
 
     def resume(self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = "") -> bool:
         """Hand out jobs again of what was paused; False if it was not."""
-        return self._connection.run(operating.resume(self._connection.engine, stopped(queue, task, limit, key)))
+        return self._connection.run(resume(self._connection.engine, stopped(queue, task, limit, key)))
 
     async def aresume(
         self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = ""
     ) -> bool:
         """The awaitable twin of `resume`."""
-        return await self._connection.arun(operating.resume(self._connection.engine, stopped(queue, task, limit, key)))
+        return await self._connection.arun(resume(self._connection.engine, stopped(queue, task, limit, key)))
 
     def describe(
         self,
@@ -373,7 +391,7 @@ class Client:
         what = stopped(queue, task, limit, key)
         check_remark("reason", reason)
         engine = self._connection.engine
-        write = engine.write([operating.pause_write(what, self.actor, reason or "")])
+        write = engine.write([pause_write(what, self.actor, reason or "")])
         return write if limit is None else together(check_key(engine, limit, key), write)
 
 

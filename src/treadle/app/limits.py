@@ -11,6 +11,7 @@ import msgspec
 from treadle.app.connection import Connection
 from treadle.app.limit import Limit, check_count, check_limit_name
 from treadle.app.limitbook import EVER, LimitBook, Terms, read_limit
+from treadle.app.pausing import Pause, paused_keys
 from treadle.app.storetime import ask_time, here, own_time
 from treadle.app.view import moment
 from treadle.engine.plan import Plan, Steps
@@ -18,7 +19,7 @@ from treadle.model.errors import InvalidOption, UnknownLimit
 from treadle.model.filter import check_remark
 from treadle.model.flow import Gate
 from treadle.model.job import Micros, micros
-from treadle.model.record import Record, Space
+from treadle.model.record import Space, Write, paused_key
 from treadle.policy.duration import Duration, seconds
 from treadle.policy.rate import Rate, read_rate
 
@@ -33,7 +34,8 @@ class LimitView:
 
     `rate` is text such as `"100/min"`, None for none; `breaker` is `closed`, `open` or `half open`, with what opened it,
     and until when (None: until somebody closes it). `set_by` is the operator who changed it, `declared` what code says.
-    `running` and `waiting` count the jobs that run and that wait here, over the first thousand keys of the store.
+    `running` and `waiting` count the jobs that run and that wait here, over the first thousand keys of the store. `paused`
+    are the keys that an operator paused, the empty one where the limit has no key, with who did it and why.
     """
 
     name: str
@@ -49,6 +51,22 @@ class LimitView:
     declared: str | None
     running: int
     waiting: int
+    paused: Mapping[str, Pause]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class KeyView:
+    """One key of a limit at which jobs run or wait, or which is paused.
+
+    `key` None is the limit as a whole: what waits there waits for its breaker. `looked_at` is when the first of those that wait
+    may be let on, None where only the end of another job can help. `paused` says by whom, and why.
+    """
+
+    key: str | None
+    running: int
+    waiting: int
+    looked_at: datetime | None
+    paused: Pause | None
 
 
 class Limits:
@@ -67,13 +85,13 @@ class Limits:
         """The awaitable twin of `list`."""
         return await self._arun(self._see)
 
-    def keys(self, name: str) -> Sequence[Gate]:
-        """The keys of a limit at which jobs run or wait now: how many, and when those that wait are looked at again."""
-        return self._connection.run(self._connection.engine.gates([check_limit_name(name)]))
+    def keys(self, name: str) -> Sequence[KeyView]:
+        """The keys of a limit at which jobs run or wait now, a thousand at most, and those that are paused."""
+        return self._connection.run(self._see_keys(check_limit_name(name)))
 
-    async def akeys(self, name: str) -> Sequence[Gate]:
+    async def akeys(self, name: str) -> Sequence[KeyView]:
         """The awaitable twin of `keys`."""
-        return await self._connection.arun(self._connection.engine.gates([check_limit_name(name)]))
+        return await self._connection.arun(self._see_keys(check_limit_name(name)))
 
     def set(
         self,
@@ -130,13 +148,78 @@ class Limits:
         """The awaitable twin of `close`."""
         return await self._arun(self._changing(name, _close))
 
+    def forget(self, name: str, *, dry_run: bool = False) -> int:
+        """Remove what the store keeps of a limit and the pauses of its keys; how many jobs waited there.
+
+        They go on without it, as far as their other limits allow; nobody cancels a throttle, which ends by itself. For a limit
+        that no code declares any more: a worker that starts and still does makes it known again, and a job that names it runs
+        without a bound until then. With `dry_run=True` it changes nothing. Raises `UnknownLimit`.
+        """
+        return self._connection.run(self._forgetting(name, dry_run))
+
+    async def aforget(self, name: str, *, dry_run: bool = False) -> int:
+        """The awaitable twin of `forget`."""
+        return await self._connection.arun(self._forgetting(name, dry_run))
+
+    def _forgetting(self, name: str, dry_run: bool) -> Plan[int]:
+        check_limit_name(name)
+        engine = self._connection.engine
+
+        def begin() -> Steps[int]:
+            known = yield from engine.read(Space.LIMIT, [name]).begin()
+            paused = paused_keys((yield from engine.read(Space.PAUSED).begin()))
+            gates = yield from engine.gates([name]).begin()
+            keys = [key for limit, key in paused if limit == name]
+            if not known and not keys:
+                raise UnknownLimit(name, "the store knows no limit of this name", "See `treadle limits list`.")
+            if not dry_run:
+                writes = [Write(Space.PAUSED, paused_key(name, key), None) for key in keys]
+                yield from engine.write([*writes, Write(Space.LIMIT, name, None)]).begin()
+            return sum(each.parked for each in gates)
+
+        return Plan("write", begin)
+
+    def _see_keys(self, name: str) -> "Plan[builtins.list[KeyView]]":
+        engine = self._connection.engine
+
+        def begin() -> "Steps[builtins.list[KeyView]]":
+            gates = {each.key: each for each in (yield from engine.gates([name]).begin())}
+            records = yield from engine.read(Space.PAUSED).begin()
+            paused = {key: pause for (limit, key), pause in paused_keys(records).items() if limit == name}
+            idle = [Gate(name, key, 0, 0, None) for key in paused if key not in gates]
+            return [
+                KeyView(
+                    key=each.key,
+                    running=each.running,
+                    waiting=each.parked,
+                    looked_at=moment(each.wakes_at),
+                    paused=None if each.key is None else paused.get(each.key),
+                )
+                for each in sorted([*gates.values(), *idle], key=lambda each: (each.key is not None, each.key or ""))
+            ]
+
+        return Plan("read", begin)
+
     def _see(self, now: Micros) -> "Plan[builtins.list[LimitView]]":
         engine = self._connection.engine
 
         def begin() -> "Steps[builtins.list[LimitView]]":
             records = yield from engine.read(Space.LIMIT).begin()
             gates = yield from engine.gates().begin()
-            return [_view(each, [gate for gate in gates if gate.limit == each.key], now) for each in records]
+            paused = paused_keys((yield from engine.read(Space.PAUSED).begin()))
+            books = {each.key: read_limit(each) for each in records}
+            # A key may be paused whose limit the store does not know: a name that was mistyped, or a limit that is gone.
+            names = sorted(books.keys() | {limit for limit, _ in paused})
+            return [
+                _view(
+                    name,
+                    books.get(name, LimitBook()),
+                    [gate for gate in gates if gate.limit == name],
+                    {key: pause for (limit, key), pause in paused.items() if limit == name},
+                    now,
+                )
+                for name in names
+            ]
 
         return Plan("read", begin)
 
@@ -241,11 +324,10 @@ def _close(book: LimitBook, _: str) -> LimitBook | None:
     return None if book.closed_until is None else book.closed()
 
 
-def _view(record: Record, gates: Sequence[Gate], now: Micros) -> LimitView:
-    book = read_limit(record)
+def _view(name: str, book: LimitBook, gates: Sequence[Gate], paused: Mapping[str, Pause], now: Micros) -> LimitView:
     until = book.closed_until
     return LimitView(
-        name=record.key,
+        name=name,
         rate=_rate(book),
         burst=book.burst,
         strict=book.strict,
@@ -258,6 +340,7 @@ def _view(record: Record, gates: Sequence[Gate], now: Micros) -> LimitView:
         declared=None if book.declared is None else describe(book.declared),
         running=sum(each.running for each in gates),
         waiting=sum(each.parked for each in gates),
+        paused=paused,
     )
 
 

@@ -6,10 +6,20 @@ from typing import Any
 
 import msgspec
 
+from treadle.app.failure import ErrorRecord
 from treadle.model.errors import InvalidArguments
 
 Upgrader = Callable[[dict[str, Any]], dict[str, Any]]
 """From the arguments of one version, by name and as JSON has them, to those of the next."""
+
+TOO_NEW = "NewerVersion"
+"""What stands for the class of the error where a worker puts off a job that its code is too old for."""
+
+
+def too_new(task: str, stored: int, mine: int) -> str:
+    """What such an attempt leaves: the JSON text of an `ErrorRecord`."""
+    message = f"its arguments were stored for version {stored} of {task}, and the code of that worker has version {mine}"
+    return msgspec.json.encode(ErrorRecord(TOO_NEW, message)).decode()
 
 
 def upgraded(task: str, payload: str, stored: int, wanted: int, upgraders: Mapping[int, Upgrader]) -> str:

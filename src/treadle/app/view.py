@@ -15,6 +15,7 @@ from treadle.app.failure import ErrorRecord
 from treadle.app.options import EPOCH
 from treadle.model import filter as asked
 from treadle.model import job as stored
+from treadle.model.flow import Hold
 from treadle.model.job import JobId, LeaseId, Micros, OnDead
 from treadle.model.state import State
 
@@ -89,7 +90,8 @@ class Job:
     what is declared `Redacted` is hidden. `due_at` is None for a job that never had to wait for a time, `claimed_at` the
     last claim. `lease`, `worker`, `stuck` and `cancel_requested` speak of a running job only, `suspect` of a live one.
     `reason` says why it was cancelled (or is asked to) or died. `attempts`, `parents`, `children` (those still stored,
-    oldest first) and `notes` (named `KIND`, or `KIND/NAME`) are filled only where details were asked for.
+    oldest first), `notes` (named `KIND`, or `KIND/NAME`), `limits` (with the keys and costs that it has there) and `ordering`
+    (what `ordered_by` made: the task or the group, and the key) are filled only where details were asked for.
     """
 
     id: JobId
@@ -128,6 +130,8 @@ class Job:
     parents: tuple[Relative, ...]
     children: tuple[Relative, ...]
     notes: Mapping[str, Any]
+    limits: tuple[Hold, ...] = ()
+    ordering: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -141,7 +145,8 @@ class Count:
 
 @dataclass(slots=True, frozen=True)
 class QueueView:
-    """One queue as an operator sees it. `oldest` is how many seconds its longest waiting job has been due.
+    """One queue as an operator sees it. `oldest` is how many seconds its longest waiting job has been due, and `oldest_blocked`
+    the same of the jobs that may not start yet.
 
     `cap`, `window` and `weight` are what operators said of it, as text; None leaves it to the code. `age` is after how many
     seconds a waiting job gains a step of priority, None for never.
@@ -157,6 +162,7 @@ class QueueView:
     window: str | None = None
     weight: int | None = None
     age: float | None = None
+    oldest_blocked: float | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -237,6 +243,8 @@ def view_job(job: stored.Job) -> Job:
         parents=tuple(Relative(*each) for each in job.parents),
         children=tuple(Relative(*each) for each in job.children),
         notes={name: _value(text) for name, text in (job.notes or {}).items()},
+        limits=job.holds,
+        ordering=None if job.ordering is None else job.ordering.key,
     )
 
 

@@ -158,8 +158,19 @@ def _say_changes(verb: str, altered: Sequence[Altered], noun: str, turn: str | N
         say(f"  {count} {became}")
     for each in altered:
         if not each.done:
-            taken = "" if each.holder is None else f", and {clean(each.holder)} has its unique key"
+            taken = "" if each.holder is None else _taken(each, clean(each.holder))
             say(f"left alone: {clean(each.id)} is {each.before}{taken}", err=True)
+
+
+def _taken(altered: Altered, holder: str) -> str:
+    """Why a job is not sent back whose unique key another has by now, and what to do about it."""
+    why = f", and {holder} has its unique key."
+    cure = f"Cancel that one first (`treadle jobs cancel {holder}`), or wait for its end"
+    if altered.before is not State.DEAD:
+        return f"{why} {cure}."
+    # With ordered_by and on_dead="stop" the other waits behind this very letter: it would wait for ever.
+    way_on = f"where it waits behind this letter, `treadle dead resolve {clean(altered.id)}` lets it run in its stead"
+    return f"{why} {cure}; {way_on}."
 
 
 def _many(count: int, noun: str) -> str:

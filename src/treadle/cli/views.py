@@ -8,15 +8,17 @@ from typing import Any
 import msgspec
 
 from treadle.app.failure import ErrorRecord
+from treadle.app.obstacles import Obstacle
 from treadle.app.view import Attempt, DeadLetter, Job, Relative
 from treadle.cli.output import ago, clean, moment, say, show_table, tint
 from treadle.model.job import JobId
 
-_NONE: Mapping[JobId, str] = {}
+_NONE: Mapping[JobId, Obstacle] = {}
 
 
-def job_json(job: Job, obstacles: Mapping[JobId, str] = _NONE, *, details: bool = False) -> dict[str, Any]:
-    """A job for `--json`; times are ISO 8601 in UTC, durations seconds. `details` adds attempts and relatives."""
+def job_json(job: Job, obstacles: Mapping[JobId, Obstacle] = _NONE, *, details: bool = False) -> dict[str, Any]:
+    """A job for `--json`; times are ISO 8601 in UTC, durations seconds. `details` adds the lists and what it is held by."""
+    obstacle = obstacles.get(job.id)
     found: dict[str, Any] = {
         "id": job.id,
         "task": job.task,
@@ -25,7 +27,8 @@ def job_json(job: Job, obstacles: Mapping[JobId, str] = _NONE, *, details: bool 
         "state": job.state.value,
         "blocked_on": job.blocked_on,
         "reason": job.reason,
-        "obstacle": obstacles.get(job.id),
+        "obstacle": None if obstacle is None else obstacle.why,
+        "waits_for": None if obstacle is None else _obstacle_json(obstacle),
         "attempt": job.attempt,
         "failures": job.failures,
         "crashes": job.crashes,
@@ -52,6 +55,14 @@ def job_json(job: Job, obstacles: Mapping[JobId, str] = _NONE, *, details: bool 
         found["attempts"] = [_attempt_json(each) for each in job.attempts]
         found["parents"] = [_relative_json(each) for each in job.parents]
         found["children"] = [_relative_json(each) for each in job.children]
+        found["limits"] = [each._asdict() for each in job.limits]
+        found["ordering"] = job.ordering
+    return found
+
+
+def _obstacle_json(obstacle: Obstacle) -> dict[str, Any]:
+    found = asdict(obstacle)
+    del found["why"]
     return found
 
 
@@ -83,7 +94,7 @@ def _json(value: object) -> str:
     return "" if value is None else msgspec.json.encode(value).decode()
 
 
-def show_jobs(jobs: Sequence[Job], obstacles: Mapping[JobId, str], empty: str) -> None:
+def show_jobs(jobs: Sequence[Job], obstacles: Mapping[JobId, Obstacle], empty: str) -> None:
     """Jobs as a table, one line each."""
     now = time.time()
     rows = [
@@ -95,7 +106,7 @@ def show_jobs(jobs: Sequence[Job], obstacles: Mapping[JobId, str], empty: str) -
             job.priority,
             job.attempt,
             ago(job.enqueued_at, now),
-            obstacles.get(job.id) or _remark(job, now),
+            obstacles[job.id].why if job.id in obstacles else _remark(job, now),
         )
         for job in jobs
     ]
@@ -127,12 +138,15 @@ def _remark(job: Job, now: float) -> str:
     return job.reason or ""
 
 
-def show_job(job: Job, obstacles: Mapping[JobId, str] = _NONE) -> None:
+def show_job(job: Job, obstacles: Mapping[JobId, Obstacle] = _NONE) -> None:
     """One job in full: what it is, what keeps it, what happened, and its last error."""
     for name, text in _facts(job):
         say(f"{name:<10} {text}")
     if job.id in obstacles:
-        say(f"{'obstacle':<10} {clean(obstacles[job.id])}")
+        obstacle = obstacles[job.id]
+        say(f"{'obstacle':<10} {clean(obstacle.why)}")
+        if obstacle.cure:
+            say(f"{'cure':<10} {clean(obstacle.cure)}")
     if job.attempts:
         say("\nattempts that did not complete:")
         rows = [
@@ -167,6 +181,7 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     flags = [name for name in ("cancel_requested", "stuck", "suspect") if getattr(job, name)]
     if flags:
         yield "flags", ", ".join(flags)
+    yield from _flow(job)
     for name, relatives in (("parent", job.parents), ("child", job.children)):
         for id_, rule, state in relatives:
             yield name, f"{clean(id_)} {tint(state.value)} (on dead: {rule.value})"
@@ -176,6 +191,18 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
         yield "letter", f"{job.dead.status}{changed}, fingerprint {clean(job.dead.fingerprint)}"
         if job.dead.note:
             yield "note", clean(job.dead.note)
+
+
+def _flow(job: Job) -> Iterator[tuple[str, str]]:
+    """The keys of limits that it asks for, and the order it stands in."""
+    for hold in job.limits:
+        yield "limit", clean(f"{hold.limit}, key {hold.key}" if hold.key else hold.limit) + _cost(hold.cost)
+    if job.ordering is not None:
+        yield "order", clean(job.ordering)
+
+
+def _cost(cost: int) -> str:
+    return "" if cost == 1 else f", cost {cost:,}"
 
 
 def _summary(error: ErrorRecord | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from treadle.app.registry import Registry
+from treadle.app.upgrading import too_new
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
 from treadle.model.errors import InvalidArguments
@@ -216,7 +217,7 @@ class Fetcher:
                 mine,
                 NEWER_DELAY,
             )
-        self._inflight.ended(run, Snoozed(NEWER_DELAY))
+        self._inflight.ended(run, Snoozed(NEWER_DELAY, too_new(claimed.task, claimed.version, mine)))
 
     def _shared(self, ask: Ask, jobs: list[Claimed]) -> list[Claimed]:
         """Charge each queue for what it was given, and mix the queues as their weights say, each in its own order."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from treadle.app.app import Treadle
 
 _WAITING = "queued jobs"
+_HELD = "held jobs"
 _SHOWN = 5
 
 
@@ -61,3 +62,15 @@ def _waiting(app: "Treadle") -> Iterator[Check]:
         )
     if not found:
         yield Check(_WAITING, "ok", "none, or a live worker knows what to do with them")
+    yield from _held_up(app)
+
+
+def _held_up(app: "Treadle") -> Iterator[Check]:
+    """What blocked jobs, and those that were put off, wait for that somebody should know of."""
+    found = app.client.holdups()
+    for each in found[:_SHOWN]:
+        waits = "1 job waits" if each.count == 1 else f"{each.count:,} jobs wait"
+        yield Check(_HELD, "warning", f"{waits}: {each.why}. {each.cure}")
+    if len(found) > _SHOWN:
+        rest = sum(each.count for each in found[_SHOWN:])
+        yield Check(_HELD, "warning", f"{rest:,} more wait for {len(found) - _SHOWN} other causes. See `treadle jobs list`.")

@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
-from treadle.app.limits import LimitView
+from treadle.app.limits import KeyView, LimitView
+from treadle.app.pausing import Pause
+from treadle.cli.confirm import confirm
 from treadle.cli.exits import Exit, Quit
 from treadle.cli.output import clean, moment, say, show_json, show_table
 from treadle.cli.store import json_option, opened, url_option
@@ -14,7 +16,7 @@ from treadle.cli.words import duration_option
 
 @click.group("limits")
 def command() -> None:
-    """List limits, change them, open and close their breakers, pause their keys."""
+    """List limits, change and forget them, open and close their breakers, pause their keys."""
 
 
 @command.command("list")
@@ -25,7 +27,7 @@ def list_limits(url: str | None, as_json: bool) -> None:
     with opened(url) as app:
         limits = app.client.limits.list()
     if as_json:
-        show_json([asdict(each) | {"open_until": moment(each.open_until)} for each in limits])
+        show_json([_limit_json(each) for each in limits])
         return
     rows = [
         (
@@ -35,11 +37,12 @@ def list_limits(url: str | None, as_json: bool) -> None:
             each.running,
             each.waiting,
             _breaker(each),
+            "; ".join(_paused(key, pause) for key, pause in each.paused.items()),
             "" if each.set_by is None else f"by {each.set_by}; code says {each.declared}",
         )
         for each in limits
     ]
-    names = ("limit", "rate", "at once", "running", "waiting", "breaker", "changed")
+    names = ("limit", "rate", "at once", "running", "waiting", "breaker", "paused", "changed")
     show_table(names, rows, empty="The store knows no limit. A worker that declares one makes it known.")
 
 
@@ -48,14 +51,24 @@ def list_limits(url: str | None, as_json: bool) -> None:
 @url_option
 @json_option
 def keys(name: str, url: str | None, as_json: bool) -> None:
-    """List the keys of a limit at which jobs run or wait."""
+    """List the keys of a limit at which jobs run or wait, and those that are paused."""
     with opened(url) as app:
-        gates = app.client.limits.keys(name)
+        seen = app.client.limits.keys(name)
     if as_json:
-        show_json([{"key": each.key, "running": each.running, "waiting": each.parked} for each in gates])
+        show_json([_key_json(each) for each in seen])
         return
-    rows = [("(whole limit)" if each.key is None else each.key or "(no key)", each.running, each.parked) for each in gates]
-    show_table(("key", "running", "waiting"), rows, empty=f"Nothing runs or waits at limit {clean(name)}.")
+    rows = [
+        (
+            "(whole limit)" if each.key is None else each.key or "(no key)",
+            each.running,
+            each.waiting,
+            "" if each.looked_at is None else moment(each.looked_at),
+            "" if each.paused is None else _paused("", each.paused),
+        )
+        for each in seen
+    ]
+    names = ("key", "running", "waiting", "next look", "paused")
+    show_table(names, rows, empty=f"Nothing runs or waits at limit {clean(name)}, and no key of it is paused.")
 
 
 @command.command("set")
@@ -136,6 +149,45 @@ def resume(name: str, key: str, url: str | None) -> None:
         if not app.client.resume(limit=name, key=key):
             raise Quit(f"{_key(name, key)} was not paused.", Exit.NOT_FOUND)
     say(f"{_key(name, key)} is resumed.")
+
+
+@command.command("forget")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
+@url_option
+def forget(name: str, yes: bool, dry_run: bool, url: str | None) -> None:
+    """Remove what the store keeps of a limit that no code declares any more. Jobs that wait there go on without it."""
+    with opened(url) as app:
+        waiting = app.client.limits.forget(name, dry_run=True)
+        effect = _released(waiting)
+        if dry_run:
+            say(f"would forget limit {clean(name)}: {effect}.")
+            return
+        confirm(f"forget limit {clean(name)}: {effect}", yes=yes)
+        app.client.limits.forget(name)
+    say(f"{clean(name)} is forgotten: {effect}. A worker that declares it makes it known again when it starts.")
+
+
+def _released(waiting: int) -> str:
+    if waiting == 0:
+        return "no job waits there"
+    return "1 job that waits there goes on without it" if waiting == 1 else f"{waiting:,} jobs that wait there go on without it"
+
+
+def _limit_json(limit: LimitView) -> dict[str, Any]:
+    paused = [{"key": key, **pause._asdict()} for key, pause in limit.paused.items()]
+    return asdict(limit) | {"open_until": moment(limit.open_until), "paused": paused}
+
+
+def _key_json(key: KeyView) -> dict[str, Any]:
+    return asdict(key) | {"looked_at": moment(key.looked_at), "paused": None if key.paused is None else key.paused._asdict()}
+
+
+def _paused(key: str, pause: Pause) -> str:
+    """A pause in a table: of which key, by whom, and why."""
+    who = f"by {pause.by}" + (f": {pause.why}" if pause.why else "")
+    return f"{key} {who}" if key else who
 
 
 def _key(name: str, key: str) -> str:

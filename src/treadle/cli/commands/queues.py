@@ -33,6 +33,7 @@ def list_queues(url: str | None, as_json: bool) -> None:
                     "name": each.name,
                     "depth": {state.value: each.depth.get(state, 0) for state in _SHOWN},
                     "oldest": each.oldest,
+                    "oldest_blocked": each.oldest_blocked,
                     "paused": each.paused,
                     "paused_by": each.paused_by,
                     "paused_why": each.paused_why,
@@ -51,12 +52,13 @@ def list_queues(url: str | None, as_json: bool) -> None:
             each.name,
             *(each.depth.get(state, 0) for state in _SHOWN),
             "" if each.oldest is None else span(each.oldest),
+            "" if each.oldest_blocked is None else span(each.oldest_blocked),
             f"by {each.paused_by}: {each.paused_why}".rstrip(": ") if each.paused else "",
             _said(each),
         )
         for each in queues
     ]
-    names = ("queue", *(state.value for state in _SHOWN), "oldest", "paused", "said")
+    names = ("queue", *(state.value for state in _SHOWN), "oldest", "oldest blocked", "paused", "said")
     show_table(names, rows, empty="No queue holds a live job.")
     for name, count in suspects.items():
         why = "a worker was lost with them in hand, so they run alone, one at a time in each worker"

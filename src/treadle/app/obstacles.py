@@ -1,0 +1,252 @@
+"""What keeps waiting jobs from starting, and the cure: sentences made of what the engine's verbs show."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from treadle.app.failure import read_record
+from treadle.app.limitbook import EVER, LimitBook, read_limit
+from treadle.app.limits import describe
+from treadle.app.pausing import Pause, paused_keys, read_pause
+from treadle.app.upgrading import TOO_NEW
+from treadle.app.view import Job, moment
+from treadle.engine.contract import Engine
+from treadle.engine.plan import Plan, Steps
+from treadle.model import job as stored
+from treadle.model.filter import Filter, Page
+from treadle.model.flow import Gate, Parked
+from treadle.model.job import JobId, Micros, OnDead, WorkerInfo
+from treadle.model.record import Record, Space, paused_task
+from treadle.model.state import State
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Obstacle:
+    """What keeps a job from starting, and the cure: empty where it needs nothing but time.
+
+    At a limit, `limit` and `key` say which (`key` None: the limit as a whole, because of its breaker). Where it is not its
+    turn, `ordering` is what its order goes by, `behind` the job that is first there, and `state` where that job is.
+    """
+
+    why: str
+    cure: str = ""
+    limit: str | None = None
+    key: str | None = None
+    ordering: str | None = None
+    behind: JobId | None = None
+    state: State | None = None
+
+
+class Hands(NamedTuple):
+    """Who could take a job now: what is paused, by whom and why, and the workers alive."""
+
+    paused: Mapping[str, Pause]
+    workers: Sequence[WorkerInfo]
+
+
+class Rooms(NamedTuple):
+    """The limits at which jobs wait: their rules, the pauses of their keys, and how many run and wait there."""
+
+    books: Mapping[str, LimitBook]
+    paused: Mapping[tuple[str, str], Pause]
+    gates: Mapping[tuple[str, str | None], Gate]
+
+
+def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, Obstacle]]:
+    """What keeps jobs that wait from starting, for those among `jobs` of which that can be said."""
+    queued = [job for job in jobs if job.state is State.QUEUED]
+    held = [job.id for job in jobs if job.state is State.BLOCKED or (job.state is State.SCHEDULED and job.snoozes)]
+
+    def begin() -> Steps[Mapping[JobId, Obstacle]]:
+        found: dict[JobId, Obstacle] = {}
+        if queued:
+            hands = yield from see_hands(engine).begin()
+            for job in queued:
+                obstacle = not_taken(job.queue, job.task, hands)
+                if obstacle is None and job.suspect:
+                    obstacle = Obstacle(why=_suspected(job.crashes))
+                if obstacle is not None:
+                    found[job.id] = obstacle
+        if held:
+            found |= yield from _see_held(engine, held).begin()
+        return found
+
+    return Plan("read", begin)
+
+
+def _see_held(engine: Engine, ids: Sequence[JobId]) -> Plan[dict[JobId, Obstacle]]:
+    """What holds these jobs; of one that waits for its turn, also what holds the first in line."""
+
+    def begin() -> Steps[dict[JobId, Obstacle]]:
+        jobs = yield from engine.find(Filter(ids=ids), Page(limit=len(ids), details=True)).begin()
+        ahead = sorted({job.parked.behind for job in jobs if job.parked is not None and job.parked.behind is not None})
+        firsts: list[stored.Job] = []
+        if ahead:
+            firsts = yield from engine.find(Filter(ids=ahead), Page(limit=len(ahead), details=True)).begin()
+        rooms = yield from _see_rooms(engine, [*jobs, *firsts]).begin()
+        hands = Hands({}, [])
+        if any(job.state is State.QUEUED for job in firsts):
+            hands = yield from see_hands(engine).begin()
+        before = {job.id: _of_first(job, rooms, hands) for job in firsts}
+        found: dict[JobId, Obstacle] = {}
+        for job in jobs:
+            obstacle = _held(job, rooms, before)
+            if obstacle is not None:
+                found[job.id] = obstacle
+        return found
+
+    return Plan("read", begin)
+
+
+def _see_rooms(engine: Engine, jobs: Iterable[stored.Job]) -> Plan[Rooms]:
+    names = sorted({job.parked.limit for job in jobs if job.parked is not None and job.parked.limit is not None})
+
+    def begin() -> Steps[Rooms]:
+        if not names:
+            return Rooms({}, {}, {})
+        records = yield from engine.read(Space.LIMIT, names).begin()
+        paused = yield from engine.read(Space.PAUSED).begin()
+        gates = yield from engine.gates(names).begin()
+        return read_rooms(records, paused, gates)
+
+    return Plan("read", begin)
+
+
+def read_rooms(limits: Iterable[Record], paused: Iterable[Record], gates: Iterable[Gate]) -> Rooms:
+    """What the store says of limits, by name and key."""
+    books = {each.key: read_limit(each) for each in limits}
+    return Rooms(books, paused_keys(paused), {(each.limit, each.key): each for each in gates})
+
+
+def _of_first(job: stored.Job, rooms: Rooms, hands: Hands) -> Obstacle | None:
+    """What keeps the first in line, who waits for nobody's turn."""
+    if job.state is State.QUEUED:
+        return not_taken(job.queue, job.task, hands)
+    return _held(job, rooms, {})
+
+
+def _held(job: stored.Job, rooms: Rooms, before: Mapping[JobId, Obstacle | None]) -> Obstacle | None:
+    if job.state is State.SCHEDULED:
+        return put_off(job)
+    if job.parked is None:
+        return _by_parents(job)
+    if job.parked.limit is not None:
+        return at_limit(job.parked.limit, job.parked.key, rooms)
+    ordering = "" if job.ordering is None else job.ordering.key
+    return for_its_turn(ordering, job.parked, before)
+
+
+def for_its_turn(ordering: str, parked: Parked, before: Mapping[JobId, Obstacle | None]) -> Obstacle:
+    """What keeps a job that is not first of its order; `before` says what keeps those that are."""
+    first = parked.behind
+    if first is None:
+        return Obstacle(why=f"it is first of order {ordering} by now, and comes back to its queue", ordering=ordering)
+    told = Obstacle(why="", ordering=ordering, behind=first, state=parked.state)
+    if parked.state is State.DEAD:
+        cure = f"Replay it (`treadle dead replay {first}`), or resolve it (`treadle dead resolve {first}`) to go on without it."
+        return replace(told, why=f"behind dead letter {first}, which stops order {ordering}", cure=cure)
+    why = f"behind job {first} of order {ordering}, which is {parked.state}"
+    held = before.get(first)
+    return replace(told, why=why) if held is None else replace(told, why=f"{why}: {held.why}", cure=held.cure)
+
+
+def at_limit(limit: str, key: str | None, rooms: Rooms) -> Obstacle:
+    """What keeps a job that is parked at a key of a limit, or at the limit as a whole."""
+    book, gate = rooms.books.get(limit), rooms.gates.get((limit, key))
+    told = Obstacle(why="", limit=limit, key=key)
+    if key is None:
+        return replace(told, why=_closed(limit, book), cure=f"`treadle limits close {limit}` lets jobs start again at once.")
+    where = _room(limit, key)
+    pause = rooms.paused.get((limit, key))
+    if pause is not None:
+        return replace(told, why=f"{where} {pause}", cure=_resuming(limit, key))
+    if book is None:
+        return replace(told, why=f"{where} lets everything through by now, and it comes back to its queue")
+    if gate is None:
+        return replace(told, why=f"{where}: {describe(book)}")
+    if book.concurrency is not None and gate.running >= book.concurrency:
+        return replace(told, why=f"{where}: {gate.running:,} run, which is as many as may, and {gate.parked:,} wait")
+    soon = "" if gate.wakes_at is None else f"; the next may start at {_clock(gate.wakes_at)}"
+    return replace(told, why=f"{where}: {describe(book)}, and {gate.parked:,} wait{soon}")
+
+
+def _closed(limit: str, book: LimitBook | None) -> str:
+    if book is None or book.closed_until is None:
+        return f"limit {limit} was closed, and jobs come back to their queues"
+    until = "it is closed" if book.closed_until >= EVER else _clock(book.closed_until)
+    who = "" if book.opened_by is None else f", opened by {book.opened_by}"
+    return f"the breaker of limit {limit} is open until {until}{who}" + (f": {book.why}" if book.why else "")
+
+
+def _room(limit: str, key: str) -> str:
+    return f"key {key} of limit {limit}" if key else f"limit {limit}"
+
+
+def _resuming(limit: str, key: str) -> str:
+    return f"End that with `{shlex.join(['treadle', 'limits', 'resume', limit, *([key] if key else [])])}`."
+
+
+def _clock(at: Micros) -> str:
+    shown: datetime = moment(at)
+    return shown.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _by_parents(job: stored.Job) -> Obstacle | None:
+    """Its dead parents hold it until somebody decides; the others will end by themselves."""
+    for parent, on_dead, state in job.parents:
+        if state is State.DEAD and on_dead is OnDead.HOLD:
+            cure = f"Replay it (`treadle dead replay {parent}`), or resolve it, which cancels the jobs that wait for it."
+            return Obstacle(why=f"its parent {parent} is a dead letter", cure=cure, behind=parent, state=state)
+    return None
+
+
+def put_off(job: stored.Job) -> Obstacle | None:
+    """A worker that is too old for a job puts it off, and says so with the attempt."""
+    last = job.attempts[-1] if job.attempts else None
+    if last is None or last.outcome != "snoozed" or last.error is None:
+        return None
+    record = read_record(last.error)
+    if record.error != TOO_NEW:
+        return None
+    return Obstacle(why=f"put off by worker {last.worker}: {record.message}", cure=_NEWER)
+
+
+_NEWER = "Workers of the newer code take such jobs: start them, and stop those of the old code."
+
+
+def _suspected(crashes: int) -> str:
+    times = "once" if crashes == 1 else f"{crashes} times"
+    return f"suspect: its worker was lost {times}; it runs alone, one such job at a time in each worker"
+
+
+def see_hands(engine: Engine) -> Plan[Hands]:
+    """Who could take a job now."""
+
+    def begin() -> Steps[Hands]:
+        records = yield from engine.read(Space.PAUSED).begin()
+        leases = yield from engine.leases().begin()
+        paused = {each.key: read_pause(each) for each in records}
+        return Hands(paused, [each.worker for each in leases if each.expires_in > 0])
+
+    return Plan("read", begin)
+
+
+def not_taken(queue: str, task: str, hands: Hands) -> Obstacle | None:
+    """Why jobs of this task in this queue are not taken, and what to do about it."""
+    if paused_task(task) in hands.paused:
+        cure = f"End that with `treadle tasks resume {task}`."
+        return Obstacle(why=f"task {task} {hands.paused[paused_task(task)]}", cure=cure)
+    if queue in hands.paused:
+        return Obstacle(why=f"queue {queue} {hands.paused[queue]}", cure=f"End that with `treadle queues resume {queue}`.")
+    if not hands.workers:
+        return Obstacle(why="no worker is alive", cure=f"Start one: `treadle worker MODULE --queue {queue}`.")
+    serving = [each for each in hands.workers if queue in each.queues]
+    if not serving:
+        cure = f"Start one with `--queue {queue}`, or add that to one."
+        return Obstacle(why=f"no live worker serves queue {queue}", cure=cure)
+    if not any(task in each.tasks for each in serving):
+        cure = "Serve the module that declares it; if it was renamed, give it its old name too with `app.alias`."
+        return Obstacle(why=f"no live worker of queue {queue} knows this task", cure=cure)
+    return None
