@@ -49,7 +49,8 @@ def test_a_job_at_a_paused_key(command, app, held):
         "behind": None,
         "state": None,
     }
-    assert (told["limits"], told["ordering"]) == ([{"limit": "provider", "key": "acme", "cost": 2}], None)
+    assert told["limits"] == [{"limit": "provider", "key": "acme", "cost": 2}]
+    assert (told["ordering"], told["stops"]) == (None, False)
     assert checks(command) == [f"2 jobs wait: {why}. End that with `treadle limits resume provider acme`."]
 
 
@@ -109,6 +110,9 @@ def test_the_twin_of_a_dead_letter_that_stops_its_order(command, app):
     assert f"obstacle   {why}" in shown
     assert f"cure       Replay it (`treadle dead replay {head.id}`)" in shown
     assert checks(command)[0].startswith(f"1 job waits: {why}. Replay it")
+
+    assert "order      post acme, which it stops until it is replayed or resolved" in command("dead", "show", head.id).out
+    assert command("dead", "show", head.id, "--json").json["stops"] is True
 
     refused = command("dead", "replay", head.id, "--yes")
     assert refused.code == 1

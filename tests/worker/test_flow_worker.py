@@ -249,6 +249,7 @@ def test_a_job_of_a_newer_version_is_put_off(app: Treadle, caplog: pytest.LogCap
     why = app.client.obstacles([seen])[job.id].why
     assert why.startswith("put off by worker ")
     assert why.endswith(": its arguments were stored for version 2 of work, and the code of that worker has version 1")
+    assert {each.why for each in app.client.obstacles(app.client.find()).values()} == {why}
     assert [(each.count, each.why) for each in app.client.holdups()] == [(1, why)]
     assert any("enqueued for version 2, and this worker has 1" in each.message for each in caplog.records)
 

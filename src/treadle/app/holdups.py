@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from treadle.app.limitbook import read_limit
 from treadle.app.obstacles import Obstacle, at_limit, for_its_turn, not_taken, put_off, read_rooms, see_hands
 from treadle.app.pausing import paused_keys
-from treadle.app.view import Standstill, moment
+from treadle.app.view import Standstill, moment, view_attempt
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model.filter import Axis, Filter, Order, Page
 from treadle.model.flow import Parked
+from treadle.model.job import Job
 from treadle.model.record import Space
 from treadle.model.state import State
 
@@ -19,6 +20,8 @@ _PAGES = 10
 """How many pages of blocked jobs are looked through for those behind a dead letter."""
 _NEWEST = 200
 """How many of the newest scheduled jobs are looked at for those that were put off."""
+_ASKED = 3
+"""How many of those of one task and version are read in full: their attempts may be many."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,10 +75,23 @@ def _see_stopped(engine: Engine) -> Plan[list[Holdup]]:
 
 
 def _see_put_off(engine: Engine) -> Plan[list[Holdup]]:
+    """The newest scheduled jobs that were put off, by task and version: some of each are asked who put them off."""
+
     def begin() -> Steps[list[Holdup]]:
-        jobs = yield from engine.find(Filter(states=[State.SCHEDULED]), Page(limit=_NEWEST, details=True)).begin()
-        told = Counter(obstacle for job in jobs if (obstacle := put_off(job)) is not None)
-        return [Holdup(count, *_told(each)) for each, count in told.items()]
+        jobs = yield from engine.find(Filter(states=[State.SCHEDULED]), Page(limit=_NEWEST)).begin()
+        alike: dict[tuple[str, int], list[Job]] = {}
+        for job in jobs:
+            if job.snoozes:
+                alike.setdefault((job.task, job.version), []).append(job)
+        found: list[Holdup] = []
+        for same in alike.values():
+            asked = [job.id for job in sorted(same, key=lambda job: job.attempt)[:_ASKED]]
+            detailed = yield from engine.find(Filter(ids=asked), Page(limit=_ASKED, details=True)).begin()
+            lasts = [view_attempt(job.attempts[-1]) for job in detailed if job.attempts]
+            told = [obstacle for last in lasts if (obstacle := put_off(last)) is not None]
+            if told:
+                found.append(Holdup(len(same), *_told(told[0])))
+        return found
 
     return Plan("find", begin)
 

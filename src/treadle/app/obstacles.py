@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from treadle.app.failure import read_record
 from treadle.app.limitbook import EVER, LimitBook, read_limit
 from treadle.app.limits import describe
 from treadle.app.pausing import Pause, paused_keys, read_pause
 from treadle.app.upgrading import TOO_NEW
-from treadle.app.view import Job, moment
+from treadle.app.view import Attempt, Job, moment, view_attempt
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model import job as stored
@@ -20,6 +19,9 @@ from treadle.model.flow import Gate, Parked
 from treadle.model.job import JobId, Micros, OnDead, WorkerInfo
 from treadle.model.record import Record, Space, paused_task
 from treadle.model.state import State
+
+FEW_ATTEMPTS = 100
+"""A job that was put off for a day has thousands: more are not read to show one of a list."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -57,7 +59,9 @@ class Rooms(NamedTuple):
 def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, Obstacle]]:
     """What keeps jobs that wait from starting, for those among `jobs` of which that can be said."""
     queued = [job for job in jobs if job.state is State.QUEUED]
-    held = [job.id for job in jobs if job.state is State.BLOCKED or (job.state is State.SCHEDULED and job.snoozes)]
+    snoozed = [job for job in jobs if job.state is State.SCHEDULED and job.snoozes]
+    held = [job.id for job in jobs if job.state is State.BLOCKED]
+    held += [job.id for job in snoozed if not job.attempts and job.attempt <= FEW_ATTEMPTS]
 
     def begin() -> Steps[Mapping[JobId, Obstacle]]:
         found: dict[JobId, Obstacle] = {}
@@ -69,6 +73,10 @@ def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, Ob
                     obstacle = Obstacle(why=_suspected(job.crashes))
                 if obstacle is not None:
                     found[job.id] = obstacle
+        for job in snoozed:
+            told = put_off(job.attempts[-1]) if job.attempts else None
+            if told is not None:
+                found[job.id] = told
         if held:
             found |= yield from _see_held(engine, held).begin()
         return found
@@ -129,7 +137,7 @@ def _of_first(job: stored.Job, rooms: Rooms, hands: Hands) -> Obstacle | None:
 
 def _held(job: stored.Job, rooms: Rooms, before: Mapping[JobId, Obstacle | None]) -> Obstacle | None:
     if job.state is State.SCHEDULED:
-        return put_off(job)
+        return put_off(view_attempt(job.attempts[-1])) if job.attempts else None
     if job.parked is None:
         return _by_parents(job)
     if job.parked.limit is not None:
@@ -202,15 +210,11 @@ def _by_parents(job: stored.Job) -> Obstacle | None:
     return None
 
 
-def put_off(job: stored.Job) -> Obstacle | None:
+def put_off(last: Attempt) -> Obstacle | None:
     """A worker that is too old for a job puts it off, and says so with the attempt."""
-    last = job.attempts[-1] if job.attempts else None
-    if last is None or last.outcome != "snoozed" or last.error is None:
+    if last.error is None or last.error.error != TOO_NEW:
         return None
-    record = read_record(last.error)
-    if record.error != TOO_NEW:
-        return None
-    return Obstacle(why=f"put off by worker {last.worker}: {record.message}", cure=_NEWER)
+    return Obstacle(why=f"put off by worker {last.worker}: {last.error.message}", cure=_NEWER)
 
 
 _NEWER = "Workers of the newer code take such jobs: start them, and stop those of the old code."

@@ -91,7 +91,8 @@ class Job:
     last claim. `lease`, `worker`, `stuck` and `cancel_requested` speak of a running job only, `suspect` of a live one.
     `reason` says why it was cancelled (or is asked to) or died. `attempts`, `parents`, `children` (those still stored,
     oldest first), `notes` (named `KIND`, or `KIND/NAME`), `limits` (with the keys and costs that it has there) and `ordering`
-    (what `ordered_by` made: the task or the group, and the key) are filled only where details were asked for.
+    (what `ordered_by` made: the task or the group, and the key) are filled only where details were asked for. So is `stops`:
+    true for an open dead letter that nothing of its order may pass.
     """
 
     id: JobId
@@ -132,6 +133,7 @@ class Job:
     notes: Mapping[str, Any]
     limits: tuple[Hold, ...] = ()
     ordering: str | None = None
+    stops: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -239,12 +241,13 @@ def view_job(job: stored.Job) -> Job:
         reason=job.reason,
         progress=_progress(job.progress),
         dead=None if job.dead is None else _letter(job.dead),
-        attempts=tuple(_attempt(each) for each in job.attempts),
+        attempts=tuple(view_attempt(each) for each in job.attempts),
         parents=tuple(Relative(*each) for each in job.parents),
         children=tuple(Relative(*each) for each in job.children),
         notes={name: _value(text) for name, text in (job.notes or {}).items()},
         limits=job.holds,
         ordering=None if job.ordering is None else job.ordering.key,
+        stops=job.ordering is not None and job.ordering.stop and job.dead is not None and job.dead.status == "open",
     )
 
 
@@ -288,7 +291,8 @@ def _letter(dead: stored.DeadLetter) -> DeadLetter:
     )
 
 
-def _attempt(record: stored.AttemptRecord) -> Attempt:
+def view_attempt(record: stored.AttemptRecord) -> Attempt:
+    """A stored attempt as it may be shown."""
     return Attempt(
         number=record.attempt,
         outcome=record.outcome,

@@ -57,6 +57,7 @@ def job_json(job: Job, obstacles: Mapping[JobId, Obstacle] = _NONE, *, details: 
         found["children"] = [_relative_json(each) for each in job.children]
         found["limits"] = [each._asdict() for each in job.limits]
         found["ordering"] = job.ordering
+        found["stops"] = job.stops
     return found
 
 
@@ -198,7 +199,7 @@ def _flow(job: Job) -> Iterator[tuple[str, str]]:
     for hold in job.limits:
         yield "limit", clean(f"{hold.limit}, key {hold.key}" if hold.key else hold.limit) + _cost(hold.cost)
     if job.ordering is not None:
-        yield "order", clean(job.ordering)
+        yield "order", clean(job.ordering) + (", which it stops until it is replayed or resolved" if job.stops else "")
 
 
 def _cost(cost: int) -> str:
