@@ -125,20 +125,21 @@ WHERE x.parent = ANY(:ns::text::int8[]) ORDER BY j.n
 SELECT n, kind, name, value FROM {ns}.notes WHERE n = ANY(:ns::text::int8[]) ORDER BY k
 
 -- part: flows
--- Result: [n, holds, line, stop, tenant]. Relies on the primary key of flows.
-SELECT n, holds, line, stop, tenant FROM {ns}.flows WHERE n = ANY(:ns::text::int8[])
+-- Result: [n, holds, line, stop, tenant]. Relies on the primary key of flows. The subquery has the numbers read once: without it
+-- they were read for each row of a table that nobody had analysed yet, 1.5 s for 1,000 jobs among 10,000.
+SELECT n, holds, line, stop, tenant FROM {ns}.flows WHERE n = ANY((SELECT :ns::text::int8[])::int8[])
 
 -- part: parked
 -- Where those of :ns wait that may not start. Result: [n, limit, key, id of the first in line, its state]. Relies on the primary
 -- keys of parked and lines.
-SELECT p.n, p.name, p.key, NULL, NULL FROM {ns}.parked AS p WHERE p.n = ANY(:ns::text::int8[])
+SELECT p.n, p.name, p.key, NULL, NULL FROM {ns}.parked AS p WHERE p.n = ANY((SELECT :ns::text::int8[])::int8[])
 UNION ALL
 SELECT x.n, NULL, NULL, CASE WHEN j.n <> x.n THEN j.id END, coalesce(h.state, f.state)
 FROM {ns}.live AS l JOIN {ns}.flows AS x ON x.n = l.n
 CROSS JOIN LATERAL (SELECT y.n FROM {ns}.lines AS y WHERE y.line = x.line ORDER BY y.place LIMIT 1) AS first
 JOIN {ns}.jobs AS j ON j.n = first.n
 LEFT JOIN {ns}.live AS h ON h.n = j.n LEFT JOIN {ns}.finished AS f ON f.n = j.n
-WHERE l.n = ANY(:ns::text::int8[]) AND l.state = 'blocked' AND l.blocked_on = 'key'
+WHERE l.n = ANY((SELECT :ns::text::int8[])::int8[]) AND l.state = 'blocked' AND l.blocked_on = 'key'
     AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.n = l.n)
 
 -- part: few-live
