@@ -290,9 +290,7 @@ class Client:
         weight of 0 leaves it to how the workers were started. `age`: after waiting for so long a job gains 10 of
         priority, and so on each time. Producers and workers heed it within ten seconds. Raises `InvalidOption`.
         """
-        self._connection.run(
-            self._connection.engine.write(described(queue, cap, window, tz, weight, _seconds(age), self.actor))
-        )
+        self._connection.run(self._connection.engine.write(described(queue, cap, window, tz, weight, age, self.actor)))
 
     async def adescribe(
         self,
@@ -305,9 +303,7 @@ class Client:
         age: Duration | Literal["none"] | None = None,
     ) -> None:
         """The awaitable twin of `describe`."""
-        await self._connection.arun(
-            self._connection.engine.write(described(queue, cap, window, tz, weight, _seconds(age), self.actor))
-        )
+        await self._connection.arun(self._connection.engine.write(described(queue, cap, window, tz, weight, age, self.actor)))
 
     def queues(self) -> list[QueueView]:
         """Every queue that holds live jobs or is paused, by name."""
@@ -393,9 +389,3 @@ class Client:
         engine = self._connection.engine
         write = engine.write([pause_write(what, self.actor, reason or "")])
         return write if limit is None else together(check_key(engine, limit, key), write)
-
-
-def _seconds(age: Duration | Literal["none"] | None) -> float | Literal["none"] | None:
-    if age is None or age == "none":
-        return None if age is None else "none"
-    return seconds(age)

@@ -12,6 +12,7 @@ from treadle.model.errors import InvalidOption
 from treadle.model.filter import check_text
 from treadle.model.kind import is_a, is_whole
 from treadle.model.record import Record, Space, Write, paused_key, paused_task
+from treadle.policy.duration import Duration, seconds
 from treadle.policy.pressure import Action, Cap
 from treadle.policy.window import Window, read_window
 
@@ -123,7 +124,7 @@ def described(
     window: str | None,
     tz: str,
     weight: int | None,
-    age: float | Literal["none"] | None,
+    age: Duration | Literal["none"] | None,
     by: str,
 ) -> list[Write]:
     """The records by which an operator describes a queue. Raises `InvalidOption`."""
@@ -143,10 +144,12 @@ def described(
         if not is_whole(weight, 0, 1_000_000):
             raise InvalidOption(weight, "a weight is a whole number from 0 to 1,000,000", "Write 0 to take it back.")
         writes.append(weight_write(queue, weight, by) if weight else Write(Space.WEIGHT, queue, None))
-    if age is not None:
-        if age != "none" and age < LEAST_AGE:
+    if age == "none":
+        writes.append(Write(Space.AGE, queue, None))
+    elif age is not None:
+        if seconds(age) < LEAST_AGE:
             raise InvalidOption(age, f"an age is {LEAST_AGE:g} s at least", 'Write for example age="10m", or "none".')
-        writes.append(Write(Space.AGE, queue, None) if age == "none" else age_write(queue, age, by))
+        writes.append(age_write(queue, seconds(age), by))
     if not writes:
         raise InvalidOption("nothing", "nothing was said of the queue", "Say cap=, window=, weight= or age=.")
     return writes
