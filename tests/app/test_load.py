@@ -108,9 +108,11 @@ def test_what_is_paused_is_told_and_not_counted(app):
     assert (seen.sight.waiting, seen.paused) == (0, 5)
 
 
-def test_tasks_that_no_worker_of_these_knows_are_not_counted(app):
-    serve(app, tasks=("mail",))
+def test_what_no_worker_of_these_would_take_is_not_counted(app):
+    serve(app, tasks=("mail", "bulk"))
+    serve(app, queues=("bulk",), tasks=("fetch",), name="k")
     enqueue(app, "gated", 2)
+    enqueue(app, "bulk", 3)
     assert load(app).sight.waiting == 0
 
 

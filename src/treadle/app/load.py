@@ -66,7 +66,11 @@ def _serves(worker: WorkerInfo, queues: Sequence[str] | None) -> bool:
 def _kinds(
     workers: Sequence[WorkerInfo], told: Sequence[Served], waiting: Sequence[Count], running: Sequence[Count], now: Micros
 ) -> dict[str, Kind]:
-    """What waits and runs by executor, leaving out tasks that none of the workers knows; all under "" without a worker."""
+    """What waits and runs by executor; all under "" without a worker.
+
+    Left out is what none of the workers would take, because it does not know the task or serve the queue: one more of the same
+    would not either.
+    """
     places = {task: place for each in told for task, place in each.places.items()}
     gated = {task for each in told for task in each.gated}
     known = {task for worker in workers for task in worker.tasks}
@@ -81,8 +85,8 @@ def _kinds(
         return place if place in kinds else next(iter(kinds))
 
     for each in waiting:
-        task = str(each.key[1])
-        if workers and task not in known:
+        queue, task = str(each.key[0]), str(each.key[1])
+        if workers and not any(queue in worker.queues and task in worker.tasks for worker in workers):
             continue
         kind = kinds[place_of(task)]
         if task in gated:
