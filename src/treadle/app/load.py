@@ -73,7 +73,11 @@ def _kinds(
     """
     places = {task: place for each in told for task, place in each.places.items()}
     gated = {task for each in told for task in each.gated}
-    known = {task for worker in workers for task in worker.tasks}
+    taken: dict[str, set[str]] = {}
+    for worker in workers:
+        for queue in worker.queues:
+            taken.setdefault(queue, set()).update(worker.tasks)
+    known = {task for tasks in taken.values() for task in tasks}
     slots: dict[str, float] = {} if workers else {"": 0.0}
     for worker in workers:
         for place, number in slots_of(worker, told).items():
@@ -86,7 +90,7 @@ def _kinds(
 
     for each in waiting:
         queue, task = str(each.key[0]), str(each.key[1])
-        if workers and not any(queue in worker.queues and task in worker.tasks for worker in workers):
+        if workers and task not in taken.get(queue, ()):
             continue
         kind = kinds[place_of(task)]
         if task in gated:
