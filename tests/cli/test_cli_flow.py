@@ -48,6 +48,7 @@ def test_limits_are_listed_changed_and_reset(command, provider):
     assert command("limits", "set", "stranger", "--rate", "5/s").code == 3
     assert command("limits", "set", "provider").code == 2
     assert command("limits", "keys", "provider", "--json").json == []
+    assert command("limits", "keys", "provdier").code == 3
 
 
 def test_a_change_of_a_limit_is_refused_in_the_words_of_the_command(command, provider):

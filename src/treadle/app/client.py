@@ -384,8 +384,7 @@ class Client:
         return check
 
     def _pausing(self, queue: str | None, reason: str, task: str | None, limit: str | None, key: str) -> Plan[Any]:
-        what = stopped(queue, task, limit, key)
         check_remark("reason", reason)
         engine = self._connection.engine
-        write = engine.write([pause_write(what, self.actor, reason or "")])
+        write = engine.write([pause_write(stopped(queue, task, limit, key), self.actor, reason or "")])
         return write if limit is None else together(check_key(engine, limit, key), write)

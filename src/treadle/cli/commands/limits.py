@@ -54,6 +54,8 @@ def keys(name: str, url: str | None, as_json: bool) -> None:
     """List the keys of a limit at which jobs run or wait, and those that are paused."""
     with opened(url) as app:
         seen = app.client.limits.keys(name)
+        if not seen and name not in {each.name for each in app.client.limits.list()}:
+            raise Quit(f"no worker has told of a limit {name}. See `treadle limits list`.", Exit.NOT_FOUND)
     if as_json:
         show_json([_key_json(each) for each in seen])
         return
