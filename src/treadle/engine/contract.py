@@ -208,7 +208,10 @@ class Engine(Protocol):
         ...
 
     def find(self, where: Filter, page: Page) -> Plan[list[Job]]:
-        """Jobs as they are now, live and finished alike. An `after` that is not stored (any more) answers nothing."""
+        """Jobs as they are now, live and finished alike. An `after` that is not stored (any more) answers nothing.
+
+        Asked for details, it says of a parked job where it is parked, or who is first in its line and in which state.
+        """
         ...
 
     def count(self, where: Filter, by: Sequence[Axis] = (Axis.STATE,)) -> Plan[list[Count]]:
