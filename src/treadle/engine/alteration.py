@@ -69,7 +69,7 @@ class Alteration(ABC):
                 "now": self.now,
                 "actor": self.actor,
                 "change": type(self.change).__name__.lower(),
-                "note": _remark(self.change),
+                "note": remark(self.change),
                 "jobs": to_text(changed),
             }
             yield from self.audit(values)
@@ -228,7 +228,7 @@ class Alteration(ABC):
         """Remove every trace of jobs."""
 
 
-def _remark(change: Change) -> str | None:
+def remark(change: Change) -> str | None:
     """What the operator had to say."""
     match change:
         case Cancel(reason):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from treadle.engine.alteration import remark
 from treadle.engine.keying import Kind, Returning, take_back
 from treadle.engine.memory.family import settle_children
 from treadle.engine.memory.gating import call_next
@@ -31,7 +32,7 @@ def alter(turn: Turn, where: Filter, change: Change, actor: str, limit: int) -> 
     call_next(turn)
     changed = tuple(each.id for each in altered if each.done)
     if changed:
-        turn.tables.put_audit(AuditLine(turn.now, actor, type(change).__name__.lower(), changed, _remark(change)))
+        turn.tables.put_audit(AuditLine(turn.now, actor, type(change).__name__.lower(), changed, remark(change)))
     return altered
 
 
@@ -152,13 +153,3 @@ def _forget_keys(turn: Turn, job: JobId) -> None:
     for name, holding in list(turn.tables.keys.items()):
         if holding.job == job:
             turn.tables.put_key(name, None)
-
-
-def _remark(change: Change) -> str | None:
-    match change:
-        case Cancel(reason):
-            return reason or None
-        case Replay(note=note) | Resolve(note) | Annotate(note):
-            return note
-        case Erase() | Prioritise():
-            return None
