@@ -6,7 +6,7 @@ together with the commit. Whoever drives this generator waits for the link each 
 """
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -107,7 +107,7 @@ class Carrier:
             for place, each in enumerate(answers):
                 answers[place] = yield from self._kept(each)
             if self._wakes or sleepers:
-                yield from self._wake(sleepers)
+                self._wake(sleepers)
         for queue, marks in self._marks:
             self._memory.remember(queue, marks)
         answer: Any = tuple(answers) if plan.parts else answers[0]
@@ -176,9 +176,12 @@ class Carrier:
         if reads or self._link.settings:
             self._begin(reads=reads)
         first = self._asked
-        for ask in later.asks:
+        asks = later.asks
+        alone = type(asks) is list and len(asks) == 1  # it goes out with the commit, in one packet
+        for ask in asks:
             self._put(ask)
-            self._link.nudge()
+            if not alone:
+                self._link.nudge()
         return _Promise(later, first, self._asked)
 
     def _ask(self, asks: Sequence[Ask], *, reads: bool) -> Generator[None, list[Rows], list[Rows]]:
@@ -190,44 +193,45 @@ class Carrier:
         return self._answers[-len(asks) :]
 
     def _commit(self) -> Generator[None, list[Rows], Rows]:
-        """Commit, and with it notify whoever sleeps on what is known to have come true; returns who sleeps on late topics."""
+        """Commit, and with it notify whoever sleeps on what is known to have come true; returns who sleeps on late topics.
+
+        Nobody waits for the notification: it is on its way, and a producer that waited for it paid a tenth more for each job.
+        """
         if self._begun:
             self._link.command(b"COMMIT")
         self._link.sync()
-        hints = 0
-        now = [each for each in self._wakes if not isinstance(each, LateWake)]
-        late = [each for each in self._wakes if isinstance(each, LateWake)]
-        self._wakes = list(late)
-        if now:
-            self._hint("notify", {"channels": self._channels_of(now)})
-            hints += 1
-        for each in late:
-            self._hint("sleepers", {"prefix": self._channels.prefix(each.kind)})
-            hints += 1
+        late: list[Wake] = []
+        if self._wakes:
+            late = [each for each in self._wakes if isinstance(each, LateWake)]
+            for each in late:
+                self._link.put(Ask(self._sql("wake", "sleepers"), {"prefix": self._channels.prefix(each.kind)}), hint=True)
+                self._link.sync()
+            now = [each for each in self._wakes if not isinstance(each, LateWake)] if late else self._wakes
+            self._notify({self._channels.name(topic) for wake in now for topic in wake.topics})
+            self._wakes = late
         rows = yield
-        self._answers += rows[: len(rows) - hints]
-        return [row for each in rows[len(rows) - len(late) :] for row in each] if late else []
+        if not late:
+            self._answers += rows
+            return []
+        self._answers += rows[: -len(late)]
+        return [row for each in rows[-len(late) :] for row in each]
 
-    def _wake(self, sleepers: Rows) -> Generator[None, list[Rows], None]:
+    def _wake(self, sleepers: Rows) -> None:
         """Notify on what came true only now, and on late topics on which somebody sleeps."""
         channels = {name for (name,) in sleepers}
-        chosen = {
-            name
-            for wake in self._wakes
-            if channels or not isinstance(wake, LateWake)
-            for name in map(self._channels.name, wake.topics)
-            if name in channels or not isinstance(wake, LateWake)
-        }
-        if chosen:
-            self._hint("notify", {"channels": texts(chosen)})
-            yield
+        self._notify(
+            {
+                name
+                for wake in self._wakes
+                if channels or not isinstance(wake, LateWake)
+                for name in map(self._channels.name, wake.topics)
+                if name in channels or not isinstance(wake, LateWake)
+            }
+        )
 
-    def _hint(self, part: str, values: dict[str, Any]) -> None:
-        self._link.put(Ask(self._sql("wake", part), values), hint=True)
-        self._link.sync()
-
-    def _channels_of(self, wakes: Sequence[Wake]) -> str:
-        return texts({self._channels.name(topic) for wake in wakes for topic in wake.topics})
+    def _notify(self, channels: Collection[str]) -> None:
+        if channels:
+            self._link.mention(Ask(self._sql("wake", "notify"), {"channels": texts(channels)}))
 
     def _kept(self, value: Any) -> Generator[None, list[Rows], Any]:
         """A plan's answer, or the one that it was promised."""

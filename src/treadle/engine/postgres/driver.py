@@ -9,6 +9,7 @@ import asyncio
 import select
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
@@ -18,6 +19,7 @@ from psycopg.adapt import Transformer
 from treadle.engine.postgres.steps import Ask, Rows
 
 _READ, _WRITE = select.POLLIN, select.POLLOUT
+_BOTH = _READ | _WRITE
 _OK = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY)
 _OFF = b"SET synchronous_commit TO off"
 _ON = b"RESET synchronous_commit"
@@ -30,10 +32,16 @@ class Overdue(Exception):
 
 
 class _Sent(NamedTuple):
-    """What is on its way: a preparation (of which text), a command whose rows are dropped, a statement, a hint, or a sync."""
+    """What is on its way: a preparation (of which text), a command whose rows are dropped, a statement, a hint, or a sync.
+
+    An aside and what it needed to be prepared are hints whose answers nobody sees.
+    """
 
     kind: str
     text: str = ""
+
+
+_ASK, _HINT, _ASIDE, _COMMAND, _SYNC = map(_Sent, ("ask", "hint", "aside", "command", "sync"))
 
 
 class Link:
@@ -53,6 +61,10 @@ class Link:
         self._prepared: dict[str, bytes] = {}
         self._names = 0
         self._sent: list[_Sent] = []
+        self._wanted = 0  # how many of these are waited for; asides behind them are not
+        self._socket = self._pg.socket
+        self._poller = select.poll()
+        self._poller.register(self._socket, _READ)
         self._pg.enter_pipeline_mode()
 
     @property
@@ -69,9 +81,7 @@ class Link:
         """Whether the server has not hung up while nobody looked."""
         if not self.open:
             return False
-        poller = select.poll()
-        poller.register(self._pg.socket, select.POLLIN)
-        if poller.poll(0):
+        if self._poller.poll(0):
             try:
                 self._pg.consume_input()
             except psycopg.Error:
@@ -80,26 +90,21 @@ class Link:
 
     def put(self, ask: Ask, *, hint: bool = False) -> None:
         """Send a statement, as soon as the socket takes it. The failure of a `hint` is passed over: it has no rows then."""
-        text, names = ask.statement
-        values = ask.values
-        parameters = [_encoded(values[name]) for name in names]
-        pg = self._pg
-        if not self.prepares:
-            pg.send_query_params(text.encode(), parameters, result_format=pq.Format.BINARY)
-        else:
-            name = self._prepared.get(text)
-            if name is None:
-                name = self._prepared[text] = b"t%d" % self._names
-                self._names += 1
-                pg.send_prepare(name, text.encode())
-                self._sent.append(_Sent("prepare", text))
-            pg.send_query_prepared(name, parameters, result_format=pq.Format.BINARY)
-        self._sent.append(_Sent("hint" if hint else "ask"))
+        self._put(ask, _HINT if hint else _ASK)
+        self._wanted = len(self._sent)
 
     def command(self, text: bytes) -> None:
         """Send a command whose answer nobody wants."""
         self._pg.send_query_params(text, None)
-        self._sent.append(_Sent("command"))
+        self._sent.append(_COMMAND)
+        self._wanted = len(self._sent)
+
+    def mention(self, ask: Ask) -> None:
+        """Send a statement in a transaction of its own, and do not wait for it: its answer, of any kind, is passed over later."""
+        wanted = self._wanted
+        self._put(ask, _ASIDE)
+        self.sync()
+        self._wanted = wanted
 
     def relax(self, relaxed: bool) -> None:
         """Let the commits from now on wait for the disk, or not."""
@@ -121,7 +126,8 @@ class Link:
     def sync(self) -> None:
         """End a pipeline: what stands outside of a transaction is committed."""
         self._pg.pipeline_sync()
-        self._sent.append(_Sent("sync"))
+        self._sent.append(_SYNC)
+        self._wanted = len(self._sent)
 
     def wait(self, deadline: float, first: float | None = None) -> list[Rows]:
         """Block for the rows of everything put since the last wait. Raises what the server said, and `Overdue`.
@@ -130,12 +136,13 @@ class Link:
         """
         until = deadline if first is None else min(first, deadline)
         talk = self._talk()
-        poller = select.poll()
-        socket = self._pg.socket
+        poller, polled = self._poller, _READ
         try:
             need = next(talk)
             while True:
-                poller.register(socket, need)
+                if need != polled:
+                    poller.modify(self._socket, need)
+                    polled = need
                 left = until - time.monotonic()
                 ready = poller.poll(max(0.0, left) * 1000)
                 if not ready:
@@ -148,17 +155,19 @@ class Link:
         except StopIteration as stop:
             rows: list[Rows] = stop.value
             return rows
+        finally:
+            if polled != _READ:
+                poller.modify(self._socket, _READ)
 
     async def await_(self, deadline: float, first: float | None = None) -> list[Rows]:
         """The awaitable twin of `wait`."""
         until = deadline if first is None else min(first, deadline)
         talk = self._talk()
         loop = asyncio.get_running_loop()
-        socket = self._pg.socket
         try:
             need = next(talk)
             while True:
-                ready = await _ready(loop, socket, need, until)
+                ready = await _ready(loop, self._socket, need, until)
                 if ready & ~_WRITE:
                     until = deadline
                 need = talk.send(ready)
@@ -172,17 +181,51 @@ class Link:
         self.command(b"ROLLBACK")
         self.sync()
 
-    def close(self) -> None:
-        """Hang up, at once and without a word to wait for."""
+    def close(self, patience: float = 0.0) -> None:
+        """Hang up, at once and without a word to wait for; with `patience`, hear out for so many seconds what was mentioned.
+
+        A connection closed over unread answers is reset, which the server writes down as a failure.
+        """
+        if patience and self._sent and self.open:
+            self._wanted = len(self._sent)
+            with suppress(psycopg.Error, Overdue):
+                self.wait(time.monotonic() + patience)
         self._pg.finish()
 
+    def _put(self, ask: Ask, sent: _Sent) -> None:
+        text, names = ask.statement
+        values = ask.values
+        parameters = [_encoded(values[name]) for name in names]
+        pg = self._pg
+        if not self.prepares:
+            pg.send_query_params(text.encode(), parameters, result_format=pq.Format.BINARY)
+        else:
+            name = self._prepared.get(text)
+            if name is None:
+                name = self._prepared[text] = b"t%d" % self._names
+                self._names += 1
+                pg.send_prepare(name, text.encode())
+                self._sent.append(_Sent("prepare", text))
+            pg.send_query_prepared(name, parameters, result_format=pq.Format.BINARY)
+        self._sent.append(sent)
+
     def _talk(self) -> Talk:
-        """Write what is left to write and read what was asked for; says what it waits for, is told what is ready."""
-        sent = self._sent
+        """Write what is left to write and read what is waited for; says what it waits for, is told what is ready.
+
+        Asides put before it are read along the way.
+        """
+        pg, wanted = self._pg, self._wanted
         answers: list[Rows] = []
         failure: psycopg.Error | None = None
-        for kind, text in sent:
-            result = yield from self._result()
+        for kind, text in self._sent[:wanted]:
+            result = None
+            while result is None:  # one result for each, and after all but a sync a null that ends it and is passed over
+                while pg.is_busy():
+                    if (yield _BOTH if pg.flush() else _READ) & ~_WRITE:
+                        pg.consume_input()
+                result = pg.get_result()
+                if result is None and pg.status != pq.ConnStatus.OK:
+                    raise psycopg.OperationalError("the connection is lost")
             status = result.status
             if status in _OK:
                 if kind in {"ask", "hint"}:
@@ -192,27 +235,14 @@ class Link:
                 del self._prepared[text]
             if kind == "hint":
                 answers.append([])
-            elif status == pq.ExecStatus.FATAL_ERROR and failure is None:
+            elif status == pq.ExecStatus.FATAL_ERROR and kind != "aside" and failure is None:
                 failure = psycopg.errors.error_from_result(result)
-        sent.clear()
+        del self._sent[:wanted]
+        self._wanted = 0
         if failure is not None:
             self._relaxed = None  # whether it was rolled back with the rest depends on where it stood
             raise failure
         return answers
-
-    def _result(self) -> Generator[int, int, Any]:
-        """The next result: one for each command, and after all but a sync a null that ends it and is passed over."""
-        pg = self._pg
-        result = None
-        while result is None:
-            while pg.is_busy():
-                need = _READ | _WRITE if pg.flush() else _READ
-                if (yield need) & ~_WRITE:
-                    pg.consume_input()
-            result = pg.get_result()
-            if result is None and pg.status != pq.ConnStatus.OK:
-                raise psycopg.OperationalError("the connection is lost")
-        return result
 
     def _rows(self, result: Any) -> Rows:
         count = result.ntuples
@@ -225,11 +255,13 @@ class Link:
 
 def _encoded(value: Any) -> bytes | None:
     """A parameter as the text that the server reads."""
-    kind: type = value.__class__
-    if kind is int or kind is float:
-        return b"%r" % value if kind is float else b"%d" % value
     if value is None:
         return None
+    kind: type = value.__class__
+    if kind is int:
+        return b"%d" % value
+    if kind is float:
+        return b"%r" % value
     if kind is bool:
         return b"t" if value else b"f"
     data: bytes = value.encode()

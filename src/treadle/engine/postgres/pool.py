@@ -12,6 +12,10 @@ from treadle.engine.postgres.driver import Link
 from treadle.model.errors import StoreBusy
 
 
+_FAREWELL = 1.0
+"""Seconds for the answers that are still on their way when a connection is not wanted any more."""
+
+
 class Pool:
     """Connections of a session, most recently used first. Safe from threads and event loops alike."""
 
@@ -80,7 +84,7 @@ class Pool:
             links, self._free = self._free, []
             self._count -= len(links)
         for link in links:
-            link.close()
+            link.close(_FAREWELL)
 
     def _find(self) -> "Link | Future[Link | None] | None":
         """A free connection, or room for a new one (None), or a place in the queue."""

@@ -46,10 +46,10 @@ class Producing:
             return placed
         yield Wake(topics({job.queue for job in jobs}))
         if len(jobs) == 1 and not tagged:
-            asks: Any = [Ask(self.sql("enqueue", "one"), _one(jobs[0], now))]
+            later = Later([Ask(self.sql("enqueue", "one"), _one(jobs[0], now))], partial(self._answer_one, jobs))
         else:
-            asks = self._plain_asks(jobs, now, tagged=tagged)
-        enqueued: list[Enqueued] = yield Later(asks, partial(self._answer_plain, jobs))
+            later = Later(self._plain_asks(jobs, now, tagged=tagged), partial(self._answer_plain, jobs))
+        enqueued: list[Enqueued] = yield later
         return enqueued
 
     def _plain_asks(self, jobs: Sequence[NewJob], now: Now, *, tagged: bool) -> Iterator[Ask]:
@@ -63,6 +63,11 @@ class Producing:
         for start in range(0, len(jobs), CHUNK):
             yield Ask(self.sql("enqueue", "timed"), batch(jobs[start : start + CHUNK], now, timed=True))
         yield tag(self.sql, jobs)
+
+    def _answer_one(self, jobs: Sequence[NewJob], rows: list[Rows], _aside: Aside) -> Any:
+        if rows[0]:
+            return [Enqueued(jobs[0].id, Stored.STORED, State.QUEUED)]
+        return self._with_known(jobs, {})
 
     def _answer_plain(self, jobs: Sequence[NewJob], rows: list[Rows], _aside: Aside) -> Any:
         parts = [rows[place][0] for place in range((len(jobs) + CHUNK - 1) // CHUNK)]

@@ -7,8 +7,9 @@ from pathlib import Path
 from treadle.engine.postgres.steps import Statement
 from treadle.engine.source import Source, named
 
-CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8"
-"""This moment in microseconds. Not `now()`, which stands still within a transaction of the user's."""
+CLOCK = "(date_part('epoch', clock_timestamp()) * 1e6)::int8"
+"""This moment in microseconds. Not `now()`, which stands still within a transaction of the user's. Two roundings of a double
+stay below half a microsecond until the year 2100; `extract`, exact by nature, reckons in decimals and takes longer."""
 
 WORDS = {
     "{clock}": CLOCK,

@@ -324,3 +324,9 @@ BEGIN
         SELECT g.n, g.seq FROM given AS g;
     END LOOP;
 END $$;
+
+-- As `enter`, for one job whose number is its own: where it stands.
+CREATE FUNCTION {ns}.enter_one(job int8) RETURNS int8 LANGUAGE plpgsql STRICT AS $$
+BEGIN
+    RETURN (SELECT s.seq FROM {ns}.enter(ARRAY[job], ARRAY[job]) AS s);
+END $$;

@@ -31,7 +31,8 @@ WITH kinds AS MATERIALIZED (
 SELECT count(*), CASE WHEN count(*) < :total::int8 THEN json_agg(id)::text END FROM new
 
 -- part: one
--- As `plain`, for one job: no arrays to take apart. Result: 1, or 0 if the id is known; null. Relies on the unique id of jobs.
+-- As `plain`, for one job: no arrays to take apart, and no row source that is not read (the mere plan for one that calls `enter`
+-- cost as much as the row of `live`). Result: one row, none if the id is known. Relies on the unique id of jobs.
 WITH new AS (
     INSERT INTO {ns}.jobs (
         n, enqueued_at, version, max_crashes, priority, id, task, codec, queue, args, options, headers, key, tags)
@@ -39,13 +40,10 @@ WITH new AS (
         :id::text, :task::text, :codec::text, :queue::text, :args::text, :options::text, :headers::text, :key::text, :tags::text)
     ON CONFLICT (id) DO NOTHING
     RETURNING n, queue, priority, task
-), placed AS (
-    INSERT INTO {ns}.live (n, seq, state, queue, priority, task)
-    SELECT n, CASE WHEN {shared} THEN (SELECT s.seq FROM {ns}.enter(ARRAY[n], ARRAY[n]) AS s) ELSE n END, 'queued', queue,
-        priority, task
-    FROM new
 )
-SELECT count(*), NULL::text FROM new
+INSERT INTO {ns}.live (n, seq, state, queue, priority, task)
+SELECT n, CASE WHEN {shared} THEN {ns}.enter_one(n) ELSE n END, 'queued', queue, priority, task FROM new
+RETURNING n
 
 -- part: timed
 -- As `plain`, for jobs with times of their own: :delay and :within in microseconds, :run_at a moment.

@@ -15,9 +15,8 @@ DELETE FROM {ns}.idle WHERE waiter = :waiter::text AND channel = ANY(:channels::
 DELETE FROM {ns}.idle WHERE until < {clock}
 
 -- part: notify
--- Notify those of :channels on which somebody sleeps. Relies on the primary key of idle.
-SELECT pg_notify(channel, '') FROM (
-    SELECT DISTINCT channel FROM {ns}.idle WHERE channel = ANY(:channels::text::text[]) AND until > (SELECT {clock})) AS few
+-- Notify those of :channels on which somebody sleeps; one transaction sends the same only once. Relies on the primary key of idle.
+SELECT pg_notify(channel, '') FROM {ns}.idle WHERE channel = ANY(:channels::text::text[]) AND until > {clock}
 
 -- part: sleepers
 -- Result: the channels that begin with :prefix on which somebody sleeps. Relies on the primary key of idle.
