@@ -60,7 +60,10 @@ class Outbox:
         Raises `UnknownParent`, `DuplicateJob`, `IdempotencyConflict`, `QueueFull`, and `BadInput` for a circle of edges.
         """
         batch = _batch(calls)
-        began, session = monotonic(), self.connection.session
+        session = self.connection.session
+        if self.pressure.absent:
+            return self._store(session, batch, [])
+        began = monotonic()
         while True:
             wait, sheds = drive(self._room(batch, began), session.run)
             if not wait:
@@ -70,7 +73,10 @@ class Outbox:
     async def asend(self, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """The awaitable twin of `send`."""
         batch = _batch(calls)
-        began, session = monotonic(), self.connection.session
+        session = self.connection.session
+        if self.pressure.absent:
+            return await self._astore(session, batch, [])
+        began = monotonic()
         while True:
             wait, sheds = await adrive(self._room(batch, began), session.arun)
             if not wait:
@@ -86,14 +92,18 @@ class Outbox:
         """
         batch = _batch(calls)
         session = self.connection.lent(connection)
-        _, sheds = drive(self._room(batch, None), (session or self.connection.session).run)
+        sheds: list[Shed] = []
+        if not self.pressure.absent:
+            _, sheds = drive(self._room(batch, None), (session or self.connection.session).run)
         return self._after(connection, batch, sheds) if session is None else self._store(session, batch, sheds)
 
     async def asend_in(self, connection: Any, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """The awaitable twin of `send_in`."""
         batch = _batch(calls)
         session = self.connection.lent(connection)
-        _, sheds = await adrive(self._room(batch, None), (session or self.connection.session).arun)
+        sheds: list[Shed] = []
+        if not self.pressure.absent:
+            _, sheds = await adrive(self._room(batch, None), (session or self.connection.session).arun)
         return self._after(connection, batch, sheds) if session is None else await self._astore(session, batch, sheds)
 
     def _room(self, batch: Batch, began: float | None) -> Plan[tuple[float, list[Shed]]]:
@@ -117,7 +127,7 @@ class Outbox:
     def _store(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         if not batch.jobs:
             return []
-        answers = self._read(batch, sheds, *session.run(self._plan(batch, sheds), batch.durability))
+        answers = self._read(batch, sheds, session.run(self._plan(batch, sheds), batch.durability))
         raising = self._raising(session, batch, answers)
         if raising is not None:
             with _best_effort():
@@ -127,7 +137,7 @@ class Outbox:
     async def _astore(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         if not batch.jobs:
             return []
-        answers = self._read(batch, sheds, *await session.arun(self._plan(batch, sheds), batch.durability))
+        answers = self._read(batch, sheds, await session.arun(self._plan(batch, sheds), batch.durability))
         raising = self._raising(session, batch, answers)
         if raising is not None:
             with _best_effort():
@@ -148,7 +158,7 @@ class Outbox:
         after_commit(connection, partial(self._store, own, batch, sheds), partial(self._astore, own, batch, sheds))
         return [Enqueued(job.id, Stored.STORED, None) for job in batch.jobs]
 
-    def _plan(self, batch: Batch, sheds: list[Shed]) -> Plan[tuple[Any, ...]]:
+    def _plan(self, batch: Batch, sheds: list[Shed]) -> Plan[Any]:
         """Enqueue; the first time, see in the same step whether any worker has ever served this store.
 
         The store's own plans, put together as they are, take one exchange: a plan around them would take one for each answer.
@@ -158,23 +168,22 @@ class Outbox:
         enqueue = engine.enqueue(batch.jobs)
         if batch.may_be_refused or sheds:
             enqueue = Plan("enqueue", partial(_enqueue, engine, batch, sheds))
-        if self._looked_for_workers:
-            return together(enqueue)
-        return together(enqueue, engine.read(Space.SERVED))
+        return enqueue if self._looked_for_workers else together(enqueue, engine.read(Space.SERVED))
 
     def _read(
-        self, batch: Batch, sheds: Sequence[Shed], answers: list[Enqueued], served: Sequence[Record] = ()
+        self, batch: Batch, sheds: Sequence[Shed], told: list[Enqueued] | tuple[list[Enqueued], Sequence[Record]]
     ) -> list[Enqueued]:
-        if not self._looked_for_workers:
+        if isinstance(told, tuple):
+            told, served = told
             self._looked_for_workers = True
             if not served:
                 logger.warning(
                     "no worker has ever served %s: the job waits there until one does. Start one with `treadle worker MODULE`.",
                     self.connection.store.location,
                 )
-        _refuse(batch, answers)
-        self.pressure.added(batch.jobs, answers, sheds)
-        return answers
+        _refuse(batch, told)
+        self.pressure.added(batch.jobs, told, sheds)
+        return told
 
 
 def _enqueue(engine: Engine, batch: Batch, sheds: list[Shed]) -> Steps[list[Enqueued]]:
@@ -187,7 +196,10 @@ def _enqueue(engine: Engine, batch: Batch, sheds: list[Shed]) -> Steps[list[Enqu
 
 def _refuse(batch: Batch, answers: list[Enqueued]) -> None:
     """Raise for what may not be stored: a plan that raises leaves nothing behind."""
-    if all(each.verdict is Stored.STORED for each in answers):
+    for each in answers:
+        if each.verdict is not Stored.STORED:
+            break
+    else:
         return
     for job, each in zip(batch.jobs, answers, strict=True):
         match each.verdict:

@@ -69,6 +69,11 @@ class Pressure:
         self._levels_until = 0.0
         self._signalled: dict[str, float] = {}
 
+    @property
+    def absent(self) -> bool:
+        """True while no queue at all is known to have a cap, and nobody has to look whether one has got one."""
+        return not self._said and not self._declared and monotonic() < self._said_until
+
     def look(self, jobs: Sequence[NewJob]) -> Plan[Reading] | None:
         """What has to be asked before these jobs are judged; None when what is known will do."""
         now = monotonic()

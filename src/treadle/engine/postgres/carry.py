@@ -6,11 +6,11 @@ together with the commit. Whoever drives this generator waits for the link each 
 """
 
 import time
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar, cast
 
-from treadle.engine.plan import Plan
+from treadle.engine.plan import Plan, Steps
 from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.driver import Link
 from treadle.engine.postgres.statements import Statements
@@ -64,6 +64,12 @@ class Memory:
         self._marks[queue] = (since, {**before, **marks})
 
 
+class _Ended(NamedTuple):
+    """What a plan returned that asked for nothing."""
+
+    answer: Any
+
+
 class _Promise(NamedTuple):
     """Where the rows of a `Later` will stand among all answers."""
 
@@ -99,28 +105,48 @@ class Carrier:
     def carry(self, plan: Plan[R]) -> Carrying[R]:
         """Run the plan: each yield is a wait for the link, whose rows are sent in."""
         reads = only_reads(plan.name)
+        parts = plan.parts or (plan,)
         answers: list[Any] = []
-        for part in plan.parts or (plan,):
-            answers.append((yield from self._run(part, reads=reads)))
+        for part in parts:
+            steps = part.begin()
+            step = self._first(steps)
+            if step.__class__ is Later and part.__class__ is Verb:  # nothing is waited for: most enqueues and settlements
+                answers.append(self._defer(step, reads=reads))
+                steps.close()
+            else:
+                answers.append((yield from self._run(part, steps, step, reads=reads)))
         if self._asked:
-            sleepers = yield from self._commit()
+            late = self._commit()
+            sleepers = self._received((yield), late)
             for place, each in enumerate(answers):
-                answers[place] = yield from self._kept(each)
-            if self._wakes or sleepers:
+                if each.__class__ is _Promise:
+                    answer = each.later.finish(self._answers[each.first : each.last], self)
+                    if answer.__class__ is Later or answer.__class__ is Anew:
+                        answer = yield from self._kept(answer)
+                    answers[place] = answer
+            if self._wakes:
                 self._wake(sleepers)
         for queue, marks in self._marks:
             self._memory.remember(queue, marks)
-        answer: Any = tuple(answers) if plan.parts else answers[0]
+        answer = tuple(answers) if plan.parts else answers[0]
         return cast("R", answer)
 
-    def _run(self, plan: Plan[Any], *, reads: bool) -> Generator[None, list[Rows], Any]:
-        """Carry out the steps; what they leave for later is put, and not waited for."""
-        steps = plan.begin()
-        answer: Any = None
+    def _first(self, steps: Steps[Any]) -> Any:
+        """The first step that is more than a wake, or what the plan returns without one."""
+        try:
+            step = next(steps)
+            while isinstance(step, Wake):
+                self._wakes.append(step)
+                step = next(steps)
+        except StopIteration as stop:
+            return _Ended(stop.value)
+        return step
+
+    def _run(self, plan: Plan[Any], steps: Steps[Any], step: Any, *, reads: bool) -> Generator[None, list[Rows], Any]:
+        """Carry out the steps from this one on; what they leave for later is put, and not waited for."""
         try:
             while True:
-                step = steps.send(answer)
-                answer = None
+                answer: Any = None
                 kind: object = step.__class__
                 if kind is Later:
                     if type(plan) is Verb:
@@ -137,8 +163,11 @@ class Carrier:
                     answer = self._memory.recall(step.queue)
                 elif isinstance(step, Wake):
                     self._wakes.append(step)
+                elif kind is _Ended:
+                    return step.answer
                 else:
                     raise TypeError(f"{step!r} is not a step of the PostgreSQL engine")
+                step = steps.send(answer)
         except StopIteration as stop:
             return stop.value
         finally:
@@ -192,24 +221,29 @@ class Carrier:
         self._answers += yield
         return self._answers[-len(asks) :]
 
-    def _commit(self) -> Generator[None, list[Rows], Rows]:
-        """Commit, and with it notify whoever sleeps on what is known to have come true; returns who sleeps on late topics.
+    def _commit(self) -> Sequence[Wake]:
+        """Commit, and with it notify whoever sleeps on what is known to have come true; returns the late wakes.
 
         Nobody waits for the notification: it is on its way, and a producer that waited for it paid a tenth more for each job.
         """
         if self._begun:
             self._link.command(b"COMMIT")
         self._link.sync()
-        late: list[Wake] = []
-        if self._wakes:
-            late = [each for each in self._wakes if isinstance(each, LateWake)]
-            for each in late:
-                self._link.put(Ask(self._sql("wake", "sleepers"), {"prefix": self._channels.prefix(each.kind)}), hint=True)
-                self._link.sync()
-            now = [each for each in self._wakes if not isinstance(each, LateWake)] if late else self._wakes
-            self._notify({self._channels.name(topic) for wake in now for topic in wake.topics})
-            self._wakes = late
-        rows = yield
+        if not self._wakes:
+            return ()
+        late = [each for each in self._wakes if isinstance(each, LateWake)]
+        for each in late:
+            self._link.put(Ask(self._sql("wake", "sleepers"), {"prefix": self._channels.prefix(each.kind)}), hint=True)
+            self._link.sync()
+        now = [each for each in self._wakes if not isinstance(each, LateWake)] if late else self._wakes
+        if now:
+            topics = now[0].topics if len(now) == 1 else frozenset(topic for each in now for topic in each.topics)
+            self._notify(self._channels.listed(topics))
+        self._wakes = [*late]
+        return late
+
+    def _received(self, rows: list[Rows], late: Sequence[Wake]) -> Rows:
+        """Take in the rows of everything put; returns who sleeps on late topics."""
         if not late:
             self._answers += rows
             return []
@@ -219,36 +253,34 @@ class Carrier:
     def _wake(self, sleepers: Rows) -> None:
         """Notify on what came true only now, and on late topics on which somebody sleeps."""
         channels = {name for (name,) in sleepers}
-        self._notify(
-            {
-                name
-                for wake in self._wakes
-                if channels or not isinstance(wake, LateWake)
-                for name in map(self._channels.name, wake.topics)
-                if name in channels or not isinstance(wake, LateWake)
-            }
-        )
+        chosen = {
+            name
+            for wake in self._wakes
+            if channels or not isinstance(wake, LateWake)
+            for name in map(self._channels.name, wake.topics)
+            if name in channels or not isinstance(wake, LateWake)
+        }
+        if chosen:
+            self._notify(texts(chosen))
 
-    def _notify(self, channels: Collection[str]) -> None:
-        if channels:
-            self._link.mention(Ask(self._sql("wake", "notify"), {"channels": texts(channels)}))
+    def _notify(self, channels: str) -> None:
+        self._link.mention(Ask(self._sql("wake", "notify"), {"channels": channels}))
 
-    def _kept(self, value: Any) -> Generator[None, list[Rows], Any]:
-        """A plan's answer, or the one that it was promised."""
-        if type(value) is not _Promise:
-            return value
-        answer = value.later.finish(self._answers[value.first : value.last], self)
-        while type(answer) is Later:
+    def _kept(self, answer: Any) -> Generator[None, list[Rows], Any]:
+        """The answer of a plan that looks, or begins, once more."""
+        while answer.__class__ is Later:
             for ask in answer.asks:
                 self._link.put(ask)
             self._link.sync()
             answer = answer.finish((yield), self)
-        return (yield from self._anew(answer)) if type(answer) is Anew else answer
+        return (yield from self._anew(answer)) if answer.__class__ is Anew else answer
 
     def _anew(self, instead: Anew) -> Generator[None, list[Rows], Any]:
         """Carry out what must follow in a transaction of its own: what it should have been part of is committed."""
         self._begun = False
-        answer = yield from self._run(Plan("anew", instead.begin), reads=False)
+        plan = Plan("anew", instead.begin)
+        steps = plan.begin()
+        answer = yield from self._run(plan, steps, self._first(steps), reads=False)
         self._link.command(b"COMMIT")
         self._link.sync()
         yield

@@ -20,7 +20,10 @@ from treadle.engine.postgres.steps import Ask, Rows
 
 _READ, _WRITE = select.POLLIN, select.POLLOUT
 _BOTH = _READ | _WRITE
-_OK = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY)
+# As numbers: they are asked for several times in each call, and a member of an enumeration is looked up each time.
+_BINARY = int(pq.Format.BINARY)
+_FATAL = int(pq.ExecStatus.FATAL_ERROR)
+_OK = frozenset(map(int, (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY)))
 _OFF = b"SET synchronous_commit TO off"
 _ON = b"RESET synchronous_commit"
 
@@ -100,7 +103,7 @@ class Link:
         self._wanted = len(self._sent)
 
     def mention(self, ask: Ask) -> None:
-        """Send a statement in a transaction of its own, and do not wait for it: its answer, of any kind, is passed over later."""
+        """Send a statement in a transaction of its own, and do not wait for it: its answer is passed over later."""
         wanted = self._wanted
         self._put(ask, _ASIDE)
         self.sync()
@@ -198,7 +201,7 @@ class Link:
         parameters = [_encoded(values[name]) for name in names]
         pg = self._pg
         if not self.prepares:
-            pg.send_query_params(text.encode(), parameters, result_format=pq.Format.BINARY)
+            pg.send_query_params(text.encode(), parameters, result_format=_BINARY)
         else:
             name = self._prepared.get(text)
             if name is None:
@@ -206,7 +209,7 @@ class Link:
                 self._names += 1
                 pg.send_prepare(name, text.encode())
                 self._sent.append(_Sent("prepare", text))
-            pg.send_query_prepared(name, parameters, result_format=pq.Format.BINARY)
+            pg.send_query_prepared(name, parameters, result_format=_BINARY)
         self._sent.append(sent)
 
     def _talk(self) -> Talk:
@@ -228,14 +231,14 @@ class Link:
                     raise psycopg.OperationalError("the connection is lost")
             status = result.status
             if status in _OK:
-                if kind in {"ask", "hint"}:
+                if kind == "ask" or kind == "hint":
                     answers.append(self._rows(result))
                 continue
             if kind == "prepare":
                 del self._prepared[text]
             if kind == "hint":
                 answers.append([])
-            elif status == pq.ExecStatus.FATAL_ERROR and kind != "aside" and failure is None:
+            elif status == _FATAL and kind != "aside" and failure is None:
                 failure = psycopg.errors.error_from_result(result)
         del self._sent[:wanted]
         self._wanted = 0

@@ -11,7 +11,6 @@ from concurrent.futures import TimeoutError as Late
 from treadle.engine.postgres.driver import Link
 from treadle.model.errors import StoreBusy
 
-
 _FAREWELL = 1.0
 """Seconds for the answers that are still on their way when a connection is not wanted any more."""
 

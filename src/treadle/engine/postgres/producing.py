@@ -1,7 +1,7 @@
 """The producing verb: enqueue."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -44,7 +44,7 @@ class Producing:
         if timed:
             placed: list[Enqueued] = yield Later(self._timed_asks(jobs, now), partial(self._answer_timed, jobs))
             return placed
-        yield Wake(topics({job.queue for job in jobs}))
+        yield _wake(jobs[0].queue) if len(jobs) == 1 else Wake(topics({job.queue for job in jobs}))
         if len(jobs) == 1 and not tagged:
             later = Later([Ask(self.sql("enqueue", "one"), _one(jobs[0], now))], partial(self._answer_one, jobs))
         else:
@@ -105,6 +105,11 @@ class Producing:
             return [each if each.state is not None else each._replace(state=states.get(each.id)) for each in answers]
 
         return Later([Ask(self.sql("enqueue", "known"), {"ids": texts(old)})], complete)
+
+
+@lru_cache(maxsize=256)
+def _wake(queue: str) -> Wake:
+    return Wake(topics((queue,)))
 
 
 def _is_judged(job: NewJob) -> bool:
