@@ -227,12 +227,10 @@ def _refuse(batch: Batch, answers: list[Enqueued]) -> None:
 
 
 def _batch(calls: Sequence["Call[Any]"]) -> Batch:
-    jobs: list[NewJob] = []
+    jobs = [each.to_job() for each in calls]
     strict: list[JobId] = []
     durability, edged, keyed, unique = Durability.RELAXED, False, False, False
-    for each in calls:
-        job = each.to_job()
-        jobs.append(job)
+    for each, job in zip(calls, jobs, strict=True):
         if job.edges:
             edged = True
         if job.unique is not None:
@@ -241,8 +239,8 @@ def _batch(calls: Sequence["Call[Any]"]) -> Batch:
                 strict.append(job.id)
         if job.idempotency is not None:
             keyed = True
-        if each.durability is Durability.DEFAULT:
-            durability = Durability.DEFAULT
+        if durability is Durability.RELAXED:
+            durability = each.durability
     if edged:
         _refuse_circles(jobs)
         _inherit(jobs)

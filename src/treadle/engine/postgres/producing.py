@@ -10,15 +10,13 @@ from treadle.engine.contract import Now
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Aside, Ask, Later, Rows, texts, verb
-from treadle.engine.postgres.storing import batch, enqueue_judged, tag
+from treadle.engine.postgres.storing import alike, batch, enqueue_judged, tag
 from treadle.engine.session import Wake, topics
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
 from treadle.model.state import State
 
 CHUNK = 1000
 """Jobs in one statement: while the server stores one part of a large batch, the next is written out."""
-
-_KIND = ("task", "version", "codec", "queue", "priority", "options", "headers", "key", "tags", "max_crashes")
 
 _decode_ids = msgspec.json.Decoder(list[str]).decode
 
@@ -55,7 +53,11 @@ class Producing:
     def _plain_asks(self, jobs: Sequence[NewJob], now: Now, *, tagged: bool) -> Iterator[Ask]:
         for start in range(0, len(jobs), CHUNK):
             part = jobs[start : start + CHUNK]
-            yield Ask(self.sql("enqueue", "plain"), batch(part, now) | {"total": len(part)})
+            values = alike(part, now)
+            if values is not None:
+                yield Ask(self.sql("enqueue", "alike"), values | {"total": len(part)})
+            else:
+                yield Ask(self.sql("enqueue", "plain"), batch(part, now) | {"total": len(part)})
         if tagged:
             yield tag(self.sql, jobs)
 

@@ -151,9 +151,14 @@ def numbers(values: Iterable[int]) -> str:
 
 
 def texts(values: Iterable[str]) -> str:
-    """An array of texts."""
-    joined = '","'.join([value.replace("\\", "\\\\").replace('"', '\\"') for value in values])
-    return f'{{"{joined}"}}' if joined else literal(values)
+    """An array of texts. They are escaped all at once: one by one it took a third of the time to write out a batch."""
+    listed = list(values)
+    if not listed:
+        return "{}"
+    joined = "\0".join(listed)
+    if joined.count("\0") >= len(listed):
+        return literal(listed)  # which the driver refuses
+    return '{"' + joined.replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","') + '"}'
 
 
 def columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:

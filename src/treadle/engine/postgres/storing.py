@@ -1,6 +1,7 @@
 """Stores new jobs that look at others: at parents, at a guard, at who has a key, at a line. All is read first, then written."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from treadle.engine.admission import check_write, distinct
@@ -20,7 +21,9 @@ from treadle.model.flow import OnConflict
 from treadle.model.job import Enqueued, JobId, Micros, NewJob, micros
 from treadle.model.state import BlockedOn, State
 
-_KIND = ("task", "version", "codec", "queue", "priority", "options", "headers", "key", "tags", "max_crashes")
+_KIND = ("task", "version", "codec", "queue", "priority", "options", "headers", "key", "max_crashes", "tags")
+_plain_kind = attrgetter(*_KIND)
+_timed_kind = attrgetter(*_KIND, "delay", "run_at", "start_within")
 _FLOW = ("n", "holds", "line", "stop", "tenant", "unique_key", "during")
 _LIVE = ("n", "state", "due_at", "start_by", "waiting", "blocked_on", "flow", "enters", "hold")
 
@@ -163,24 +166,30 @@ def tag(sql: Statements, jobs: Sequence[NewJob]) -> Ask:
 
 def batch(jobs: Sequence[NewJob], now: Now, *, timed: bool = False) -> dict[str, Any]:
     """A batch as the parameters of `plain`, `timed` and `judged`."""
-    kinds: dict[tuple[Any, ...], int] = {}
-    places: list[int] = []
-    for job in jobs:
-        kind: tuple[Any, ...] = (
-            job.task, job.version, job.codec, job.queue, job.priority, job.options, job.headers, job.key,
-            to_text(job.tags) if job.tags else None, job.max_crashes,
-        )  # fmt: skip
-        if timed:
-            kind += (job.delay, job.run_at, job.start_within)
-        places.append(kinds.setdefault(kind, len(kinds) + 1))
+    each = list(map(_timed_kind if timed else _plain_kind, jobs))
+    kinds = {kind: place for place, kind in enumerate(dict.fromkeys(each), 1)}
     parts = list(zip(*kinds, strict=True))
-    values: dict[str, Any] = {name: literal(part) for name, part in zip(_KIND, parts, strict=False)}
+    values: dict[str, Any] = {name: literal(part) for name, part in zip(_KIND[:-1], parts, strict=False)}
+    values["tags"] = literal([to_text(tags) if tags else None for tags in parts[len(_KIND) - 1]])
     if timed:
         delays, moments, spans = parts[len(_KIND) :]
         values |= {"delay": literal(map(_span, delays)), "run_at": literal(moments), "within": literal(map(_span, spans))}
     values["now"] = now
     values["ids"] = texts([job.id for job in jobs])
-    values["kinds"] = numbers(places)
+    values["kinds"] = numbers([kinds[kind] for kind in each])
+    values["args"] = texts([job.args for job in jobs])
+    return values
+
+
+def alike(jobs: Sequence[NewJob], now: Now) -> dict[str, Any] | None:
+    """A batch of plain jobs of one kind as the parameters of `alike`; None if it is not of one."""
+    kind = _plain_kind(jobs[0])
+    if len(jobs) > 1 and set(map(_plain_kind, jobs)) != {kind}:
+        return None
+    values: dict[str, Any] = dict(zip(_KIND, kind, strict=True))
+    values["tags"] = to_text(jobs[0].tags) if jobs[0].tags else None
+    values["now"] = now
+    values["ids"] = texts([job.id for job in jobs])
     values["args"] = texts([job.args for job in jobs])
     return values
 
