@@ -1,6 +1,7 @@
 """The verb of producers: `enqueue`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -54,8 +55,17 @@ class Producing:
         which = [lines.setdefault((job.queue, job.priority, job.task, _kind(job)), len(lines) + 1) for job in jobs]
         special = {i: _special(job) for i, job in enumerate(jobs, 1) if _is_special(job)}
         with_rows = any(_wants_row(job) for job in jobs)
-        parameters = (now, [job.id for job in jobs], list(lines), False if len(lines) == 1 else which, special, with_rows)
-        answer: list[Enqueued] = yield Call("enqueue", encode(parameters), read, [_asked(job) for job in jobs])
+        places = False if len(lines) == 1 else which
+        asked = [_asked(job) for job in jobs]
+        parameters = (now, [job.id for job in jobs], list(lines), places)
+        whole = Call("enqueue", encode((*parameters, special, with_rows)), read, asked)
+        if not special and all(kind == "n" for _, _, _, kind in lines):
+
+            def appended(reply: int) -> list[Enqueued] | Call:
+                return [Enqueued(job.id, Stored.STORED, State.QUEUED) for job in jobs] if reply else whole
+
+            whole = replace(whole, alone=Call("append", encode(parameters), appended, asked))
+        answer: list[Enqueued] = yield whole
         return answer
 
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 FOLDER = Path(__file__).parent / "lua"
 READS = frozenset({"find", "count", "read", "leases", "held", "gates"})
-GROWS = frozenset({"enqueue"})
+GROWS = frozenset({"enqueue", "append"})
 """What is refused when the server's memory is full. All other verbs go on, so that workers can settle what they hold."""
 
 _INCLUDE = re.compile(r"^-- include: ([a-z ]+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$\n?", re.MULTILINE)
 _PARTS = (
-    "rows", "ranking", "lines", "admission", "gating", "wakes", "holders", "records", "family", "attempts", "keyring",
+    "ground", "rows", "ranking", "lines", "admission", "gating", "wakes", "holders", "records", "family", "attempts", "keyring",
     "removal", "looking", "picking",
 )  # fmt: skip
 
@@ -33,7 +33,7 @@ class Script(NamedTuple):
 @cache
 def script(verbs: frozenset[str]) -> Script:
     """The script that can carry out these verbs. Raises `LookupError` for a verb without a file: a mistake in the engine."""
-    wanted = {"wakes"}
+    wanted = {"ground", "wakes"}
     for verb in verbs:
         found = _INCLUDE.search(_read(verb))
         if found is None:

@@ -27,7 +27,8 @@ class Call:
     """One verb with its packed parameters and the texts that go with them, and how to read its reply.
 
     `read` answers either what the verb promises or another `Call` that goes on where this one stopped. `watches` names the
-    space of records that is read: its reply begins with how often that space has been written.
+    space of records that is read: its reply begins with how often that space has been written. `alone` is what is sent in its
+    stead where nothing else is carried out with it: it may leave the work to this one yet, having done nothing.
     """
 
     verb: str
@@ -35,6 +36,7 @@ class Call:
     read: Callable[[Any], Any]
     texts: Sequence[bytes] = ()
     watches: str = ""
+    alone: "Call | None" = None
 
 
 class TooSoon(BaseException):
@@ -121,10 +123,13 @@ def _keep(waiting: Sequence[tuple[Call, Promise]], watched: Mapping[str, str]) -
     """Carry out what waits, as one, and fill the promises; False when it must be begun again."""
     if not waiting:
         return True
-    replies = yield Round([call for call, _ in waiting], watched)
+    calls = [call for call, _ in waiting]
+    if len(calls) == 1 and not watched and calls[0].alone is not None:
+        calls = [calls[0].alone]
+    replies = yield Round(calls, watched)
     if replies is None:
         return False
-    for (call, promise), reply in zip(waiting, replies, strict=True):
+    for call, (_, promise), reply in zip(calls, waiting, replies, strict=True):
         answer = call.read(reply)
         promise.value = (yield from _ask(answer)) if isinstance(answer, Call) else answer
     return True

@@ -5,29 +5,6 @@
 -- how often it had been written; when that is no longer so, nothing is done and nothing answered), and for each call a
 -- verb, the MessagePack of its parameters, how many texts go with it, and these. Result: one reply for each call.
 
-local function commit()
-  flush_indices()
-  local sets = {}
-  for _, r in ipairs(dirty) do
-    r.dirty = false
-    if rows[r.n] then
-      if r.more then
-        local cold = next(r.more) and 1 or 0
-        if cold == 1 then
-          put(sets, 'c', r.n, cmsgpack.pack(r.more))
-        elseif r.cold == 1 then
-          call('HDEL', block_key('c', block_of(r.n)), r.n)
-        end
-        r.cold = cold
-      end
-      if r.asked_anew then put(sets, 'j', r.n, r.asked) end
-      put(sets, 's', r.n, encode(r))
-    end
-  end
-  dirty = {}
-  write(sets)
-end
-
 local token = ARGV[1]
 local replies = token ~= '' and repeated(token)
 if replies then return replies end

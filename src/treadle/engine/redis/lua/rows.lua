@@ -1,4 +1,4 @@
--- What every verb stands on: the clock, the rows of the jobs it touches, and the one write at its end.
+-- What most verbs stand on: the rows of the jobs they touch, and the one write at their end. Rests on `ground`.
 --
 -- A job is one field, its number, in up to three hashes of a block of 1000 numbers: `j:BLOCK` holds what was asked for and
 -- (but for new arguments, or another priority) never changes: the MessagePack of when it was stored and of an array {id, task,
@@ -13,21 +13,12 @@
 -- Plain jobs are claimed and settled as texts that whole batches share (see `claim` and `settle`); all others as rows, which
 -- are read once, changed in memory and written together by `commit`, so that a verb that fails has written none.
 
-local call = redis.call
-local prefix = KEYS[1] .. ':'
-local verbs = {}
-local remember, repeated -- a claim's, see `claim`
-local gating -- see there
-local woken, ended_jobs = {}, {} -- see `wakes`
-local function flush_indices() end -- see `lines`
-
 local SCHEDULED, BLOCKED, QUEUED, RUNNING, RETRYING = 1, 2, 3, 4, 5
 local COMPLETED, DEAD, CANCELLED, EXPIRED = 6, 7, 8, 9
 local NAMES = {'scheduled', 'blocked', 'queued', 'running', 'retrying', 'completed', 'dead', 'cancelled', 'expired'}
 local CODES = {}
 for code, name in ipairs(NAMES) do CODES[name] = code end
 
-local BLOCK = 1000
 local NEVER = -4503599627370496 -- stands for "no such time": the year 1827, exact in a double
 -- state, cancel, stuck, suspect, parent, cold, gated, lease, attempt, claimed, finished
 local SHORT = '<BBBBBBBI4I4dd'
@@ -39,24 +30,6 @@ local SHORT_SIZE, LONG_SIZE = struct.size(SHORT), struct.size(LONG)
 local MARK = 7 -- where the byte `gated` stands in a short text
 local ASKED = 10 -- bytes before the array's elements in `j`
 local VIRGIN = struct.pack(SHORT, QUEUED, 0, 0, 0, 0, 0, 0, 0, 0, NEVER, NEVER)
-
-local clock
-local function the_time(named)
-  if named then return named end
-  if not clock then
-    local seconds = call('TIME')
-    clock = seconds[1] * 1000000 + seconds[2]
-  end
-  return clock
-end
-
--- Redis takes whole numbers of any size from a script, but Lua's own `..` keeps 14 digits.
-local function digits(number) return string.format('%.0f', number) end
-local function padded(number) return string.format('%016.0f', number) end
-
-local function in_parts(list, size, use)
-  for first = 1, #list, size do use(unpack(list, first, math.min(first + size - 1, #list))) end
-end
 
 -- A table of functions that is made when the first of them is used: what few scripts need costs the others nothing.
 local function later(make)
@@ -156,9 +129,6 @@ end
 local rows = {} -- number -> row, or false where nothing is stored
 local dirty = {}
 
-local function block_of(n) return (n - n % BLOCK) / BLOCK end
-local function block_key(kind, block) return prefix .. kind .. ':' .. digits(block) end
-
 -- The numbers that are wanted, by block, in the order of their coming.
 local function by_block(numbers, wanted)
   local blocks, order = {}, {}
@@ -217,24 +187,10 @@ local function touch(r)
   return r
 end
 
-local function numbers_of(ids)
-  local found = {}
-  for first = 1, #ids, 1000 do
-    local last = math.min(first + 999, #ids)
-    local numbers = call('HMGET', prefix .. 'ids', unpack(ids, first, last))
-    for i = 1, last - first + 1 do
-      if numbers[i] then found[ids[first + i - 1]] = tonumber(numbers[i]) end
-    end
-  end
-  return found
-end
-
 local function row_of(id)
   local n = call('HGET', prefix .. 'ids', id)
   return n and row(tonumber(n)) or false
 end
-
-local function next_numbers(count) return call('HINCRBY', prefix .. 'meta', 'n', count) - count + 1 end
 
 local function oldest_first(list)
   table.sort(list, function(a, b) return a.n < b.n end)
@@ -251,47 +207,6 @@ local function rows_in(numbers)
   return list
 end
 
--- Fields and texts on their way to the hashes of blocks.
-local function fields_for(sets, kind, block)
-  local blocks = sets[kind]
-  if not blocks then
-    blocks = {}
-    sets[kind] = blocks
-  end
-  local fields = blocks[block]
-  if not fields then
-    fields = {}
-    blocks[block] = fields
-  end
-  return fields
-end
-
-local function put(sets, kind, n, text)
-  local fields = fields_for(sets, kind, block_of(n))
-  fields[#fields + 1] = n
-  fields[#fields + 1] = text
-end
-
--- A hash of up to 512 short texts is a list that is walked for each of them: 9 us to write a job's and 8 to read it where 100
--- were claimed at a time. A longer text makes it a table for good, also when that text has gone again.
-local LONGER = string.rep('-', 65)
-local function make_table(name)
-  if call('EXISTS', name) == 1 then return end
-  call('HSET', name, 'longer', LONGER)
-  return true
-end
-
-local function write(sets)
-  for kind, blocks in pairs(sets) do
-    for block, fields in pairs(blocks) do
-      local name = block_key(kind, block)
-      local new = kind == 's' and make_table(name)
-      in_parts(fields, 2000, function(...) call('HSET', name, ...) end)
-      if new then call('HDEL', name, 'longer') end
-    end
-  end
-end
-
 -- Runs of numbers that stand in one block: `use` is called with the block, the first and the last place of each.
 local function runs(numbers, use)
   local first, count = 1, #numbers
@@ -302,4 +217,28 @@ local function runs(numbers, use)
     use(block, first, last)
     first = last + 1
   end
+end
+
+-- What the end of every script calls: the one write of all that was changed.
+function commit()
+  flush_indices()
+  local sets = {}
+  for _, r in ipairs(dirty) do
+    r.dirty = false
+    if rows[r.n] then
+      if r.more then
+        local cold = next(r.more) and 1 or 0
+        if cold == 1 then
+          put(sets, 'c', r.n, cmsgpack.pack(r.more))
+        elseif r.cold == 1 then
+          call('HDEL', block_key('c', block_of(r.n)), r.n)
+        end
+        r.cold = cold
+      end
+      if r.asked_anew then put(sets, 'j', r.n, r.asked) end
+      put(sets, 's', r.n, encode(r))
+    end
+  end
+  dirty = {}
+  write(sets)
 end
