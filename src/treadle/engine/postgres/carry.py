@@ -193,6 +193,8 @@ class Carrier:
 
     def _carry_out(self, later: Later, *, reads: bool) -> Generator[None, list[Rows], Any]:
         """Here and now, for a plan in which something follows."""
+        if later.wake is not None:
+            self._wakes.append(later.wake)
         answer: Any = later
         while type(answer) is Later:
             before: Sequence[Ask] = () if reads else answer.firmly
@@ -206,6 +208,9 @@ class Carrier:
             self._begin(reads=reads)
         first = self._asked
         asks = later.asks
+        if later.wake is not None:
+            channels = self._channels.listed(later.wake.topics)
+            asks = [Ask(each.statement, {**each.values, "channels": channels}) for each in asks]
         alone = type(asks) is list and len(asks) == 1  # it goes out with the commit, in one packet
         for ask in asks:
             self._put(ask)
@@ -224,7 +229,7 @@ class Carrier:
     def _commit(self) -> Sequence[Wake]:
         """Commit, and with it notify whoever sleeps on what is known to have come true; returns the late wakes.
 
-        Nobody waits for the notification: it is on its way, and a producer that waited for it paid a tenth more for each job.
+        Nobody waits for the notification: it is on its way.
         """
         if self._begun:
             self._link.command(b"COMMIT")

@@ -42,10 +42,11 @@ class Producing:
         if timed:
             placed: list[Enqueued] = yield Later(self._timed_asks(jobs, now), partial(self._answer_timed, jobs))
             return placed
-        yield _wake(jobs[0].queue) if len(jobs) == 1 else Wake(topics({job.queue for job in jobs}))
         if len(jobs) == 1 and not tagged:
-            later = Later([Ask(self.sql("enqueue", "one"), _one(jobs[0], now))], partial(self._answer_one, jobs))
+            ask = Ask(self.sql("enqueue", "one"), _one(jobs[0], now))
+            later = Later([ask], partial(self._answer_one, jobs), wake=_wake(jobs[0].queue))
         else:
+            yield Wake(topics({job.queue for job in jobs}))
             later = Later(self._plain_asks(jobs, now, tagged=tagged), partial(self._answer_plain, jobs))
         enqueued: list[Enqueued] = yield later
         return enqueued
@@ -125,5 +126,5 @@ def _one(job: NewJob, now: Now) -> dict[str, Any]:
     return {
         "now": now, "id": job.id, "task": job.task, "version": job.version, "codec": job.codec, "queue": job.queue,
         "priority": job.priority, "args": job.args, "options": job.options, "headers": job.headers, "key": job.key,
-        "tags": None, "max_crashes": job.max_crashes,
+        "tags": None, "max_crashes": job.max_crashes, "channels": None,
     }  # fmt: skip

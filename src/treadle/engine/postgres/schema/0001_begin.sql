@@ -330,3 +330,11 @@ CREATE FUNCTION {ns}.enter_one(job int8) RETURNS int8 LANGUAGE plpgsql STRICT AS
 BEGIN
     RETURN (SELECT s.seq FROM {ns}.enter(ARRAY[job], ARRAY[job]) AS s);
 END $$;
+
+-- Notify those of the channels on which somebody sleeps. Called behind the insert of a job: by then this transaction has its
+-- number, and what is asked here is asked anew, so a sleeper either is seen or sees that somebody still writes (`wake.py`).
+CREATE FUNCTION {ns}.tell(channels text[]) RETURNS void LANGUAGE plpgsql STRICT AS $$
+BEGIN
+    PERFORM pg_notify(i.channel, '') FROM {ns}.idle AS i WHERE i.channel = ANY(channels)
+        AND i.until > (date_part('epoch', clock_timestamp()) * 1e6)::int8;
+END $$;

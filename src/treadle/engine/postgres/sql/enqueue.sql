@@ -52,7 +52,8 @@ SELECT count(*), CASE WHEN count(*) < :total::int8 THEN json_agg(id)::text END F
 
 -- part: one
 -- As `plain`, for one job: no arrays to take apart, and no row source that is not read (the mere plan for one that calls `enter`
--- cost as much as the row of `live`). Result: one row, none if the id is known. Relies on the unique id of jobs.
+-- cost as much as the row of `live`). Result: one row, none if the id is known. :channels are told, unless null.
+-- Relies on the unique id of jobs.
 WITH new AS (
     INSERT INTO {ns}.jobs (
         n, enqueued_at, version, max_crashes, priority, id, task, codec, queue, args, options, headers, key, tags)
@@ -63,7 +64,7 @@ WITH new AS (
 )
 INSERT INTO {ns}.live (n, seq, state, queue, priority, task)
 SELECT n, CASE WHEN {shared} THEN {ns}.enter_one(n) ELSE n END, 'queued', queue, priority, task FROM new
-RETURNING n
+RETURNING n, {ns}.tell(:channels::text::text[])
 
 -- part: timed
 -- As `plain`, for jobs with times of their own: :delay and :within in microseconds, :run_at a moment.

@@ -6,6 +6,10 @@ INSERT INTO {ns}.idle (channel, waiter, until)
 SELECT channel, :waiter::text, {clock} + :length::int8 FROM unnest(:channels::text::text[]) AS e(channel)
 ON CONFLICT (channel, waiter) DO UPDATE SET until = excluded.until
 
+-- part: writers
+-- Who is writing at this moment. Result: the numbers of these transactions.
+SELECT x::text::int8 FROM pg_snapshot_xip(pg_current_snapshot()) AS x
+
 -- part: revoke
 -- Relies on the primary key of idle.
 DELETE FROM {ns}.idle WHERE waiter = :waiter::text AND channel = ANY(:channels::text::text[])
