@@ -1,13 +1,15 @@
 """Wakes across processes: the table of sleepers, what a lost connection does, and names that fit a channel."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
 from conformance.desk import Desk
+from treadle.engine.postgres import wake
 from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.place import Settings, address
 from treadle.engine.postgres.store import PostgresStore
@@ -77,6 +79,52 @@ def test_a_waiter_whose_connection_is_lost_listens_again(
             break
     assert woken
     waiter.close()
+
+
+@contextmanager
+def _lying_down(store: PostgresStore, asked: Callable[[str], list[Any]]) -> Iterator[threading.Event]:
+    """A sleeper whose declaration stands; the event says that it lies."""
+    waiter = store.waiter(["queue:default"])
+    asleep = threading.Event()
+
+    def lie_down() -> None:
+        waiter.idle(True)
+        asleep.set()
+
+    threading.Thread(target=lie_down, daemon=True).start()
+    while asked("SELECT count(*) FROM treadle.idle") != [(1,)]:
+        pass
+    yield asleep
+    waiter.close()
+
+
+_WRITE = b"INSERT INTO treadle.records (space, key, value, version) VALUES ('written', '', '', 1)"
+
+
+def test_a_sleeper_outlasts_who_was_writing(
+    store: PostgresStore, database: str, asked: Callable[[str], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lone enqueue looks for sleepers while it writes: one that it has not seen must see what it wrote."""
+    monkeypatch.setattr(wake, "_WRITERS", PATIENCE)
+    monkeypatch.setattr(wake, "_CONFIRM", PATIENCE)
+    with psycopg.connect(database) as writer:
+        writer.execute(_WRITE)
+        with _lying_down(store, asked) as asleep:
+            for _ in range(10):  # time enough to lie down too early
+                asked("SELECT 1")
+            assert not asleep.is_set()
+            writer.commit()
+            assert asleep.wait(PATIENCE)
+
+
+def test_a_sleeper_does_not_wait_for_who_writes_long(
+    store: PostgresStore, database: str, asked: Callable[[str], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "_CONFIRM", PATIENCE)
+    with psycopg.connect(database) as writer:
+        writer.execute(_WRITE)
+        with _lying_down(store, asked) as asleep:
+            assert asleep.wait(PATIENCE)
 
 
 def test_waiters_of_one_store_share_a_connection(store: PostgresStore, asked: Callable[[str], list[Any]]) -> None:
