@@ -22,6 +22,7 @@ from benchmarks.run import child, note
 from benchmarks.sites import SITES, Site
 from benchmarks.worker import TAIL
 from treadle import Treadle
+from treadle.engine.postgres.channels import Channels
 
 LONG = 300_000
 PRODUCERS = 16
@@ -45,23 +46,17 @@ def under_a_snapshot(url: str) -> dict[str, float]:
         return drained(url, LONG, LONG)
 
 
-def produce(url: str, notifying: bool, ready: Barrier, told: Any) -> None:
+def produce(url: str, ready: Barrier, told: Any) -> None:
     """One producer: each job in a transaction of its own on a connection of its own."""
-    import psycopg
-
     app = Treadle(url)
     task = app.task(name="benchmarks.target.no_op")(_no_op)
-    with closing(psycopg.connect(url.partition("?")[0], autocommit=True)) as connection:
-        with connection.transaction():
-            task.enqueue_in(connection, 0)
-        ready.wait()
-        began = time.monotonic()
-        for number in range(EACH):
-            with connection.transaction():
-                task.enqueue_in(connection, number)
-                if notifying:
-                    connection.execute("SELECT pg_notify('jobs', '')", prepare=True)
-        told.put((began, time.monotonic()))
+    for _ in range(10):
+        task.enqueue(0)
+    ready.wait()
+    began = time.monotonic()
+    for number in range(EACH):
+        task.enqueue(number)
+    told.put((began, time.monotonic()))
     app.close()
 
 
@@ -69,10 +64,16 @@ async def _no_op(n: int) -> None: ...
 
 
 def produced(url: str, notifying: bool) -> float:
-    """Jobs per second of 16 producer processes."""
+    """Jobs per second of 16 producer processes; `notifying` while one sleeps all the time, so that each has to wake it."""
+    import psycopg
+
+    if notifying:
+        channel = Channels("treadle").name("queue:default")
+        with closing(psycopg.connect(url.partition("?")[0], autocommit=True)) as sleeper:
+            sleeper.execute("INSERT INTO treadle.idle (channel, waiter, until) VALUES (%s, '', 9223372036854775807)", [channel])
     context = multiprocessing.get_context("spawn")
     ready, told = context.Barrier(PRODUCERS), context.Queue()
-    crowd = [context.Process(target=produce, args=(url, notifying, ready, told)) for _ in range(PRODUCERS)]
+    crowd = [context.Process(target=produce, args=(url, ready, told)) for _ in range(PRODUCERS)]
     for each in crowd:
         each.start()
     spans = [told.get(timeout=120) for _ in crowd]
