@@ -22,7 +22,6 @@ from benchmarks.run import child, note
 from benchmarks.sites import SITES, Site
 from benchmarks.worker import TAIL
 from treadle import Treadle
-from treadle.engine.postgres.channels import Channels
 
 LONG = 300_000
 PRODUCERS = 16
@@ -65,12 +64,10 @@ async def _no_op(n: int) -> None: ...
 
 def produced(url: str, notifying: bool) -> float:
     """Jobs per second of 16 producer processes; `notifying` while one sleeps all the time, so that each has to wake it."""
-    import psycopg
-
+    app = Treadle(url)
+    sleeper = app.store.waiter(["queue:default"])
     if notifying:
-        channel = Channels("treadle").name("queue:default")
-        with closing(psycopg.connect(url.partition("?")[0], autocommit=True)) as sleeper:
-            sleeper.execute("INSERT INTO treadle.idle (channel, waiter, until) VALUES (%s, '', 9223372036854775807)", [channel])
+        sleeper.idle(True)
     context = multiprocessing.get_context("spawn")
     ready, told = context.Barrier(PRODUCERS), context.Queue()
     crowd = [context.Process(target=produce, args=(url, ready, told)) for _ in range(PRODUCERS)]
@@ -79,7 +76,9 @@ def produced(url: str, notifying: bool) -> float:
     spans = [told.get(timeout=120) for _ in crowd]
     for each in crowd:
         each.join()
-    return PRODUCERS * EACH / (max(end for _, end in spans) - min(began for began, _ in spans))
+    sleeper.close()
+    app.close()
+    return float(PRODUCERS * EACH / (max(end for _, end in spans) - min(began for began, _ in spans)))
 
 
 def measure(site: Site, rounds: int, waiting: int) -> None:

@@ -32,19 +32,8 @@ def test_every_part_is_used_somewhere() -> None:
 def test_the_namespace_is_in_every_statement() -> None:
     sql = Statements("shop")
     names = [name.split("/") for name in sql.names()]
-    unnamed = {
-        "clock",
-        "numbers",
-        "lock",
-        "matching",
-        "grouped",
-        "groups",
-        "newest",
-        "oldest",
-        "altered",
-        "mark-held",
-        "writers",
-    }
+    unnamed = {"clock", "numbers", "lock", "matching", "grouped", "groups", "newest", "oldest", "altered", "mark-held"}
+    unnamed |= {"lie", "rise", "writers"}  # who sleeps on channels, whose names begin with the namespace
     for verb, part in names:
         text = sql(verb, part).text
         assert "{ns}" not in text

@@ -209,8 +209,9 @@ class Carrier:
         first = self._asked
         asks = later.asks
         if later.wake is not None:
-            channels = self._channels.listed(later.wake.topics)
-            asks = [Ask(each.statement, {**each.values, "channels": channels}) for each in asks]
+            (topic,) = later.wake.topics
+            channel = self._channels.name(topic)
+            asks = [Ask(each.statement, {**each.values, "channel": channel}) for each in asks]
         alone = type(asks) is list and len(asks) == 1  # it goes out with the commit, in one packet
         for ask in asks:
             self._put(ask)

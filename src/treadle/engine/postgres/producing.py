@@ -126,5 +126,5 @@ def _one(job: NewJob, now: Now) -> dict[str, Any]:
     return {
         "now": now, "id": job.id, "task": job.task, "version": job.version, "codec": job.codec, "queue": job.queue,
         "priority": job.priority, "args": job.args, "options": job.options, "headers": job.headers, "key": job.key,
-        "tags": None, "max_crashes": job.max_crashes, "channels": None,
+        "tags": None, "max_crashes": job.max_crashes, "channel": None,
     }  # fmt: skip

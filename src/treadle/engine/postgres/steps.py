@@ -81,8 +81,8 @@ class Later(NamedTuple):
 
     It is the last step of its plan, which returns the answer as its own. So the statements may travel with the commit, and
     plans that are run together share one exchange: see `verb`. `finish` is handed the rows of each statement. It may return
-    a `Later` in turn, whose statements only read, possibly after the commit. `wake` is a wake that the one statement delivers
-    itself, within its transaction, where it is given `channels`.
+    a `Later` in turn, whose statements only read, possibly after the commit. `wake` is a wake with one topic that the
+    statement delivers itself, within its transaction, where it is given the `channel`.
     """
 
     asks: Iterable[Ask]

@@ -2,8 +2,8 @@
 
 A waiter that declares itself idle is written down in a table, and only then do commits notify its channels: a notification
 with every enqueue took 16 producers from 11,800 to 3,700 jobs/s. Sleepers claim once more after their declaration, so that
-one of the two always sees the other: most verbs look after their commit, and a lone enqueue looks while it writes, for which
-sleepers first let end who was writing when they declared themselves.
+one of the two always sees the other: most verbs look after their commit, and a lone enqueue tries a lock while it writes, for
+which sleepers, who hold it, first let end who was writing when they lay down.
 """
 
 import logging
@@ -153,6 +153,7 @@ class Hub:
         """Keep the server told who listens and who sleeps, and pass on what it says."""
         listening: set[str] = set()
         declared: set[str] = set()
+        lying: set[str] = set()
         renewed = 0.0
         while not self._stopping:
             with self._changed:
@@ -170,12 +171,14 @@ class Hub:
                 link.command(b'UNLISTEN "%s"' % name.encode())
             self._tell(link, "declare", idle - declared)
             self._tell(link, "revoke", declared - idle)
+            self._tell(link, "rise", lying - idle)
             link.sync()
-            if idle - declared:
+            if idle - lying:
+                self._tell(link, "lie", idle - lying)
                 self._outlast(link)
             else:
                 link.wait(time.monotonic() + self._store.timeout)
-            listening, declared = names, idle
+            listening, declared, lying = names, idle, idle
             with self._changed:
                 self._up, self._applied = True, wanted
                 self._changed.notify_all()

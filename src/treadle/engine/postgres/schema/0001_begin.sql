@@ -331,10 +331,12 @@ BEGIN
     RETURN (SELECT s.seq FROM {ns}.enter(ARRAY[job], ARRAY[job]) AS s);
 END $$;
 
--- Notify those of the channels on which somebody sleeps. Called behind the insert of a job: by then this transaction has its
--- number, and what is asked here is asked anew, so a sleeper either is seen or sees that somebody still writes (`wake.py`).
-CREATE FUNCTION {ns}.tell(channels text[]) RETURNS void LANGUAGE plpgsql STRICT AS $$
+-- Notify a channel if somebody sleeps on it. Called behind the insert of a job: by then this transaction has its number, and what
+-- is asked here is asked anew, so a sleeper either is seen or sees that somebody still writes (`wake.py`).
+CREATE FUNCTION {ns}.tell(name text) RETURNS void LANGUAGE plpgsql STRICT AS $$
 BEGIN
-    PERFORM pg_notify(i.channel, '') FROM {ns}.idle AS i WHERE i.channel = ANY(channels)
-        AND i.until > (date_part('epoch', clock_timestamp()) * 1e6)::int8;
+    IF EXISTS (SELECT 1 FROM {ns}.idle AS i WHERE i.channel = name
+            AND i.until > (date_part('epoch', clock_timestamp()) * 1e6)::int8) THEN
+        PERFORM pg_notify(name, '');
+    END IF;
 END $$;

@@ -52,7 +52,7 @@ SELECT count(*), CASE WHEN count(*) < :total::int8 THEN json_agg(id)::text END F
 
 -- part: one
 -- As `plain`, for one job: no arrays to take apart, and no row source that is not read (the mere plan for one that calls `enter`
--- cost as much as the row of `live`). Result: one row, none if the id is known. :channels are told, unless null.
+-- cost as much as the row of `live`). Result: one row, none if the id is known. :channel is told, unless null, if a sleeper holds its lock.
 -- Relies on the unique id of jobs.
 WITH new AS (
     INSERT INTO {ns}.jobs (
@@ -64,7 +64,8 @@ WITH new AS (
 )
 INSERT INTO {ns}.live (n, seq, state, queue, priority, task)
 SELECT n, CASE WHEN {shared} THEN {ns}.enter_one(n) ELSE n END, 'queued', queue, priority, task FROM new
-RETURNING n, {ns}.tell(:channels::text::text[])
+RETURNING n, CASE WHEN CASE WHEN pg_try_advisory_lock(hashtextextended(:channel::text, 0))
+    THEN NOT pg_advisory_unlock(hashtextextended(:channel::text, 0)) ELSE true END THEN {ns}.tell(:channel::text) END
 
 -- part: timed
 -- As `plain`, for jobs with times of their own: :delay and :within in microseconds, :run_at a moment.

@@ -6,6 +6,14 @@ INSERT INTO {ns}.idle (channel, waiter, until)
 SELECT channel, :waiter::text, {clock} + :length::int8 FROM unnest(:channels::text::text[]) AS e(channel)
 ON CONFLICT (channel, waiter) DO UPDATE SET until = excluded.until
 
+-- part: lie
+-- Hold the locks of :channels, beside other sleepers, for as long as this connection lasts: whoever stores a lone job tries one,
+-- which costs next to nothing, and looks into the table only if it is held.
+SELECT pg_advisory_lock_shared(hashtextextended(channel, 0)) FROM unnest(:channels::text::text[]) AS e(channel)
+
+-- part: rise
+SELECT pg_advisory_unlock_shared(hashtextextended(channel, 0)) FROM unnest(:channels::text::text[]) AS e(channel)
+
 -- part: writers
 -- Who is writing at this moment. Result: the numbers of these transactions.
 SELECT x::text::int8 FROM pg_snapshot_xip(pg_current_snapshot()) AS x
