@@ -212,7 +212,7 @@ class Carrier:
             (topic,) = later.wake.topics
             channel = self._channels.name(topic)
             asks = [Ask(each.statement, {**each.values, "channel": channel}) for each in asks]
-        alone = type(asks) is list and len(asks) == 1  # it goes out with the commit, in one packet
+        alone = isinstance(asks, Sequence) and len(asks) == 1  # it goes out with the commit, in one packet
         for ask in asks:
             self._put(ask)
             if not alone:
