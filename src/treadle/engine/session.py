@@ -126,6 +126,11 @@ class Store(Protocol):
         """True when a plan costs microseconds and no round trip: who has nothing else to do may run it where it stands."""
         ...
 
+    @property
+    def abreast(self) -> bool:
+        """True when plans that are run on one session at a time are carried out side by side, each on a processor of its own."""
+        ...
+
     def session(self) -> Session:
         """A session on a connection of its own."""
         ...

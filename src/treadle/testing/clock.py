@@ -169,6 +169,11 @@ class ClockedStore:
         """As the store underneath."""
         return self._store.local
 
+    @property
+    def abreast(self) -> bool:
+        """As the store underneath."""
+        return self._store.abreast
+
     def session(self) -> Session:
         """A session of the store underneath: plans carry their own time."""
         return self._store.session()

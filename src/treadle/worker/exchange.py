@@ -31,6 +31,12 @@ the same minutes. Longer bodies make smaller exchanges and keep the usual interv
 would take the interpreter from each other.
 """
 
+ABREAST = 500
+"""Outcomes from which on a settlement and the next claim travel side by side, where the store carries both out at once.
+
+So many take the store longer than a second exchange and its commit do; fewer are told together with the claim.
+"""
+
 
 class Exchange:
     """Settles and claims whenever there is something to settle or room to fill, and sleeps on the waiter otherwise.
@@ -55,6 +61,8 @@ class Exchange:
         unfit: Callable[[], None],
         doubt: Doubt,
         outage: Outage,
+        *,
+        abreast: bool = False,
     ) -> None:
         self.fetcher: Fetcher | None = None
         self.parked: Callable[[Micros], None] | None = None
@@ -75,6 +83,7 @@ class Exchange:
         self._doubt = doubt
         self._outage = outage
         self._threads_run = threads_run
+        self._abreast = abreast
         self._idle = False
         self._patience = 0.0
 
@@ -121,6 +130,16 @@ class Exchange:
         notes = self._notes.take()
         batch, strictness = self._settler.take()
         asks = self.fetcher.asks() if self.fetcher is not None else []
+        if self._abreast and asks and len(batch) >= ABREAST and self.fetcher is not None and not self.fetcher.short_of():
+            # Where gated jobs wait for slots, the claim is to find those that this settlement frees.
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._converse(notes, batch, strictness, []))
+                both.create_task(self._converse([], [], strictness, asks))
+        else:
+            await self._converse(notes, batch, strictness, asks)
+
+    async def _converse(self, notes: list[Note], batch: list[Settlement], strictness: Durability, asks: Sequence[Ask]) -> None:
+        """Have all this carried out as one, and act on the answers."""
         plans: list[Plan[Any]] = []
         if notes:
             plans.append(self._engine.note(self._lease, notes))

@@ -62,6 +62,11 @@ class MemoryStore:
         """Always: there is nowhere to go."""
         return True
 
+    @property
+    def abreast(self) -> bool:
+        """Never: one plan after the other, under one lock."""
+        return False
+
     def session(self) -> Session:
         """A session that takes the store's lock for each plan."""
         return OwnSession(self)

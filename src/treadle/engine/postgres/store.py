@@ -82,6 +82,11 @@ class PostgresStore:
         return False
 
     @property
+    def abreast(self) -> bool:
+        """Where a session may have several connections: each has a process of the server to itself."""
+        return self.connections > 1
+
+    @property
     def look(self) -> tuple[bytes, ...]:
         """The commands that begin a transaction which only reads."""
         patience = round(self.timeout * PATIENT * 1000)

@@ -53,6 +53,11 @@ class RedisStore:
         """Never: every plan is a round trip."""
         return False
 
+    @property
+    def abreast(self) -> bool:
+        """Never: the server carries out one script after the other."""
+        return False
+
     def session(self) -> Session:
         """A session on connections of its own."""
         return RedisSession(self)

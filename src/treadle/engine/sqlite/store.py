@@ -80,6 +80,11 @@ class SqliteStore:
         """Always: the file is on this machine."""
         return True
 
+    @property
+    def abreast(self) -> bool:
+        """Never: a file has one writer at a time."""
+        return False
+
     def session(self) -> Session:
         """A session on a connection of its own."""
         return SqliteSession(self)
