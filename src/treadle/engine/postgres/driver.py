@@ -165,18 +165,7 @@ class Link:
     async def await_(self, deadline: float, first: float | None = None) -> list[Rows]:
         """The awaitable twin of `wait`."""
         until = deadline if first is None else min(first, deadline)
-        talk = self._talk()
-        loop = asyncio.get_running_loop()
-        try:
-            need = next(talk)
-            while True:
-                ready = await _ready(loop, self._socket, need, until)
-                if ready & ~_WRITE:
-                    until = deadline
-                need = talk.send(ready)
-        except StopIteration as stop:
-            rows: list[Rows] = stop.value
-            return rows
+        return await _Conversation(self._talk(), self._socket, until, deadline).rows()
 
     def roll_back(self) -> None:
         """Send the end of a transaction that is not wanted any more."""
@@ -273,25 +262,63 @@ def _encoded(value: Any) -> bytes | None:
     return data
 
 
-async def _ready(loop: asyncio.AbstractEventLoop, socket: int, need: int, deadline: float) -> int:
-    future: asyncio.Future[int] = loop.create_future()
+class _Conversation:
+    """A talk that the event loop carries on by its callbacks, whatever comes in; `rows` waits for its end.
 
-    def set_(mask: int) -> None:
-        if not future.done():
-            future.set_result(mask)
+    A thousand rows come in some fifty pieces, and a coroutine woken for each, with a future, a timer and a reader of its own,
+    costs more than taking it.
+    """
 
-    left = deadline - time.monotonic()
-    timer = loop.call_later(max(0.0, left), set_, 0)
-    loop.add_reader(socket, set_, _READ)
-    if need & _WRITE:
-        loop.add_writer(socket, set_, _WRITE)
-    try:
-        mask = await future
-    finally:
-        timer.cancel()
-        loop.remove_reader(socket)
-        if need & _WRITE:
-            loop.remove_writer(socket)
-    if not mask:
-        raise Overdue
-    return mask
+    def __init__(self, talk: Talk, socket: int, until: float, deadline: float) -> None:
+        self._talk = talk
+        self._socket = socket
+        self._until = until
+        self._deadline = deadline
+        self._writing = False
+
+    async def rows(self) -> list[Rows]:
+        try:
+            need = next(self._talk)
+        except StopIteration as stop:
+            rows: list[Rows] = stop.value
+            return rows
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[list[Rows]] = self._loop.create_future()
+        self._timer = self._at(self._until)
+        self._loop.add_reader(self._socket, self._go_on, _READ)
+        self._write(need)
+        try:
+            return await self._end
+        finally:
+            self._timer.cancel()
+            self._loop.remove_reader(self._socket)
+            self._write(0)
+
+    def _go_on(self, ready: int) -> None:
+        if self._end.done():
+            return
+        if ready == _READ and self._until < self._deadline:
+            self._timer.cancel()
+            self._until = self._deadline
+            self._timer = self._at(self._deadline)
+        try:
+            self._write(self._talk.send(ready))
+        except StopIteration as stop:
+            self._end.set_result(stop.value)
+        except Exception as error:  # noqa: BLE001 - handed to who waits
+            self._end.set_exception(error)
+
+    def _write(self, need: int) -> None:
+        writing = bool(need & _WRITE)
+        if writing and not self._writing:
+            self._loop.add_writer(self._socket, self._go_on, _WRITE)
+        elif self._writing and not writing:
+            self._loop.remove_writer(self._socket)
+        self._writing = writing
+
+    def _at(self, until: float) -> asyncio.TimerHandle:
+        return self._loop.call_later(max(0.0, until - time.monotonic()), self._overdue)
+
+    def _overdue(self) -> None:
+        if not self._end.done():
+            self._end.set_exception(Overdue())
