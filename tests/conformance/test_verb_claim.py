@@ -56,6 +56,16 @@ def test_order_of_arrival_is_the_order_of_the_batch(desk: Desk) -> None:
     assert ids(desk.claim(desk.worker())) == [third.id, first.id, second.id]
 
 
+def test_a_claim_of_other_tasks_finds_what_others_walked_by(desk: Desk) -> None:
+    passed = desk.add(task="other")
+    wanted = [desk.add(task="work") for _ in range(4)]
+    lease = desk.worker()
+
+    assert ids(desk.claim(lease, Want("default", 2, 2), tasks=["work"])) == wanted[:2]
+    assert ids(desk.claim(lease, Want("default", 2, 2), tasks=["other"])) == [passed]
+    assert ids(desk.claim(lease, Want("default", 2, 2), tasks=["work"])) == wanted[2:]
+
+
 def test_each_want_gets_its_take(desk: Desk) -> None:
     red = [desk.add(queue="red") for _ in range(3)]
     blue = [desk.add(queue="blue") for _ in range(3)]

@@ -15,7 +15,7 @@ from treadle.engine.postgres.driver import Link
 from treadle.engine.postgres.place import Settings, address
 from treadle.engine.postgres.session import PostgresSession
 from treadle.engine.postgres.statements import compiled
-from treadle.engine.postgres.steps import Ask, Do, Later
+from treadle.engine.postgres.steps import Ask, Do, Later, texts
 from treadle.engine.postgres.store import PostgresStore
 from treadle.engine.session import Durability
 from treadle.model.errors import StoreBusy, StoreError
@@ -252,15 +252,17 @@ def test_a_mark_is_kept_behind_full_batches_only(own_desk: Desk) -> None:
         plan = own_desk.engine.claim(lease, [Want("default", take, take)], TASKS, now=own_desk.now)
         return [job.id for job in session.run(plan).jobs]
 
-    memory = session._memory
+    def marks() -> list[int]:
+        return sorted(session._memory.recall("default", texts(TASKS)) or (), reverse=True)
+
     assert len(claim(4)) == 4
-    assert sorted(memory.recall("default"), reverse=True) == [5, 0]
+    assert marks() == [5, 0]
     high = own_desk.add(priority=9)
     between = own_desk.add(priority=3)
     assert claim(2) == [high, between]
-    assert sorted(memory.recall("default"), reverse=True) == [9, 5, 3, 0]
+    assert marks() == [9, 5, 3, 0]
     assert len(claim(3)) == 2
-    assert memory.recall("default") == {}
+    assert marks() == []
     assert own_desk.find(states=["queued"]) == []
     session.close()
 

@@ -128,7 +128,7 @@ class Store(Protocol):
 
     @property
     def abreast(self) -> bool:
-        """True when plans that are run on one session at a time are carried out side by side, each on a processor of its own."""
+        """True when the store carries out at once what one session runs side by side."""
         ...
 
     def session(self) -> Session:

@@ -5,6 +5,7 @@ import logging
 import random
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Any
 
 from treadle.app.failure import plain
@@ -149,6 +150,7 @@ class Exchange:
         if not plans:
             return
         durability = Durability.DEFAULT if asks or notes else strictness
+        began = monotonic()
         try:
             answers = await self._carry(together(*plans), durability, len(batch))
         except asyncio.CancelledError:
@@ -177,7 +179,7 @@ class Exchange:
         rest = list(answers[1:] if notes else answers)
         if batch:
             self._settler.confirm(batch, rest.pop(0))
-        await self._claimed(asks, rest)
+        await self._claimed(asks, rest, monotonic() - began)
         if len(self._settler) or (asks and self.fetcher is not None and self.fetcher.hungry):
             self._signal.set()
 
@@ -249,7 +251,7 @@ class Exchange:
         else:
             self._settler.confirm([dead], verdicts)
 
-    async def _claimed(self, asks: Sequence[Ask], answers: Sequence[Any]) -> None:
+    async def _claimed(self, asks: Sequence[Ask], answers: Sequence[Any], took: float) -> None:
         if not asks:
             return
         assert self.fetcher is not None
@@ -265,7 +267,7 @@ class Exchange:
         short = [ask for ask, claims in zip(asks, answers, strict=True) if not fetcher.take(ask, claims)]
         if self._idle or len(short) < len(asks):
             for ask in short:
-                fetcher.sated(ask)
+                fetcher.sated(ask, took)
         self._declare(idle=len(short) == len(asks))
 
     def _declare(self, *, idle: bool) -> None:

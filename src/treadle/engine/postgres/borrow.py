@@ -55,7 +55,7 @@ class _Quiet:
     def wake(self, wake: Wake) -> None:
         """Polling finds the work."""
 
-    def remember(self, queue: str, marks: Marks | None) -> None:
+    def remember(self, queue: str, tasks: str, marks: Marks | None) -> None:
         """Only a session of our own has a memory."""
 
 

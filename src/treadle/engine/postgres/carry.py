@@ -32,36 +32,37 @@ def only_reads(name: str) -> bool:
 
 
 class Memory:
-    """How far one session has claimed in each queue. Kept only from one full batch to the next."""
+    """How far one session has claimed in each queue, for the tasks of each claim. Kept only from one full batch to the next."""
 
     def __init__(self) -> None:
-        self._marks: dict[str, tuple[float, dict[int, int]]] = {}
+        self._marks: dict[tuple[str, str], tuple[float, dict[int, int]]] = {}
         self._gated: dict[str, float] = {}
 
-    def recall(self, queue: str) -> Marks | None:
-        """The marks of a queue; none, once a second, for a look at all of it; None where gated jobs were seen a moment ago."""
+    def recall(self, queue: str, tasks: str) -> Marks | None:
+        """The marks of these tasks in a queue; none, once a second, to look at all of it; None where gated jobs were seen."""
         seen = self._gated.get(queue) if self._gated else None
         if seen is not None:
             if time.monotonic() - seen < SWEEP:
                 return None
             del self._gated[queue]
-        found = self._marks.get(queue)
+        found = self._marks.get((queue, tasks))
         if found is None:
             return {}
         if time.monotonic() - found[0] >= SWEEP:
-            del self._marks[queue]
+            del self._marks[queue, tasks]
             return {}
         return found[1]
 
-    def remember(self, queue: str, marks: Marks | None) -> None:
+    def remember(self, queue: str, tasks: str, marks: Marks | None) -> None:
         """Add marks to those that were recalled; empty ones end them all."""
         if marks is None:
             self._gated[queue] = time.monotonic()
-        if not marks:
-            self._marks.pop(queue, None)
             return
-        since, before = self._marks.get(queue) or (time.monotonic(), {})
-        self._marks[queue] = (since, {**before, **marks})
+        if not marks:
+            self._marks.pop((queue, tasks), None)
+            return
+        since, before = self._marks.get((queue, tasks)) or (time.monotonic(), {})
+        self._marks[queue, tasks] = (since, {**before, **marks})
 
 
 class _Ended(NamedTuple):
@@ -92,15 +93,15 @@ class Carrier:
         self._asked = 0
         self._answers: list[Rows] = []
         self._wakes: list[Wake] = []
-        self._marks: list[tuple[str, Marks | None]] = []
+        self._marks: list[tuple[str, str, Marks | None]] = []
 
     def wake(self, wake: Wake) -> None:
         """Deliver this after the commit."""
         self._wakes.append(wake)
 
-    def remember(self, queue: str, marks: Marks | None) -> None:
+    def remember(self, queue: str, tasks: str, marks: Marks | None) -> None:
         """Keep marks for the next claim."""
-        self._marks.append((queue, marks))
+        self._marks.append((queue, tasks, marks))
 
     def carry(self, plan: Plan[R]) -> Carrying[R]:
         """Run the plan: each yield is a wait for the link, whose rows are sent in."""
@@ -126,8 +127,8 @@ class Carrier:
                     answers[place] = answer
             if self._wakes:
                 self._wake(sleepers)
-        for queue, marks in self._marks:
-            self._memory.remember(queue, marks)
+        for each in self._marks:
+            self._memory.remember(*each)
         answer = tuple(answers) if plan.parts else answers[0]
         return cast("R", answer)
 
@@ -160,7 +161,7 @@ class Carrier:
                     self._begin(reads=reads)
                     self._put(Ask(*step))
                 elif kind is Recall:
-                    answer = self._memory.recall(step.queue)
+                    answer = self._memory.recall(*step)
                 elif isinstance(step, Wake):
                     self._wakes.append(step)
                 elif kind is _Ended:

@@ -57,8 +57,8 @@ class Aside(Protocol):
         """Deliver this after the commit."""
         ...
 
-    def remember(self, queue: str, marks: "Marks | None") -> None:
-        """Keep marks for the next claim of this session; None: gated jobs are to be expected there."""
+    def remember(self, queue: str, tasks: str, marks: "Marks | None") -> None:
+        """Keep marks for this session's next claim of these tasks; None: gated jobs are to be expected in the queue."""
         ...
 
 
@@ -72,7 +72,7 @@ class Woken:
         """Deliver this after the commit."""
         self.wakes.append(wake)
 
-    def remember(self, queue: str, marks: Mapping[int, int] | None) -> None:
+    def remember(self, queue: str, tasks: str, marks: Mapping[int, int] | None) -> None:
         """A settlement leaves no marks."""
 
 
@@ -107,9 +107,14 @@ class Anew(NamedTuple):
 
 
 class Recall(NamedTuple):
-    """Answer the marks that this session keeps for a queue, if they may be used now; None if gated jobs are expected there."""
+    """Answer the marks that this session keeps for these tasks in a queue, if they may be used now.
+
+    None if gated jobs are expected there. Another claim's marks would hide what waits before them for tasks that it did not
+    name.
+    """
 
     queue: str
+    tasks: str
 
 
 @dataclass(slots=True, frozen=True)

@@ -63,16 +63,21 @@ class Working:
         now: Now = None,
     ) -> Steps[Claims]:
         """Move queued jobs to `running` under `lease`, by priority (larger first), then `seq`, per queue."""
-        values = {"lease": lease, "now": now, "tasks": texts(tasks), "queues": texts({want.queue for want in wants})}
+        values: dict[str, Any] = {
+            "lease": lease,
+            "now": now,
+            "tasks": texts(tasks),
+            "queues": texts({want.queue for want in wants}),
+        }
         if len(wants) != 1 or wants[0].up_to > wants[0].take:
             return (yield from self._claim_many(wants, values, suspects, gated))
         want = wants[0]
-        marks: Marks | None = yield Recall(want.queue)
+        marks: Marks | None = yield Recall(want.queue, values["tasks"])
         if marks is None:
             return (yield from self._claim_gated(wants, values, suspects, gated))
         instead = Anew(lambda: self._claim_gated(wants, values, suspects, gated))
         claims: Claims | Anew = yield Later(
-            [self._take(values, want.queue, want.take, suspects, marks)], partial(_claimed, want, instead)
+            [self._take(values, want.queue, want.take, suspects, marks)], partial(_claimed, want, values["tasks"], instead)
         )
         return (yield from claims.begin()) if isinstance(claims, Anew) else claims
 
@@ -82,7 +87,7 @@ class Working:
             wants = [Want("", 0, 0)]
         first: list[Ask] = []
         for want in wants:
-            marks: Marks | None = yield Recall(want.queue)
+            marks: Marks | None = yield Recall(want.queue, values["tasks"])
             if marks is None:
                 return (yield from self._claim_gated(wants, values, suspects, gated))
             first.append(self._take(values, want.queue, want.take, suspects, marks, alone=suspects > 0))
@@ -135,7 +140,7 @@ class Working:
 
         def answer(rows: list[Rows], aside: Aside) -> Claims:
             for queue in claim.seen:
-                aside.remember(queue, None)
+                aside.remember(queue, "", None)
             started = {abs(row[0]): row for each in rows for row in each}
             jobs: list[Claimed] = []
             for got, ns in zip(taken, chosen, strict=True):
@@ -332,7 +337,7 @@ def _rows(rows: Rows) -> list[Row]:
     return rows
 
 
-def _claimed(want: Want, instead: Anew, answers: list[Rows], aside: Aside) -> Claims | Anew:
+def _claimed(want: Want, tasks: str, instead: Anew, answers: list[Rows], aside: Aside) -> Claims | Anew:
     """The answer of a claim from one queue, and the marks for the next: only a full batch leaves any."""
     [rows] = answers
     if not rows:
@@ -342,7 +347,7 @@ def _claimed(want: Want, instead: Anew, answers: list[Rows], aside: Aside) -> Cl
     jobs = _rows(rows)
     # Where tenants share a queue, who comes next may stand before who was claimed last.
     full = len(jobs) == want.take > 0 and not rows[0][_SHARED]
-    aside.remember(want.queue, {row[_PRIORITY]: row[_SEQ] for row in jobs if not row[_SUSPECT]} if full else {})
+    aside.remember(want.queue, tasks, {row[_PRIORITY]: row[_SEQ] for row in jobs if not row[_SUSPECT]} if full else {})
     return Claims([Claimed._make(row[:_SEQ]) for row in jobs], lost=False)
 
 
