@@ -128,7 +128,7 @@ class Store(Protocol):
 
     @property
     def abreast(self) -> bool:
-        """True when the store carries out at once what one session runs side by side."""
+        """True when two plans that one session runs side by side end sooner than one after the other."""
         ...
 
     def session(self) -> Session:

@@ -39,6 +39,11 @@ class Doubt:
         now = monotonic()
         self._looks = [now + seconds for seconds in LOOKS]
 
+    @property
+    def open(self) -> bool:
+        """Whether there is still something to find out."""
+        return bool(self._looks)
+
     async def settle(self) -> None:
         """Look, if it is time to. Nothing else may be under way with the store. Raises what the store raises."""
         now = monotonic()

@@ -1,4 +1,7 @@
-"""The worker's conversation with the store: one call at a time, carrying notes, outcomes and the next claim together."""
+"""The worker's conversation with the store: one call, carrying notes, outcomes and the next claim together.
+
+Large batches of outcomes travel beside it.
+"""
 
 import asyncio
 import logging
@@ -33,7 +36,7 @@ would take the interpreter from each other.
 """
 
 ABREAST = 500
-"""Outcomes from which on a settlement and the next claim travel side by side, where the store carries both out at once.
+"""Outcomes from which on they are told while the worker goes on claiming, where the store does well with both at once.
 
 So many take the store longer than a second exchange and its commit do; fewer are told together with the claim.
 """
@@ -85,18 +88,24 @@ class Exchange:
         self._outage = outage
         self._threads_run = threads_run
         self._abreast = abreast
+        self._telling: asyncio.Task[None] | None = None
         self._idle = False
         self._patience = 0.0
 
     async def run(self) -> None:
         """Converse until cancelled."""
-        while True:
-            await self._signal.wait()
-            self._signal.clear()
-            await self._gather()
-            await self.once()
-            # A store in this very process answers without suspending; the bodies must have their turn all the same.
-            await asyncio.sleep(0)
+        try:
+            while True:
+                await self._signal.wait()
+                self._signal.clear()
+                await self._gather()
+                await self.once()
+                # A store in this very process answers without suspending; the bodies must have their turn all the same.
+                await asyncio.sleep(0)
+        finally:
+            if self._telling is not None:
+                self._telling.cancel()
+                await asyncio.wait([self._telling])
 
     async def _gather(self) -> None:
         """Let slots come free for gated jobs while each turn of the loop frees some: an exchange for half of them costs
@@ -124,18 +133,24 @@ class Exchange:
 
     async def once(self) -> None:
         """One exchange: write what is pending, claim what fits."""
+        if self._telling is not None and (self._telling.done() or self._doubt.open):
+            await self._telling
+            self._telling = None
         try:
             await self._doubt.settle()
         except UNREACHED as error:
             log.debug("what this worker holds could not be asked: %s", error)
+        asks = self.fetcher.asks() if self.fetcher is not None else []
+        if self._telling is not None:
+            # One batch at a time: what has ended meanwhile waits for the next.
+            await self._converse([], [], Durability.DEFAULT, asks)
+            return
         notes = self._notes.take()
         batch, strictness = self._settler.take()
-        asks = self.fetcher.asks() if self.fetcher is not None else []
         if self._abreast and asks and len(batch) >= ABREAST and self.fetcher is not None and not self.fetcher.short_of():
             # Where gated jobs wait for slots, the claim is to find those that this settlement frees.
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._converse(notes, batch, strictness, []))
-                both.create_task(self._converse([], [], strictness, asks))
+            self._telling = asyncio.create_task(self._converse(notes, batch, strictness, []), name="treadle telling")
+            await self._converse([], [], strictness, asks)
         else:
             await self._converse(notes, batch, strictness, asks)
 

@@ -16,6 +16,7 @@ class Settler:
 
     def __init__(self) -> None:
         self._pending: list[Settlement] = []
+        self._told: list[Settlement] = []
         self._strict = 0
         self.settled: int = 0
         self.refused: int = 0
@@ -23,9 +24,14 @@ class Settler:
     def __len__(self) -> int:
         return len(self._pending)
 
+    @property
+    def left(self) -> int:
+        """How many outcomes the store has not confirmed: those that wait, and those that an exchange has taken."""
+        return len(self._pending) + len(self._told)
+
     def ids(self) -> set[JobId]:
-        """The jobs whose outcomes are still to be told."""
-        return {each.id for each in self._pending}
+        """The jobs whose outcomes the store has not confirmed."""
+        return {each.id for each in (*self._pending, *self._told)}
 
     def add(self, settlement: Settlement, durability: Durability) -> None:
         """One more attempt is over."""
@@ -41,10 +47,12 @@ class Settler:
             self._strict = 0
         else:
             batch, self._pending = self._pending[:MOST], self._pending[MOST:]
+        self._told = batch
         return batch, durability
 
     def put_back(self, batch: list[Settlement], durability: Durability) -> None:
         """The store was not reached: try these first next time."""
+        self._told = []
         self._pending[:0] = batch
         if durability is Durability.DEFAULT:
             self._strict += len(batch)
@@ -52,6 +60,8 @@ class Settler:
     def confirm(self, batch: list[Settlement], verdicts: list[Verdict]) -> None:
         """Count what the store said. A refusal is the fence at work: the job belongs to somebody else now."""
         self.settled += len(batch)
+        if batch is self._told:
+            self._told = []
         if verdicts.count(Verdict.DONE) == len(batch):
             return
         for settlement, verdict in zip(batch, verdicts, strict=True):

@@ -254,7 +254,7 @@ class Worker:
     async def _flush(self) -> None:
         """Tell the store every outcome that is left, while the lease lasts and there is somebody to tell it."""
         end = monotonic() + self._options.lease
-        while (len(self._settler) or self._notes) and self._exit != EXIT_LOST and monotonic() < end:
+        while (self._settler.left or self._notes) and self._exit != EXIT_LOST and monotonic() < end:
             if self._conversing.done():
                 return
             self._signal.set()
@@ -266,7 +266,7 @@ class Worker:
         self._deadlines.close()
         await asyncio.to_thread(self._heartbeat.stop)
         # After a failure the lease is left to whoever sees this process end: what it still holds did not end in peace.
-        if self._exit in {0, EXIT_RECYCLE} and not len(self._settler):
+        if self._exit in {0, EXIT_RECYCLE} and not self._settler.left:
             await self._session.arun(self._engine.rescue([Witness(self._lease, "")]))
         self._waiter.close()
         self._session.close()

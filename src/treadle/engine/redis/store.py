@@ -55,8 +55,8 @@ class RedisStore:
 
     @property
     def abreast(self) -> bool:
-        """Never: the server carries out one script after the other."""
-        return False
+        """Always: while one answer is read, the server carries out the next script."""
+        return True
 
     def session(self) -> Session:
         """A session on connections of its own."""

@@ -1,0 +1,126 @@
+"""Large batches of outcomes travel beside the claims, where a store does well with both at once."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from treadle import Treadle
+from treadle.engine.memory.session import MemoryStore, OwnSession
+from treadle.engine.plan import Plan
+from treadle.engine.session import Durability
+from treadle.model.errors import CannotOpen
+from treadle.model.filter import Filter
+from treadle.model.state import State
+from treadle.worker import exchange
+from treadle.worker.worker import Worker
+from worker.test_worker import serve, until
+
+COUNT = 600
+Before = Callable[[Plan[Any]], Awaitable[None]]
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
+    """On a store that behaves as one far away does, with batches that are large sooner."""
+    monkeypatch.setattr(MemoryStore, "abreast", property(lambda _: True))
+    monkeypatch.setattr(MemoryStore, "local", property(lambda _: False))
+    monkeypatch.setattr(exchange, "ABREAST", 20)
+    app = Treadle("memory://telling", allow_volatile=True)
+    yield app
+    app.close()
+
+
+def jobs(app: Treadle) -> Counter[int]:
+    """Enqueue many; returns how often each has run so far."""
+    ran: Counter[int] = Counter()
+
+    @app.task(name="body")
+    async def body(number: int) -> None:
+        ran[number] += 1
+
+    app.enqueue_many([body.call(number) for number in range(COUNT)])
+    return ran
+
+
+def before_plans(monkeypatch: pytest.MonkeyPatch, before: Before) -> None:
+    arun = OwnSession.arun
+
+    async def spied(session: OwnSession, plan: Plan[Any], durability: Durability = Durability.DEFAULT) -> Any:
+        await before(plan)
+        await asyncio.sleep(0)  # as long as an answer takes, bodies run
+        return await arun(session, plan, durability)
+
+    monkeypatch.setattr(OwnSession, "arun", spied)
+
+
+def in_state(app: Treadle, state: State) -> int:
+    return sum(each.count for each in app.session.run(app.store.engine.count(Filter(states=[state]), [])))
+
+
+def completed(app: Treadle) -> Callable[[Worker], Any]:
+    async def scene(_: Worker) -> None:
+        await until(lambda: in_state(app, State.COMPLETED) == COUNT)
+
+    return scene
+
+
+def test_the_worker_claims_while_a_batch_is_told(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed, claims = asyncio.Event(), 0
+
+    async def before(plan: Plan[Any]) -> None:
+        nonlocal claims
+        if plan.name == "settle" and not claimed.is_set():
+            # The answer to this one comes only when two more claims have been answered.
+            claims = 0
+            await claimed.wait()
+        elif plan.name == "claim":
+            claims += 1
+            if claims == 3:
+                claimed.set()
+
+    before_plans(monkeypatch, before)
+    ran = jobs(app)
+    assert serve(app, completed(app), async_slots=50) == 0
+    assert claimed.is_set()
+    assert ran == Counter(range(COUNT))
+
+
+def test_a_batch_that_does_not_get_through_is_told_again(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = 0
+
+    async def before(plan: Plan[Any]) -> None:
+        nonlocal failures
+        if plan.name == "settle" and failures < 2:
+            failures += 1
+            raise CannotOpen("memory: away for a moment")
+
+    before_plans(monkeypatch, before)
+    ran = jobs(app)
+    assert serve(app, completed(app), async_slots=50) == 0
+    assert failures == 2
+    assert ran == Counter(range(COUNT))
+
+
+def test_a_worker_that_stops_waits_for_what_is_being_told(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    telling, going = asyncio.Event(), asyncio.Event()
+
+    async def before(plan: Plan[Any]) -> None:
+        if plan.name == "settle" and not telling.is_set():
+            telling.set()
+            await going.wait()
+
+    async def scene(worker: Worker) -> None:
+        await until(telling.is_set)
+        worker.drain()
+        asyncio.get_running_loop().call_later(0.1, going.set)
+
+    before_plans(monkeypatch, before)
+    ran = jobs(app)
+    assert serve(app, scene, async_slots=50) == 0
+    assert set(ran.values()) == {1}
+    assert in_state(app, State.COMPLETED) == len(ran)
+    assert in_state(app, State.RUNNING) == 0
+    assert in_state(app, State.QUEUED) == COUNT - len(ran)
