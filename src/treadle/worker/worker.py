@@ -160,21 +160,7 @@ class Worker:
         self._executors: dict[str, Executor] = {
             "loop": LoopExecutor(self._inflight, options.async_slots),
             "thread": self._threads,
-            "process": ProcessExecutor(
-                self._inflight,
-                target=options.target,
-                slots=options.children,
-                kill_grace=options.kill_grace,
-                crash_delay=options.crash_delay,
-                max_jobs=options.child_max_jobs,
-                max_age=options.child_max_age,
-                max_rss=options.child_max_rss,
-                lease=self._lease,
-                url=options.url,
-                namespace=options.namespace,
-                json_logs=options.json_logs,
-                log_level=options.log_level,
-            ),
+            "process": self._children(),
         }
         used = {task.settings.executor for task in self._app.registry.tasks()}
         self._executors = {place: executor for place, executor in self._executors.items() if place in used}
@@ -200,6 +186,24 @@ class Worker:
         )
         self._exchange.fetcher = self._fetcher
         self._rules = Rules(self._app, self._session, self._fetcher.reweigh)
+
+    def _children(self) -> ProcessExecutor:
+        options = self._options
+        return ProcessExecutor(
+            self._inflight,
+            target=options.target,
+            slots=options.children,
+            kill_grace=options.kill_grace,
+            crash_delay=options.crash_delay,
+            max_jobs=options.child_max_jobs,
+            max_age=options.child_max_age,
+            max_rss=options.child_max_rss,
+            lease=self._lease,
+            url=options.url,
+            namespace=options.namespace,
+            json_logs=options.json_logs,
+            log_level=options.log_level,
+        )
 
     async def _open(self) -> None:
         options = self._options
