@@ -124,11 +124,11 @@ class Exchange:
         self._waiter.listen(self._woken)
         while True:
             await asyncio.sleep(self._poll * random.uniform(0.9, 1.0))  # noqa: S311 - jitter, not a secret
-            self._woken()
+            self._woken(polled=True)
 
-    def _woken(self) -> None:
+    def _woken(self, *, polled: bool = False) -> None:
         if self.fetcher is not None:
-            self.fetcher.wake()
+            self.fetcher.wake(polled=polled)
         self._signal.set()
 
     async def once(self) -> None:

@@ -24,10 +24,10 @@ MOST = 1000
 many were no faster, and hold the store longer."""
 
 
-REST = 20
-"""How many times longer than an exchange took an executor rests that found nothing in it, while another is in full flow.
-
-Its claim walked over all that waits for the other: each look in 0.5 s took 35 ms with 50,000 such jobs.
+REST, LONGEST_REST = 20, 5.0
+"""How many times longer than its exchange took, and how many seconds at most, polls pass over an executor that found nothing
+in it while another is in full flow: its claim walked over all that waits for the other. With 50,000 such jobs each look took
+35 ms, twice a second.
 """
 
 NEWER_DELAY = 10.0
@@ -96,12 +96,13 @@ class Fetcher:
         self._rank()
         self.wake()
 
-    def wake(self) -> None:
-        """There may be work for every executor; while one is in flow, others that walk long for nothing rest."""
+    def wake(self, *, polled: bool = False) -> None:
+        """There may be work for every executor, and there is, as far as anybody knows, unless this is but a poll."""
         flows, now = bool(self._hungry), monotonic()
         self._woken = self._woken or not flows
         for place in self._executors:
-            if self._names[place] and place not in self._hungry and not (flows and now < self._rests.get(place, 0.0)):
+            rests = polled and flows and now < self._rests.get(place, 0.0)
+            if self._names[place] and place not in self._hungry and not rests:
                 self._hungry.add(place)
                 self._fresh = place
 
@@ -166,7 +167,7 @@ class Fetcher:
     def sated(self, ask: Ask, took: float) -> None:
         """What this claim asked for is not there now; `took` is how many seconds its exchange has taken."""
         self._hungry.difference_update(ask.places)
-        self._rests |= dict.fromkeys(ask.places, monotonic() + took * REST)
+        self._rests |= dict.fromkeys(ask.places, monotonic() + min(LONGEST_REST, took * REST))
 
     def take(self, ask: Ask, claims: Claims) -> bool:
         """Hand claimed jobs to their executor; True when the claim was filled, so that more may be waiting."""
