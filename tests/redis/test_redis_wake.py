@@ -3,12 +3,19 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from conformance.desk import Desk
 from servers import valkey
+from treadle import Filter, State, Treadle
+from treadle.engine.redis import wake
 from treadle.engine.redis.address import Address
 from treadle.engine.redis.store import RedisStore
 from treadle.model.job import Want
-from treadle.model.outcome import Completed
+from treadle.model.outcome import Completed, Released
+from treadle.worker.worker import Worker
+from worker.serving import serve as serve_beside
+from worker.serving import until
 
 Serve = Callable[..., valkey.Valkey]
 DeskAt = Callable[[RedisStore], Desk]
@@ -80,3 +87,74 @@ def test_a_topic_that_nobody_hears_is_forgotten(store: RedisStore, desk: Desk) -
     assert server.ask("HLEN", f"{tag}:ears:job") == b":0\r\n"
     for waiter in waiters:
         waiter.close()
+
+
+def test_a_waiter_declares_itself_to_a_full_server_and_hears(serve: Serve, desk_at: DeskAt) -> None:
+    server = serve()
+    store = RedisStore(server.address())
+    desk = desk_at(store)
+    lease = desk.worker()
+    desk.add()
+    [claimed] = desk.claim(lease, Want("default", 1, 1))
+    server.ask("CONFIG", "SET", "maxmemory", "1")
+    assert server.ask("SET", "any", "thing").startswith(b"-OOM")
+    waiter = store.waiter(["queue:default", f"job:{claimed.id}"])
+
+    waiter.idle(True)
+
+    tag = store.tag.decode()
+    assert server.ask("HEXISTS", f"{tag}:ears", "queue:default") == b":1\r\n"
+    assert server.ask("HEXISTS", f"{tag}:ears:job", f"job:{claimed.id}") == b":1\r\n"
+    desk.settle(lease, (claimed, Released()))
+    assert waiter.wait(PATIENCE)
+    waiter.close()
+
+
+@pytest.mark.parametrize("listens_first", [True, False])
+def test_a_listener_whose_declaration_was_refused_tries_again(
+    store: RedisStore, desk: Desk, listens_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "_AGAIN", 0.05)
+    server, ears = valkey.shared(), store.tag.decode() + ":ears"
+    desk.add()
+    waiter = store.waiter(["queue:default"])
+
+    async def scene() -> None:
+        called = asyncio.Event()
+        server.ask("SET", ears, "what no field can be written to")
+        if listens_first:
+            waiter.listen(called.set)
+        waiter.idle(True)
+        if not listens_first:
+            waiter.listen(called.set)
+        await asyncio.to_thread(server.ask, "DEL", ears)
+        await asyncio.wait_for(called.wait(), PATIENCE)  # something may have been missed
+        called.clear()
+        await asyncio.to_thread(desk.add)
+        await asyncio.wait_for(called.wait(), PATIENCE)
+        waiter.close()
+
+    asyncio.run(scene())
+
+
+def test_a_full_server_drains_by_wakes_where_each_job_frees_the_slot_of_the_next(serve: Serve) -> None:
+    server = serve()
+    app = Treadle(server.url)
+    slot = app.limit("slot", concurrency=2)
+
+    @app.task(name="work", limits=[slot], ordered_by="account")
+    async def work(account: str) -> None:
+        pass
+
+    app.enqueue_many([work.call(account) for account in "abcde" for _ in range(4)])
+    server.ask("CONFIG", "SET", "maxmemory", "1")
+
+    async def drained() -> bool:
+        counts = await app.client.acount(Filter(states=[State.COMPLETED]))
+        return sum(each.count for each in counts) == 20
+
+    async def scene(_: Worker) -> None:
+        await until(drained)
+
+    assert serve_beside(app, scene, poll=3600.0) == 0
+    app.close()
