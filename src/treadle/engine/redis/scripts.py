@@ -47,6 +47,12 @@ def script(verbs: frozenset[str]) -> Script:
     return Script(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
+@cache
+def alone(name: str) -> bytes:
+    """The text of one file as a script by itself, which a full server takes."""
+    return f"#!lua flags=allow-oom\n{_COMMENT.sub('', _read(name))}".encode()
+
+
 def _flags(verbs: frozenset[str]) -> str:
     if verbs <= READS:
         return " flags=no-writes"

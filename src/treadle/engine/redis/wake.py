@@ -26,6 +26,7 @@ import hiredis
 
 from treadle.engine.redis.address import Dialled
 from treadle.engine.redis.replies import pack, push_of
+from treadle.engine.redis.scripts import alone
 from treadle.model.errors import StoreError
 
 PATIENCE = 1.0
@@ -33,10 +34,6 @@ PATIENCE = 1.0
 
 _AGAIN = 1.0
 """Seconds between two tries to be heard."""
-
-_WRITE_DOWN = b"""#!lua flags=allow-oom
-for _, topic in ipairs(ARGV) do redis.call('HSET', KEYS[1], topic, '1') end"""
-"""A plain `HSET` is refused when the server's memory is full, which is when workers must go on."""
 
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError)
 
@@ -156,7 +153,7 @@ class RedisWaiter:
         return found
 
     def _entries(self) -> list[bytes]:
-        return [pack(("EVAL", _WRITE_DOWN, 1, self._store.tag + name, *topics)) for name, topics in self._ears().items()]
+        return [pack(("EVAL", alone("ears"), 1, self._store.tag + name, *topics)) for name, topics in self._ears().items()]
 
     def _send(self, payload: bytes, deadline: float) -> None:
         assert self._dialled is not None
