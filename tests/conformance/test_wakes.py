@@ -275,6 +275,18 @@ def test_a_waiter_may_declare_itself_idle_again(bench: Bench, plain_desk: Desk) 
         waiter.close()
 
 
+def test_saying_again_that_one_is_idle_loses_no_wake(bench: Bench, plain_desk: Desk) -> None:
+    waiter = bench.store.waiter(["queue:red"])
+    try:
+        waiter.idle(True)
+        waiter.idle(True)
+        plain_desk.add(queue="red")
+        waiter.idle(True)
+        assert waiter.wait(PATIENCE)
+    finally:
+        waiter.close()
+
+
 def test_a_listener_is_called_on_its_loop_for_each_wake(bench: Bench, plain_desk: Desk) -> None:
     waiter = bench.store.waiter(["queue:default"])
     waiter.idle(True)

@@ -137,6 +137,70 @@ def test_a_listener_whose_declaration_was_refused_tries_again(
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("loss", ["forgotten", "refused"])
+def test_an_idle_listener_that_says_so_again_is_written_down_again(
+    store: RedisStore, desk: Desk, loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "_AGAIN", 0.05)
+    monkeypatch.setattr(wake, "_RENEWAL", 0.0)
+    server, ears = valkey.shared(), store.tag.decode() + ":ears"
+    desk.add()
+
+    async def scene() -> None:
+        called = asyncio.Event()
+        waiter = store.waiter(["queue:default"])
+        waiter.listen(called.set)
+        waiter.idle(True)
+        server.ask("DEL", ears)
+        if loss == "refused":
+            server.ask("SET", ears, "what no field can be written to")
+        waiter.idle(True)
+        if loss == "refused":
+            await until(lambda: waiter._dialled is None)
+            server.ask("DEL", ears)
+        await until(lambda: server.ask("HEXISTS", ears, "queue:default") == b":1\r\n")
+        called.clear()
+        await asyncio.to_thread(desk.add)
+        await asyncio.wait_for(called.wait(), PATIENCE)
+        waiter.idle(True)
+        waiter.idle(False)
+        waiter.idle(True)
+        assert waiter._declared
+        waiter.close()
+
+    asyncio.run(scene())
+
+
+def test_a_listener_whose_slot_has_moved_is_heard_again_where_it_comes_back(
+    serve: Serve, desk_at: DeskAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "_AGAIN", 0.05)
+    bus = str(valkey.free_port())  # by itself it would be ten thousand above, where there may be no port
+    server = serve(cluster_enabled="yes", cluster_require_full_coverage="no", cluster_port=bus)
+    server.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    store = RedisStore(server.address())
+    slot = server.ask("CLUSTER", "KEYSLOT", store.tag.decode()).decode().strip(":\r\n")
+
+    async def scene() -> None:
+        await until(lambda: b"cluster_state:ok" in server.ask("CLUSTER", "INFO"))
+        desk = desk_at(store)
+        await asyncio.to_thread(desk.add)
+        called = asyncio.Event()
+        waiter = store.waiter(["queue:default"])
+        waiter.listen(called.set)
+        waiter.idle(True)
+        server.ask("CLUSTER", "DELSLOTS", slot)
+        await until(lambda: waiter._dialled is None)
+        server.ask("CLUSTER", "ADDSLOTS", slot)
+        await asyncio.wait_for(called.wait(), PATIENCE)
+        called.clear()
+        await asyncio.to_thread(desk.add)
+        await asyncio.wait_for(called.wait(), PATIENCE)
+        waiter.close()
+
+    asyncio.run(scene())
+
+
 def test_a_full_server_drains_by_wakes_where_each_job_frees_the_slot_of_the_next(serve: Serve) -> None:
     server = serve()
     app = Treadle(server.url)

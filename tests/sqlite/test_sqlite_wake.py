@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -10,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from treadle import Treadle
 from treadle.engine.session import LateWake, Wake
 from treadle.engine.sqlite import place
 from treadle.engine.sqlite.driver import Settings
 from treadle.engine.sqlite.store import SqliteStore
 from treadle.engine.sqlite.wake import Bell, SqliteWaiter
 from treadle.model.errors import CannotOpen
+from treadle.worker.worker import Worker
+from worker.serving import serve, until
 
 PATIENCE = 30.0
 
@@ -33,6 +38,10 @@ def waiter(folder: Path, *topics: str, idle: bool = True) -> SqliteWaiter:
 
 def wake(*topics: str) -> list[Wake]:
     return [Wake(frozenset(topics))]
+
+
+async def _nothing() -> None:
+    pass
 
 
 def test_only_the_topics_asked_for(tmp_path: Path, bell: Bell) -> None:
@@ -159,7 +168,50 @@ def test_a_runtime_directory_that_was_swept_away(tmp_path: Path, bell: Bell) -> 
     one.idle(False)
     bell.ring(wake("queue:red"))
     assert not one.wait(0)
+    one.idle(True)
+    bell.ring(wake("queue:red"))
+    assert one.wait(PATIENCE)
     one.close()
+    assert list(tmp_path.glob("*/*")) == []
+
+
+def test_a_waiter_that_was_swept_away_while_idle_is_seen_again_when_it_says_so_again(tmp_path: Path) -> None:
+    folder = tmp_path / "treadle" / "0123"
+    folder.mkdir(parents=True)
+    bell = Bell(lambda: folder)
+
+    async def scene() -> None:
+        called = asyncio.Event()
+        one = waiter(folder, "queue:red")
+        one.listen(called.set)
+        shutil.rmtree(tmp_path / "treadle")
+        bell.ring(wake("queue:red"))
+        shutil.rmtree(tmp_path / "treadle", ignore_errors=True)
+        one.idle(True)
+        assert stat.S_IMODE((tmp_path / "treadle").stat().st_mode) == 0o700
+        bell.ring(wake("queue:red"))
+        await asyncio.wait_for(called.wait(), PATIENCE)
+        one.close()
+
+    asyncio.run(scene())
+
+
+def test_an_idle_worker_is_seen_again_after_its_socket_was_swept_away(path: Path) -> None:
+    app = Treadle(f"sqlite:///{path}")
+    idle = place.runtime_directory(path) / "idle"
+
+    def seen() -> bool:
+        return any("q" in each.name for each in idle.iterdir())
+
+    async def scene(_: Worker) -> None:
+        await until(seen)
+        for each in idle.iterdir():
+            each.unlink()
+        await until(seen)
+
+    app.enqueue_many([app.task(name="work")(_nothing).call()])
+    assert serve(app, scene) == 0
+    app.close()
 
 
 def test_another_process_is_reached(path: Path) -> None:

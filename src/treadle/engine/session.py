@@ -73,7 +73,10 @@ class Waiter(Protocol):
     """Somebody waiting for topics. Opened by `Store.waiter`; closing it is the owner's duty."""
 
     def idle(self, waiting: bool) -> None:
-        """Declare whether a wake is wanted now: a busy waiter costs producers nothing."""
+        """Declare whether a wake is wanted now: a busy waiter costs producers nothing.
+
+        Who waits for long says so again now and then, for next to nothing: a declaration that was lost is made anew.
+        """
         ...
 
     def wait(self, timeout: float) -> bool:

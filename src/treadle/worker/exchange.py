@@ -124,6 +124,8 @@ class Exchange:
         self._waiter.listen(self._woken)
         while True:
             await asyncio.sleep(self._poll * random.uniform(0.9, 1.0))  # noqa: S311 - jitter, not a secret
+            if self._idle:
+                self._waiter.idle(True)  # a declaration that was lost meanwhile is made again
             self._woken(polled=True)
 
     def _woken(self, *, polled: bool = False) -> None:

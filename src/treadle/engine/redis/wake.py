@@ -35,6 +35,9 @@ PATIENCE = 1.0
 _AGAIN = 1.0
 """Seconds between two tries to be heard."""
 
+_RENEWAL = 10.0
+"""Seconds after which who is idle is written down again: a failover or a flush may have lost it without a word."""
+
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError)
 
 
@@ -70,6 +73,7 @@ class RedisWaiter:
         """Declare whether a wake is wanted now: a busy waiter costs producers nothing."""
         with self._lock:
             if waiting == self._idle or self._closed:
+                self._renew()
                 return
             self._idle = waiting
             self._woken = False
@@ -145,6 +149,17 @@ class RedisWaiter:
             return
         self._declared = True
 
+    def _renew(self) -> None:
+        """Be written down again now and then; what comes back is looked at with the wakes. The lock must be held."""
+        if not self._idle or not self._declared or time.monotonic() - self._tried < _RENEWAL:
+            return
+        self._tried = time.monotonic()
+        try:
+            self._send(b"".join(self._entries()), self._tried + PATIENCE)
+        except OSError:
+            self._hang_up()
+            self._return_later()
+
     def _ears(self) -> dict[bytes, list[str]]:
         """The topics by the hash in which they are written down."""
         found: dict[bytes, list[str]] = {}
@@ -177,7 +192,7 @@ class RedisWaiter:
                     self._woken = self._woken or (subscribed == len(self._channels) and push == b"smessage")
                 elif isinstance(reply, Exception):
                     raise StoreError(str(reply))
-                else:
+                elif subscribed == len(self._channels):  # what came before answers a renewal
                     replies -= 1
             if replies:
                 if time.monotonic() >= deadline:
@@ -218,7 +233,10 @@ class RedisWaiter:
                 self._woken = self._woken or self._declared  # something may have been missed meanwhile
         else:
             try:
-                heard = {push_of(reply) for reply in self._replies()}
+                replies = self._replies()
+                heard = {push_of(reply) for reply in replies}
+                if self._idle and (b"sunsubscribe" in heard or any(isinstance(reply, Exception) for reply in replies)):
+                    raise ConnectionResetError  # as good as lost: the server is not, or not any more, the one that has our slot
             except (OSError, hiredis.ProtocolError):
                 self._hang_up()
                 return False

@@ -92,22 +92,42 @@ class SqliteWaiter:
         for each in ("idle", "busy"):
             (directory / each).mkdir(mode=0o700, exist_ok=True)
             _sweep(directory / each)
+        self._directory = directory
         self._shown = directory / "idle" / name
         self._hidden = directory / "busy" / name
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind(str(self._hidden))
+        self._socket = _bound(self._hidden)
         self._idle = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._look: Callable[[], None] | None = None
 
     def idle(self, waiting: bool) -> None:
-        """Declare whether a wake is wanted now: a busy waiter costs producers nothing."""
+        """Declare whether a wake is wanted now: a busy waiter costs producers nothing.
+
+        A cleaner of temporary files may have swept the socket away. Whoever says again that he is idle is seen again.
+        """
         if waiting == self._idle:
+            if waiting and not self._shown.exists():
+                self._return()
             return
-        source, target = (self._hidden, self._shown) if waiting else (self._shown, self._hidden)
-        with suppress(FileNotFoundError):  # swept away by a cleaner of temporary files: polling goes on
-            source.rename(target)
         self._idle = waiting
+        source, target = (self._hidden, self._shown) if waiting else (self._shown, self._hidden)
+        try:
+            source.rename(target)
+        except OSError:
+            if waiting:
+                self._return()
+
+    def _return(self) -> None:
+        """Be seen under the same name, with another socket; or leave it to the poll."""
+        with suppress(OSError):
+            for each in (self._directory.parent, self._directory, self._hidden.parent, self._shown.parent):
+                each.mkdir(mode=0o700, exist_ok=True)
+            fresh = _bound(self._shown)
+            stale, self._socket = self._socket, fresh
+            if self._loop is not None and self._look is not None:
+                self._loop.remove_reader(stale)
+                self._loop.add_reader(fresh, self._look)
+            stale.close()
 
     def wait(self, timeout: float) -> bool:
         """Block until one of the topics is woken (True) or `timeout` seconds are over (False)."""
@@ -157,7 +177,7 @@ class SqliteWaiter:
             if self._woken():
                 wake()
 
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._look = asyncio.get_running_loop(), look
         self._loop.add_reader(self._socket, look)
 
     def close(self) -> None:
@@ -180,6 +200,18 @@ class SqliteWaiter:
                 return woken
             if not woken:
                 woken = text == _ANY or not self._topics.isdisjoint(text.decode().split("\n"))
+
+
+def _bound(path: Path) -> socket.socket:
+    """A mailbox that lies there. Raises `OSError`."""
+    mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        mailbox.setblocking(False)
+        mailbox.bind(str(path))
+    except BaseException:
+        mailbox.close()
+        raise
+    return mailbox
 
 
 def _sweep(directory: Path) -> None:
