@@ -148,3 +148,17 @@ def test_slowing_down_wrongly_is_a_dead_letter_at_once(app, given, limit, words)
 def test_a_job_without_limits_slows_down_nothing():
     with pytest.raises(Misuse, match=r"throttled: this job holds no limit\. Give its task one: limits="):
         FakeContext().throttled(5)
+
+
+def test_a_key_to_pause_is_text_that_a_job_could_have(app):
+    declare(app, rate="1/s", by="account")
+    for key in (None, 5):
+        with pytest.raises(InvalidOption, match=f"{key}: key must be text"):
+            app.client.pause(limit="provider", key=key)
+    with pytest.raises(InvalidOption, match="a key of 300 bytes: a key has at most 200"):
+        app.client.pause(limit="provider", key="x" * 300)
+    app.client.pause(limit="provider", key="x" * 200)
+    with pytest.raises(InvalidOption, match="provider: this limit has a key for each account, and none was named"):
+        app.client.pause(limit="provider")
+    app.client.pause(limit="provider", key="")
+    assert sorted(app.client.limits.list()[0].paused) == ["", "x" * 200]

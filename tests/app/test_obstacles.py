@@ -79,8 +79,11 @@ def test_a_paused_key_says_who_why_and_how_it_ends(app, contact):
     }
 
 
-def test_a_pause_of_a_limit_that_nobody_knows_is_listed(app):
-    app.client.pause(limit="provdier", key="")
+def test_a_pause_of_a_limit_that_only_its_app_knows_is_listed(app):
+    with pytest.raises(UnknownLimit, match="no worker has told this store of a limit of this name"):
+        app.client.pause(limit="provdier", key="")
+    app.limit("provdier", concurrency=1)
+    app.client.pause(limit="provdier")
     (view,) = app.client.limits.list()
     assert (view.name, view.rate, view.declared, list(view.paused)) == ("provdier", None, None, [""])
 

@@ -1,9 +1,14 @@
 """Limits, queues' words, pauses of tasks, deploys and the figure for scalers, from the command line."""
 
+import shlex
+from datetime import UTC, datetime
+
 import pytest
 
 from treadle import NO_RETRY, Treadle, Unique
+from treadle.app.hours import keep_hours
 from treadle.app.limitbook import declare_limits
+from treadle.app.storetime import here
 from treadle.testing import drain
 
 
@@ -16,8 +21,9 @@ def app(folder):
 
 @pytest.fixture
 def provider(app):
-    app.limit("provider", rate="100/min", burst=20, concurrency=8, by="account")
+    limit = app.limit("provider", rate="100/min", burst=20, concurrency=8, by="account")
     app.connection.run(declare_limits(app.connection.engine, app.limits.values()))
+    return limit
 
 
 def test_limits_are_listed_changed_and_reset(command, provider):
@@ -86,8 +92,9 @@ def test_a_breaker_is_opened_and_closed(command, provider):
 def test_keys_and_tasks_are_paused_and_resumed(command, provider):
     assert command("limits", "pause", "provider", "acme").out == "key acme of limit provider is paused.\n"
     assert command("limits", "resume", "provider", "acme").code == 0
-    assert "is that its name" not in command("limits", "pause", "provider", "acme").err
-    assert "no worker has told of a limit provdier: is that its name" in command("limits", "pause", "provdier", "acme").err
+    refused = command("limits", "pause", "provdier", "acme")
+    assert (refused.code, refused.out) == (3, "")
+    assert "provdier: no worker has told this store of a limit of this name. Look for its name" in refused.err
     assert command("limits", "resume", "provider").code == 3
     paused = command("tasks", "pause", "mail.send", "--reason", "smtp is down")
     assert (paused.code, paused.out) == (0, "task mail.send is paused.\n")
@@ -207,3 +214,64 @@ def test_a_queue_is_given_an_age(command, app):
     assert command("queues", "list", "--json").json == []
     assert command("queues", "age", "bulk").code == 2
     assert command("queues", "age", "bulk", "soon").code == 2
+
+
+def test_a_limit_that_has_keys_is_not_paused_without_one(command, provider):
+    refused = command("limits", "pause", "provider")
+    assert (refused.code, refused.out) == (2, "")
+    rule = "provider: this limit has a key for each account, and none was named. Name the key to pause"
+    assert rule in refused.err
+    assert "stop all of it with `treadle limits open provider`" in refused.err
+    assert command("limits", "list", "--json").json[0]["paused"] == []
+    assert command("limits", "pause", "provider", "").out == "the empty key of limit provider is paused.\n"
+    assert command("limits", "resume", "provider").out == "limit provider is resumed.\n"
+    refused = command("limits", "resume", "provider", "")
+    assert (refused.code, refused.err.splitlines()[-1]) == (3, "treadle: the empty key of limit provider was not paused.")
+
+
+@pytest.mark.parametrize("key", ["-5", "-dash", "-h", "-"])
+def test_a_key_may_begin_with_a_dash(command, provider, key):
+    assert command("limits", "pause", "provider", key, "--reason", "why not").out == f"key {key} of limit provider is paused.\n"
+    assert [each["key"] for each in command("limits", "keys", "provider", "--json").json] == [key]
+    assert command("limits", "resume", "provider", key).code == 0
+
+
+def test_a_key_that_begins_with_two_dashes_stands_behind_two(command, provider):
+    for verb in ("pause", "resume"):
+        refused = command("limits", verb, "provider", "--acme")
+        assert refused.code == 2
+        way = f"A key that begins so stands behind `--`: `treadle limits {verb} provider -- --acme`."
+        assert f"No such option: --acme. {way}" in " ".join(refused.err.split())
+        assert command("limits", verb, "provider", "--", "--acme").code == 0
+
+
+def test_the_cure_of_a_key_that_begins_with_a_dash_can_be_typed(command, app, provider):
+    contact = app.task(name="contact", limits=[provider])(_contact)
+    job = contact.enqueue(-5)
+    command("limits", "pause", "provider", "-5")
+    drain(app)
+    cure = command("jobs", "show", job.id, "--json").json["waits_for"]["cure"]
+    assert cure == "End that with `treadle limits resume provider -- -5`."
+    assert command(*shlex.split(cure.split("`")[1])[1:]).out == "key -5 of limit provider is resumed.\n"
+
+
+def _contact(account: int) -> None: ...
+
+
+def test_a_queue_that_only_its_hours_keep_closed_is_left_to_them(command, app):
+    hour = datetime.now(UTC).hour
+    window = f"{(hour + 2) % 24:02}:00-{(hour + 3) % 24:02}:00"
+    app.client.describe("bulk", window=window)
+    app.connection.run(keep_hours(app.connection.engine, {}, here()))
+    refused = command("queues", "resume", "bulk")
+    assert (refused.code, refused.out) == (2, "")
+    assert (
+        f"bulk: nobody has paused this queue: it is outside its hours, served {window} UTC. It opens by itself at 2"
+        in refused.err
+    )
+    assert "`treadle queues window bulk --none`" in refused.err
+    command("queues", "pause", "bulk", "--reason", "repairs")
+    resumed = command("queues", "resume", "bulk")
+    assert (resumed.code, resumed.out) == (0, "bulk is resumed.\n")
+    assert f"its hours keep it closed until they begin: served {window} UTC." in resumed.err
+    assert command("queues", "list", "--json").json[0]["paused_by"] == "its hours"

@@ -66,3 +66,22 @@ def test_what_is_no_window_is_refused_with_a_cure(text):
 def test_a_zone_must_exist():
     with pytest.raises(InvalidSchedule):
         read_window("22:00-06:00", "Mars/Olympus")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "moment", "opens"),
+    [
+        ("03:00-04:00", "UTC", "2026-11-23T01:10:30Z", "2026-11-23T03:00:00Z"),
+        ("03:00-04:00", "UTC", "2026-11-23T04:00:00Z", "2026-11-24T03:00:00Z"),
+        ("sat-sun 10:07-24:00", "Asia/Kathmandu", "2026-11-23T00:00:00Z", "2026-11-28T04:22:00Z"),
+        # The hour in which it begins is left out when clocks go forward: it begins with the next.
+        ("02:30-06:00", "Europe/Paris", "2026-03-29T00:30:00Z", "2026-03-29T01:00:00Z"),
+        # All of it is left out.
+        ("sun 02:10-02:50", "Europe/Paris", "2026-03-23T00:00:00Z", "2026-04-05T00:10:00Z"),
+        # What clocks show twice it is open for twice.
+        ("02:00-02:30", "Europe/Paris", "2026-10-25T00:40:00Z", "2026-10-25T01:00:00Z"),
+    ],
+)
+def test_when_it_opens_next(text, zone, moment, opens):
+    found = read_window(text, zone).opens_at(round(datetime.fromisoformat(moment).timestamp() * 1_000_000))
+    assert found == round(datetime.fromisoformat(opens).timestamp() * 1_000_000)

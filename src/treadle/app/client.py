@@ -10,15 +10,15 @@ from treadle.app.connection import Connection
 from treadle.app.deploying import Fitting, Misfit
 from treadle.app.holdups import Holdup, see_holdups, see_standstills, see_suspects
 from treadle.app.limit import Limit
-from treadle.app.limitbook import check_key
 from treadle.app.limits import Limits
 from treadle.app.obstacles import Obstacle, see_obstacles
-from treadle.app.pausing import pause_write, resume
-from treadle.app.queue import described, stopped
+from treadle.app.queue import described
 from treadle.app.registry import Registry
+from treadle.app.stopping import NO_KEY, pausing, resuming
+from treadle.app.storetime import here, own_time
 from treadle.app.view import Count, Job, QueueView, Standstill, WorkerView, view_count, view_worker
 from treadle.app.where import EVERYTHING, Filter, Where, among, narrowed, whole
-from treadle.engine.plan import Plan, together
+from treadle.engine.plan import Plan
 from treadle.model import filter as asked
 from treadle.model import job as stored
 from treadle.model.filter import (
@@ -36,7 +36,7 @@ from treadle.model.filter import (
     Retention,
     check_remark,
 )
-from treadle.model.job import JobId
+from treadle.model.job import JobId, Micros
 from treadle.model.state import LIVE, State
 from treadle.policy.duration import Duration, seconds
 from treadle.policy.pressure import Cap
@@ -112,11 +112,11 @@ class Client:
         parent that is a dead letter. Scheduled: put off by a worker whose code is too old. By id, for those of which that can
         be said; it is looked up now, and stored nowhere.
         """
-        return self._connection.run(see_obstacles(self._connection.engine, jobs))
+        return self._connection.run(see_obstacles(self._connection.engine, jobs, self._now()))
 
     async def aobstacles(self, jobs: Sequence[Job]) -> Mapping[JobId, Obstacle]:
         """The awaitable twin of `obstacles`."""
-        return await self._connection.arun(see_obstacles(self._connection.engine, jobs))
+        return await self._connection.arun(see_obstacles(self._connection.engine, jobs, self._now()))
 
     def suspects(self, most: int = 200) -> Mapping[str, int]:
         """How many of the `most` oldest queued jobs run alone because a worker died with them in hand, by queue."""
@@ -128,11 +128,11 @@ class Client:
 
     def standstills(self) -> list[Standstill]:
         """Which queued jobs nobody takes, why, and the cure, by queue and task: what `obstacles` says, for the whole store."""
-        return self._connection.run(see_standstills(self._connection.engine))
+        return self._connection.run(see_standstills(self._connection.engine, self._now()))
 
     async def astandstills(self) -> list[Standstill]:
         """The awaitable twin of `standstills`."""
-        return await self._connection.arun(see_standstills(self._connection.engine))
+        return await self._connection.arun(see_standstills(self._connection.engine, self._now()))
 
     def holdups(self) -> list[Holdup]:
         """What blocked jobs of the store wait for that somebody should know of, and the cure, the most numerous first.
@@ -243,14 +243,14 @@ class Client:
         *,
         task: str | None = None,
         limit: str | None = None,
-        key: str = "",
+        key: str = NO_KEY,
     ) -> None:
         """Stop handing out jobs of a queue, of a task in all queues, or of one key of a limit, everywhere, until resumed.
 
-        Jobs that run already go on. Raises `InvalidOption` unless exactly one of the three is named, and for a key of a limit
-        that has none.
+        Jobs that run already go on. Raises `InvalidOption` unless exactly one of the three is named, for a key of a limit that
+        has none, and for no key of one that has; `UnknownLimit` where neither the store nor this app knows it.
         """
-        self._connection.run(self._pausing(queue, reason, task, limit, key))
+        self._connection.run(self._pausing(reason, queue=queue, task=task, limit=limit, key=key))
 
     async def apause(
         self,
@@ -259,20 +259,23 @@ class Client:
         *,
         task: str | None = None,
         limit: str | None = None,
-        key: str = "",
+        key: str = NO_KEY,
     ) -> None:
         """The awaitable twin of `pause`."""
-        await self._connection.arun(self._pausing(queue, reason, task, limit, key))
+        await self._connection.arun(self._pausing(reason, queue=queue, task=task, limit=limit, key=key))
 
-    def resume(self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = "") -> bool:
-        """Hand out jobs again of what was paused; False if it was not."""
-        return self._connection.run(resume(self._connection.engine, stopped(queue, task, limit, key)))
+    def resume(self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = NO_KEY) -> bool:
+        """Hand out jobs again of what was paused; False if it was not.
+
+        A queue that is outside its hours as well is left to them. Raises `NotPermitted` for one that nothing else keeps closed.
+        """
+        return self._connection.run(self._resuming(queue=queue, task=task, limit=limit, key=key))
 
     async def aresume(
-        self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = ""
+        self, queue: str | None = None, *, task: str | None = None, limit: str | None = None, key: str = NO_KEY
     ) -> bool:
         """The awaitable twin of `resume`."""
-        return await self._connection.arun(resume(self._connection.engine, stopped(queue, task, limit, key)))
+        return await self._connection.arun(self._resuming(queue=queue, task=task, limit=limit, key=key))
 
     def describe(
         self,
@@ -383,8 +386,12 @@ class Client:
 
         return check
 
-    def _pausing(self, queue: str | None, reason: str, task: str | None, limit: str | None, key: str) -> Plan[Any]:
+    def _pausing(self, reason: str, **what: Any) -> Plan[Any]:
         check_remark("reason", reason)
-        engine = self._connection.engine
-        write = engine.write([pause_write(stopped(queue, task, limit, key), self.actor, reason or "")])
-        return write if limit is None else together(check_key(engine, limit, key), write)
+        return pausing(self._connection.engine, self._declared, self.actor, reason or "", **what)
+
+    def _resuming(self, **what: Any) -> Plan[bool]:
+        return resuming(self._connection.engine, self._now(), **what)
+
+    def _now(self) -> Micros:
+        return own_time(self._connection.store) or here()

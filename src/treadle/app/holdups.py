@@ -11,7 +11,7 @@ from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model.filter import Axis, Filter, Order, Page
 from treadle.model.flow import Parked
-from treadle.model.job import Job
+from treadle.model.job import Job, Micros
 from treadle.model.record import Space
 from treadle.model.state import State
 
@@ -106,12 +106,12 @@ def see_suspects(engine: Engine, most: int) -> Plan[dict[str, int]]:
     return Plan("find", begin)
 
 
-def see_standstills(engine: Engine) -> Plan[list[Standstill]]:
+def see_standstills(engine: Engine, now: Micros) -> Plan[list[Standstill]]:
     """What is queued and not taken, and why, by queue and task."""
 
     def begin() -> Steps[list[Standstill]]:
         counts = yield from engine.count(Filter(states=(State.QUEUED,)), (Axis.QUEUE, Axis.TASK)).begin()
-        hands = yield from see_hands(engine).begin()
+        hands = yield from see_hands(engine, now).begin()
         found: list[Standstill] = []
         for each in counts:
             queue, task = str(each.key[0]), str(each.key[1])

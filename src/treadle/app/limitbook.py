@@ -11,7 +11,7 @@ import msgspec
 from treadle.app.limit import Limit
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
-from treadle.model.errors import InvalidOption, UnknownLimit
+from treadle.model.errors import UnknownLimit
 from treadle.model.flow import Rule
 from treadle.model.job import Micros
 from treadle.model.record import Record, Space, Write
@@ -117,13 +117,10 @@ def declare_limits(engine: Engine, limits: Iterable[Limit]) -> Plan[list[str]]:
     return Plan("declare", begin)
 
 
-def check_key(engine: Engine, limit: str, key: str) -> Plan[None]:
-    """Raise `InvalidOption` for a key of a limit that the store knows to have none."""
-
-    def begin() -> Steps[None]:
-        for record in (yield from engine.read(Space.LIMIT, [limit]).begin()):
-            if key and read_limit(record).by == ():
-                cure = f"Leave the key out to pause all of it, or stop it with `treadle limits open {limit}`."
-                raise InvalidOption(key, f"limit {limit} was declared without by=, so it has no keys", cure)
-
-    return Plan("read", begin)
+def untold(name: str) -> UnknownLimit:
+    """The error for a limit that neither the store nor the app at hand knows."""
+    cure = (
+        "Look for its name in `treadle limits list`. A worker whose code declares it makes it known when it starts; "
+        "before that, only the client of the app that declares it can change it."
+    )
+    return UnknownLimit(name, "no worker has told this store of a limit of this name", cure)

@@ -10,7 +10,7 @@ import msgspec
 
 from treadle.app.connection import Connection
 from treadle.app.limit import Limit, check_count, check_limit_name
-from treadle.app.limitbook import EVER, LimitBook, Terms, read_limit
+from treadle.app.limitbook import EVER, LimitBook, Terms, read_limit, untold
 from treadle.app.pausing import Pause, paused_keys
 from treadle.app.storetime import ask_time, here, own_time
 from treadle.app.view import moment
@@ -208,7 +208,7 @@ class Limits:
             gates = yield from engine.gates().begin()
             paused = paused_keys((yield from engine.read(Space.PAUSED).begin()))
             books = {each.key: read_limit(each) for each in records}
-            # A key may be paused whose limit the store does not know: a name that was mistyped, or a limit that is gone.
+            # A key may be paused whose limit the store does not know: its app declares it, and no worker has told of it yet.
             names = sorted(books.keys() | {limit for limit, _ in paused})
             return [
                 _view(
@@ -258,11 +258,7 @@ class Limits:
     def _unwritten(self, name: str) -> LimitBook:
         limit = self._declared.get(name)
         if limit is None:
-            cure = (
-                "Look for its name in `treadle limits list`. A worker whose code declares it makes it known when it starts; "
-                "before that, only the client of the app that declares it can change it."
-            )
-            raise UnknownLimit(name, "no worker has told this store of a limit of this name", cure)
+            raise untold(name)
         return LimitBook.of_code(limit)
 
     def _run(self, make: Callable[[Micros], Plan[R]]) -> R:

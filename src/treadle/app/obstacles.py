@@ -1,14 +1,15 @@
 """What keeps waiting jobs from starting, and the cure: sentences made of what the engine's verbs show."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
+from treadle.app.hours import see_opening, until_open
 from treadle.app.limitbook import EVER, LimitBook, read_limit
 from treadle.app.limits import describe
 from treadle.app.pausing import Pause, paused_keys, read_pause
+from treadle.app.typed import typed
 from treadle.app.upgrading import TOO_NEW
 from treadle.app.view import Attempt, Job, moment, view_attempt
 from treadle.engine.contract import Engine
@@ -42,10 +43,12 @@ class Obstacle:
 
 
 class Hands(NamedTuple):
-    """Who could take a job now: what is paused, by whom and why, and the workers alive."""
+    """Who could take a job at `now`: what is paused, by whom and why, when what its hours have paused opens, who is alive."""
 
     paused: Mapping[str, Pause]
+    opening: Mapping[str, Micros | None]
     workers: Sequence[WorkerInfo]
+    now: Micros
 
 
 class Rooms(NamedTuple):
@@ -56,7 +59,7 @@ class Rooms(NamedTuple):
     gates: Mapping[tuple[str, str | None], Gate]
 
 
-def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, Obstacle]]:
+def see_obstacles(engine: Engine, jobs: Sequence[Job], now: Micros) -> Plan[Mapping[JobId, Obstacle]]:
     """What keeps jobs that wait from starting, for those among `jobs` of which that can be said."""
     queued = [job for job in jobs if job.state is State.QUEUED]
     snoozed = [job for job in jobs if job.state is State.SCHEDULED and job.snoozes]
@@ -66,7 +69,7 @@ def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, Ob
     def begin() -> Steps[Mapping[JobId, Obstacle]]:
         found: dict[JobId, Obstacle] = {}
         if queued:
-            hands = yield from see_hands(engine).begin()
+            hands = yield from see_hands(engine, now).begin()
             for job in queued:
                 obstacle = not_taken(job.queue, job.task, hands)
                 if obstacle is None and job.suspect:
@@ -78,13 +81,13 @@ def see_obstacles(engine: Engine, jobs: Sequence[Job]) -> Plan[Mapping[JobId, Ob
             if told is not None:
                 found[job.id] = told
         if held:
-            found |= yield from _see_held(engine, held).begin()
+            found |= yield from _see_held(engine, held, now).begin()
         return found
 
     return Plan("read", begin)
 
 
-def _see_held(engine: Engine, ids: Sequence[JobId]) -> Plan[dict[JobId, Obstacle]]:
+def _see_held(engine: Engine, ids: Sequence[JobId], now: Micros) -> Plan[dict[JobId, Obstacle]]:
     """What holds these jobs; of one that waits for its turn, also what holds the first in line."""
 
     def begin() -> Steps[dict[JobId, Obstacle]]:
@@ -94,9 +97,9 @@ def _see_held(engine: Engine, ids: Sequence[JobId]) -> Plan[dict[JobId, Obstacle
         if ahead:
             firsts = yield from engine.find(Filter(ids=ahead), Page(limit=len(ahead), details=True)).begin()
         rooms = yield from _see_rooms(engine, [*jobs, *firsts]).begin()
-        hands = Hands({}, [])
+        hands = Hands({}, {}, [], now)
         if any(job.state is State.QUEUED for job in firsts):
-            hands = yield from see_hands(engine).begin()
+            hands = yield from see_hands(engine, now).begin()
         before = {job.id: _of_first(job, rooms, hands) for job in firsts}
         found: dict[JobId, Obstacle] = {}
         for job in jobs:
@@ -193,7 +196,7 @@ def _room(limit: str, key: str) -> str:
 
 
 def _resuming(limit: str, key: str) -> str:
-    return f"End that with `{shlex.join(['treadle', 'limits', 'resume', limit, *([key] if key else [])])}`."
+    return f"End that with {typed('limits resume', limit, *([key] if key else []))}."
 
 
 def _clock(at: Micros) -> str:
@@ -225,14 +228,14 @@ def _suspected(crashes: int) -> str:
     return f"suspect: its worker was lost {times}; it runs alone, one such job at a time in each worker"
 
 
-def see_hands(engine: Engine) -> Plan[Hands]:
-    """Who could take a job now."""
+def see_hands(engine: Engine, now: Micros) -> Plan[Hands]:
+    """Who could take a job at this moment."""
 
     def begin() -> Steps[Hands]:
         records = yield from engine.read(Space.PAUSED).begin()
         leases = yield from engine.leases().begin()
         paused = {each.key: read_pause(each) for each in records}
-        return Hands(paused, [each.worker for each in leases if each.expires_in > 0])
+        return Hands(paused, see_opening(records, now), [each.worker for each in leases if each.expires_in > 0], now)
 
     return Plan("read", begin)
 
@@ -240,10 +243,13 @@ def see_hands(engine: Engine) -> Plan[Hands]:
 def not_taken(queue: str, task: str, hands: Hands) -> Obstacle | None:
     """Why jobs of this task in this queue are not taken, and what to do about it."""
     if paused_task(task) in hands.paused:
-        cure = f"End that with `treadle tasks resume {task}`."
+        cure = f"End that with {typed('tasks resume', task)}."
         return Obstacle(why=f"task {task} {hands.paused[paused_task(task)]}", cure=cure)
     if queue in hands.paused:
-        return Obstacle(why=f"queue {queue} {hands.paused[queue]}", cure=f"End that with `treadle queues resume {queue}`.")
+        cure = f"End that with `treadle queues resume {queue}`."
+        if queue in hands.opening:
+            cure = until_open(queue, hands.opening[queue], hands.now)
+        return Obstacle(why=f"queue {queue} {hands.paused[queue]}", cure=cure)
     if not hands.workers:
         return Obstacle(why="no worker is alive", cure=f"Start one: `treadle worker MODULE --queue {queue}`.")
     serving = [each for each in hands.workers if queue in each.queues]

@@ -1,6 +1,6 @@
 """Pauses as records: what is paused, by whom and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -20,9 +20,10 @@ class Pause(NamedTuple):
         return f"is paused by {self.by}" + (f": {self.why}" if self.why else "")
 
 
-def pause_write(what: str, actor: str, reason: str) -> Write:
-    """The record that pauses a queue, a task or a key, and says who did it and why."""
-    return Write(Space.PAUSED, what, msgspec.json.encode({"by": actor, "why": reason}).decode())
+def pause_write(what: str, actor: str, reason: str, more: Mapping[str, str] | None = None, expect: int | None = None) -> Write:
+    """The record that pauses a queue, a task or a key, and says who did it and why; `more` is kept with it."""
+    said = {"by": actor, "why": reason, **(more or {})}
+    return Write(Space.PAUSED, what, msgspec.json.encode(said).decode(), expect)
 
 
 def read_pause(record: Record) -> Pause:

@@ -9,9 +9,8 @@ from treadle.app.options import check_queue
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model.errors import InvalidOption
-from treadle.model.filter import check_text
 from treadle.model.kind import is_a, is_whole
-from treadle.model.record import Record, Space, Write, paused_key, paused_task
+from treadle.model.record import Record, Space, Write
 from treadle.policy.duration import Duration, seconds
 from treadle.policy.pressure import Action, Cap
 from treadle.policy.window import Window, read_window
@@ -153,19 +152,6 @@ def described(
     if not writes:
         raise InvalidOption("nothing", "nothing was said of the queue", "Say cap=, window=, weight= or age=.")
     return writes
-
-
-def stopped(queue: str | None, task: str | None, limit: str | None, key: str) -> str:
-    """The name under which what is meant is paused. Raises `InvalidOption` unless it is exactly one thing."""
-    if sum(each is not None for each in (queue, task, limit)) != 1:
-        raise InvalidOption("pause", "one thing is paused at a time", "Name a queue, a task, or a key of a limit.")
-    if queue is not None:
-        return check_queue(queue)
-    for name, value in (("task", task), ("limit", limit), ("key", key)):
-        check_text(name, value)
-        if value is not None and not value.isprintable():
-            raise InvalidOption(value, f"this is not a {name}", "Name it as it is listed.")
-    return paused_key(limit, key) if limit is not None else paused_task(task or "")
 
 
 def see_words(engine: Engine) -> Plan[dict[str, dict[str, Any]]]:

@@ -7,6 +7,8 @@ import click
 
 from treadle.app.limits import KeyView, LimitView
 from treadle.app.pausing import Pause
+from treadle.app.stopping import NO_KEY
+from treadle.app.typed import typed
 from treadle.cli.confirm import confirm
 from treadle.cli.exits import Exit, Quit
 from treadle.cli.output import clean, moment, say, show_json, show_table
@@ -126,29 +128,50 @@ def close_breaker(name: str, url: str | None) -> None:
     say(f"the breaker of {clean(name)} is closed: jobs start again.")
 
 
-@command.command("pause")
+class _Dashed(click.Command):
+    """A command one of whose names may begin with a dash: -5 is the key of a number. Two dashes begin an option."""
+
+    ignore_unknown_options = True
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the promise of click
+        """Only the long one: the other would be found in -acme-h."""
+        return ["--help"]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words, and refuse what looks like an option that does not exist, unless it stands behind `--`."""
+        said = ["--help"] if args == ["-h"] else list(args)
+        args = list(said)
+        rest = super().parse_args(ctx, args)
+        key = ctx.params.get("key") or ""
+        if key.startswith("--") and "--" not in said:
+            way = f"A key that begins so stands behind `--`: {typed(f'limits {ctx.info_name}', ctx.params['name'], key)}."
+            raise click.UsageError(f"No such option: {clean(key)}. {clean(way)}", ctx)
+        return rest
+
+
+@command.command("pause", cls=_Dashed)
 @click.argument("name")
-@click.argument("key", default="")
+@click.argument("key", required=False)
 @click.option("--reason", default="", help="Shown to whoever wonders.")
 @url_option
-def pause(name: str, key: str, reason: str, url: str | None) -> None:
-    """Start no job under one key of a limit until it is resumed. Those that run go on."""
+def pause(name: str, key: str | None, reason: str, url: str | None) -> None:
+    """Start no job under one key of a limit until it is resumed. Those that run go on.
+
+    Without KEY it is for limits that have none; one that has keys is stopped whole by `open`.
+    """
     with opened(url) as app:
-        known = {each.name for each in app.client.limits.list()}
-        app.client.pause(limit=name, key=key, reason=reason)
+        app.client.pause(limit=name, key=NO_KEY if key is None else key, reason=reason)
     say(f"{_key(name, key)} is paused.")
-    if name not in known:
-        say(f"no worker has told of a limit {clean(name)}: is that its name? See `treadle limits list`.", err=True)
 
 
-@command.command("resume")
+@command.command("resume", cls=_Dashed)
 @click.argument("name")
-@click.argument("key", default="")
+@click.argument("key", required=False)
 @url_option
-def resume(name: str, key: str, url: str | None) -> None:
+def resume(name: str, key: str | None, url: str | None) -> None:
     """Start jobs under one key of a limit again."""
     with opened(url) as app:
-        if not app.client.resume(limit=name, key=key):
+        if not app.client.resume(limit=name, key=key or ""):
             raise Quit(f"{_key(name, key)} was not paused.", Exit.NOT_FOUND)
     say(f"{_key(name, key)} is resumed.")
 
@@ -192,8 +215,10 @@ def _paused(key: str, pause: Pause) -> str:
     return f"{key} {who}" if key else who
 
 
-def _key(name: str, key: str) -> str:
-    return f"key {clean(key)} of limit {clean(name)}" if key else f"limit {clean(name)}, where it has no key,"
+def _key(name: str, key: str | None) -> str:
+    if key is None:
+        return f"limit {clean(name)}"
+    return f"key {clean(key)} of limit {clean(name)}" if key else f"the empty key of limit {clean(name)}"
 
 
 def _breaker(limit: LimitView) -> str:

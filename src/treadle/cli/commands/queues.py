@@ -83,12 +83,14 @@ def pause(name: str, reason: str, url: str | None) -> None:
 @click.argument("name")
 @url_option
 def resume(name: str, url: str | None) -> None:
-    """Hand out jobs of a queue again."""
+    """Hand out jobs of a queue again. One that its hours keep closed is left to them."""
     with opened(url) as app:
-        was_paused = app.client.resume(name)
-    if not was_paused:
-        raise Quit(f"{name} was not paused.", Exit.NOT_FOUND)
+        if not app.client.resume(name):
+            raise Quit(f"{name} was not paused.", Exit.NOT_FOUND)
+        kept = [each for each in app.client.queues() if each.name == name and each.paused]
     say(f"{clean(name)} is resumed.")
+    if kept:
+        say(f"its hours keep it closed until they begin: {clean(kept[0].paused_why)}.", err=True)
 
 
 @command.command("cap")
