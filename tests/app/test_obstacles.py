@@ -218,3 +218,29 @@ def test_the_oldest_that_is_blocked_is_told_by_queue(app, contact):
     (queue,) = app.client.queues()
     assert (queue.oldest, queue.depth) == (None, {State.BLOCKED: 1})
     assert queue.oldest_blocked is not None
+
+
+def test_all_who_wait_behind_a_letter_that_its_twin_keeps_are_told_the_way_on(app, post):
+    head = post.enqueue("acme", 0)
+    drain(app)
+    third, twin = post.enqueue("acme", 2), post.enqueue("acme", 0)
+    assert obstacle(app, head).behind == twin.id  # which no claim has seen yet
+    drain(app)
+    cures = {obstacle(app, each).cure for each in (third, twin, head)} | {each.cure for each in app.client.holdups()}
+    (cure,) = cures
+    assert cure.startswith(f"Resolve it (`treadle dead resolve {head.id}`), and job {twin.id}")
+    assert "replay" not in cure
+    app.client.cancel(twin.id)
+    assert obstacle(app, head) is None
+    assert f"`treadle dead replay {head.id}`" in obstacle(app, third).cure
+
+
+def test_a_twin_whose_rule_lets_the_letter_be_replayed_is_no_obstacle(app, post):
+    running = post.options(unique=Unique(by=("account", "number"), during=("running",)))
+    head = running.enqueue("acme", 0)
+    drain(app)
+    twin = running.enqueue("acme", 0)
+    drain(app)
+    assert obstacle(app, head) is None
+    assert f"`treadle dead replay {head.id}`" in obstacle(app, twin).cure
+    assert app.client.replay(head.id)[0].done

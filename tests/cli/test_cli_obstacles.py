@@ -108,16 +108,25 @@ def test_the_twin_of_a_dead_letter_that_stops_its_order(command, app):
     shown = command("jobs", "show", twin.id).out
     why = f"behind dead letter {head.id}, which stops order post acme"
     assert f"obstacle   {why}" in shown
-    assert f"cure       Replay it (`treadle dead replay {head.id}`)" in shown
-    assert checks(command)[0].startswith(f"1 job waits: {why}. Replay it")
+    cure = (
+        f"Resolve it (`treadle dead resolve {head.id}`), and job {twin.id}, which has its unique key by now, runs in its stead"
+        f"; or cancel that one first (`treadle jobs cancel {twin.id}`)."
+    )
+    assert f"cure       {cure}" in shown
+    assert checks(command) == [f"1 job waits: {why}. {cure}"]
 
-    assert "order      post acme, which it stops until it is replayed or resolved" in command("dead", "show", head.id).out
+    for group in ("dead", "jobs"):
+        of_head = command(group, "show", head.id)
+        assert "order      post acme, which it stops until it is resolved\n" in of_head.out
+        assert f"obstacle   job {twin.id}, which stands behind this letter, has its unique key\n" in of_head.out
+        assert f"cure       {cure}\n" in of_head.out
     assert command("dead", "show", head.id, "--json").json["stops"] is True
+    assert "treadle dead replay" not in command("jobs", "list").out
 
     refused = command("dead", "replay", head.id, "--yes")
     assert refused.code == 1
-    assert f"left alone: {head.id} is dead, and {twin.id} has its unique key." in refused.err
-    assert f"`treadle jobs cancel {twin.id}`" in refused.err
-    assert f"`treadle dead resolve {head.id}` lets it run in its stead" in refused.err
+    left = f"left alone: {head.id} is dead, and {twin.id} has its unique key."
+    assert f"{left} {cure}" in refused.err
+    assert "wait for its end" not in command("jobs", "retry", head.id, "--yes").err
     assert command("dead", "resolve", head.id, "--yes").code == 0
     assert command("jobs", "show", twin.id, "--json").json["state"] == "queued"

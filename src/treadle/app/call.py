@@ -11,6 +11,7 @@ from treadle.app.handle import JobHandle, JobHandles
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
 from treadle.app.outbox import Outbox
 from treadle.app.settings import TaskSettings, write_overrides
+from treadle.app.twins import HEADER, kept_key
 from treadle.engine.session import Durability
 from treadle.model.errors import BadInput
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
@@ -151,8 +152,9 @@ class Call(Generic[R_co]):
     def _govern(self, job: NewJob, flow: Flow) -> NewJob:
         """Write onto the job what holds it back. Its body finds its limits and their keys among the headers."""
         held = flow.lay(job)
-        if held:
-            job.headers = _headers(self.task.settings, job.tags, job.key, held)
+        unique = kept_key(job)
+        if held or unique is not None:
+            job.headers = _headers(self.task.settings, job.tags, job.key, held, unique)
         return job
 
     @property
@@ -184,9 +186,13 @@ def handles(calls: Iterable[Call[R]], answers: Iterable[Enqueued]) -> JobHandles
 
 
 def _headers(
-    settings: TaskSettings, tags: tuple[str, ...], key: str | None, held: tuple[tuple[str, str], ...] = ()
+    settings: TaskSettings,
+    tags: tuple[str, ...],
+    key: str | None,
+    held: tuple[tuple[str, str], ...] = (),
+    unique: str | None = None,
 ) -> str | None:
-    if not (tags or key or settings.redacted or held):
+    if not (tags or key or settings.redacted or held or unique is not None):
         return None
     headers: dict[str, Any] = {}
     if tags:
@@ -197,4 +203,6 @@ def _headers(
         headers["redacted"] = settings.redacted
     if held:
         headers["limits"] = held
+    if unique is not None:
+        headers[HEADER] = unique
     return msgspec.json.encode(headers).decode()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from treadle.app.limitbook import read_limit
 from treadle.app.obstacles import Obstacle, at_limit, for_its_turn, not_taken, put_off, read_rooms, see_hands
 from treadle.app.pausing import paused_keys
+from treadle.app.twins import see_twins
 from treadle.app.view import Standstill, moment, view_attempt
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
@@ -69,7 +70,10 @@ def _see_stopped(engine: Engine) -> Plan[list[Holdup]]:
             if len(jobs) < _PAGE:
                 break
             page = replace(page, after=jobs[-1].id)
-        return [Holdup(count, *_told(for_its_turn(order, parked, {}))) for (order, parked), count in behind.items()]
+        ids = sorted({parked.behind for _, parked in behind if parked.behind is not None})
+        letters = (yield from engine.find(Filter(ids=ids), Page(limit=len(ids), details=True)).begin()) if ids else []
+        twins = yield from see_twins(engine, letters).begin()
+        return [Holdup(count, *_told(for_its_turn(order, parked, {}, twins))) for (order, parked), count in behind.items()]
 
     return Plan("find", begin)
 

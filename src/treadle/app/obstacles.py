@@ -9,6 +9,7 @@ from treadle.app.hours import see_opening, until_open
 from treadle.app.limitbook import EVER, LimitBook, read_limit
 from treadle.app.limits import describe
 from treadle.app.pausing import Pause, paused_keys, read_pause
+from treadle.app.twins import see_twins
 from treadle.app.typed import typed
 from treadle.app.upgrading import TOO_NEW
 from treadle.app.view import Attempt, Job, moment, view_attempt
@@ -30,7 +31,8 @@ class Obstacle:
     """What keeps a job from starting, and the cure: empty where it needs nothing but time.
 
     At a limit, `limit` and `key` say which (`key` None: the limit as a whole, because of its breaker). Where it is not its
-    turn, `ordering` is what its order goes by, `behind` the job that is first there, and `state` where that job is.
+    turn, `ordering` is what its order goes by, `behind` the job that is first there, and `state` where that job is. Of a dead letter that cannot
+    be replayed because a newer job of its order has its unique key, `behind` is that job.
     """
 
     why: str
@@ -65,6 +67,7 @@ def see_obstacles(engine: Engine, jobs: Sequence[Job], now: Micros) -> Plan[Mapp
     snoozed = [job for job in jobs if job.state is State.SCHEDULED and job.snoozes]
     held = [job.id for job in jobs if job.state is State.BLOCKED]
     held += [job.id for job in snoozed if not job.attempts and job.attempt <= FEW_ATTEMPTS]
+    stopping = [job.id for job in jobs if job.stops]
 
     def begin() -> Steps[Mapping[JobId, Obstacle]]:
         found: dict[JobId, Obstacle] = {}
@@ -82,6 +85,10 @@ def see_obstacles(engine: Engine, jobs: Sequence[Job], now: Micros) -> Plan[Mapp
                 found[job.id] = told
         if held:
             found |= yield from _see_held(engine, held, now).begin()
+        if stopping:
+            letters = yield from engine.find(Filter(ids=stopping), Page(limit=len(stopping), details=True)).begin()
+            twins = yield from see_twins(engine, letters).begin()
+            found |= {letter: _by_twin(letter, twin) for letter, twin in twins.items()}
         return found
 
     return Plan("read", begin)
@@ -100,10 +107,11 @@ def _see_held(engine: Engine, ids: Sequence[JobId], now: Micros) -> Plan[dict[Jo
         hands = Hands({}, {}, [], now)
         if any(job.state is State.QUEUED for job in firsts):
             hands = yield from see_hands(engine, now).begin()
+        twins = yield from see_twins(engine, firsts).begin()
         before = {job.id: _of_first(job, rooms, hands) for job in firsts}
         found: dict[JobId, Obstacle] = {}
         for job in jobs:
-            obstacle = _held(job, rooms, before)
+            obstacle = _held(job, rooms, before, twins)
             if obstacle is not None:
                 found[job.id] = obstacle
         return found
@@ -135,10 +143,12 @@ def _of_first(job: stored.Job, rooms: Rooms, hands: Hands) -> Obstacle | None:
     """What keeps the first in line, who waits for nobody's turn."""
     if job.state is State.QUEUED:
         return not_taken(job.queue, job.task, hands)
-    return _held(job, rooms, {})
+    return _held(job, rooms, {}, {})
 
 
-def _held(job: stored.Job, rooms: Rooms, before: Mapping[JobId, Obstacle | None]) -> Obstacle | None:
+def _held(
+    job: stored.Job, rooms: Rooms, before: Mapping[JobId, Obstacle | None], twins: Mapping[JobId, JobId]
+) -> Obstacle | None:
     if job.state is State.SCHEDULED:
         return put_off(view_attempt(job.attempts[-1])) if job.attempts else None
     if job.parked is None:
@@ -146,21 +156,39 @@ def _held(job: stored.Job, rooms: Rooms, before: Mapping[JobId, Obstacle | None]
     if job.parked.limit is not None:
         return at_limit(job.parked.limit, job.parked.key, rooms)
     ordering = "" if job.ordering is None else job.ordering.key
-    return for_its_turn(ordering, job.parked, before)
+    return for_its_turn(ordering, job.parked, before, twins)
 
 
-def for_its_turn(ordering: str, parked: Parked, before: Mapping[JobId, Obstacle | None]) -> Obstacle:
-    """What keeps a job that is not first of its order; `before` says what keeps those that are."""
+def for_its_turn(
+    ordering: str, parked: Parked, before: Mapping[JobId, Obstacle | None], twins: Mapping[JobId, JobId]
+) -> Obstacle:
+    """What keeps a job that is not first of its order; `before` says what keeps those that are, `twins` from being replayed."""
     first = parked.behind
     if first is None:
         return Obstacle(why=f"it is first of order {ordering} by now, and comes back to its queue", ordering=ordering)
     told = Obstacle(why="", ordering=ordering, behind=first, state=parked.state)
     if parked.state is State.DEAD:
         cure = f"Replay it (`treadle dead replay {first}`), or resolve it (`treadle dead resolve {first}`) to go on without it."
+        if first in twins:
+            cure = _past_twin(first, twins[first])
         return replace(told, why=f"behind dead letter {first}, which stops order {ordering}", cure=cure)
     why = f"behind job {first} of order {ordering}, which is {parked.state}"
     held = before.get(first)
     return replace(told, why=why) if held is None else replace(told, why=f"{why}: {held.why}", cure=held.cure)
+
+
+def _by_twin(letter: JobId, twin: JobId) -> Obstacle:
+    """What keeps a dead letter from being replayed."""
+    why = f"job {twin}, which stands behind this letter, has its unique key"
+    return Obstacle(why=why, cure=_past_twin(letter, twin), behind=twin)
+
+
+def _past_twin(letter: JobId, twin: JobId) -> str:
+    """The ways on where a letter and the newer job that has its unique key wait for each other."""
+    return (
+        f"Resolve it (`treadle dead resolve {letter}`), and job {twin}, which has its unique key by now, runs in its stead; "
+        f"or cancel that one first (`treadle jobs cancel {twin}`)."
+    )
 
 
 def at_limit(limit: str, key: str | None, rooms: Rooms) -> Obstacle:

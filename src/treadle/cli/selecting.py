@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from time import time
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,7 +18,11 @@ from treadle.cli.store import json_option, url_option
 from treadle.cli.words import duration_option
 from treadle.model.errors import InvalidOption
 from treadle.model.filter import Altered
+from treadle.model.job import JobId
 from treadle.model.state import State
+
+if TYPE_CHECKING:
+    from treadle.app.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -123,11 +127,17 @@ def read_where(choice: Choice, **more: Any) -> Where:
 
 
 def change(
-    verb: str, choice: Choice, act: Callable[[bool], list[Altered]], *, noun: str = "job", turn: str | None = None
+    verb: str,
+    choice: Choice,
+    act: Callable[[bool], list[Altered]],
+    *,
+    noun: str = "job",
+    turn: str | None = None,
+    ways: Callable[[JobId], str] | None = None,
 ) -> int:
     """Foresee, confirm with the count, act, and say what became of it. `act` is told whether it is a rehearsal.
 
-    `turn` says what becomes of a job whose state does not change.
+    `turn` says what becomes of a job whose state does not change, `ways` what to do about a letter whose twin is in its way.
 
     Exits with 1 when a job was left alone because its state does not allow the change.
     """
@@ -146,11 +156,29 @@ def change(
             }
         )
     else:
-        _say_changes(verb, altered, noun, turn, dry_run=choice.dry_run)
+        _say_changes(verb, altered, noun, turn, ways, dry_run=choice.dry_run)
     return Exit.OK if all(each.done for each in altered) else Exit.FAILED
 
 
-def _say_changes(verb: str, altered: Sequence[Altered], noun: str, turn: str | None, *, dry_run: bool) -> None:
+def ways_on(client: "Client") -> Callable[[JobId], str]:
+    """Asks the store what is to be done about a dead letter that its newer twin keeps from being replayed."""
+
+    def ask(job: JobId) -> str:
+        found = client.obstacles([client.get(job)]).get(job)
+        return "" if found is None else found.cure
+
+    return ask
+
+
+def _say_changes(
+    verb: str,
+    altered: Sequence[Altered],
+    noun: str,
+    turn: str | None,
+    ways: Callable[[JobId], str] | None,
+    *,
+    dry_run: bool,
+) -> None:
     moves = Counter((each.before, each.after) for each in altered if each.done)
     say(f"{'would ' if dry_run else ''}{verb} {_many(moves.total(), noun)}{':' if moves else '.'}")
     for (before, after), count in moves.items():
@@ -158,19 +186,17 @@ def _say_changes(verb: str, altered: Sequence[Altered], noun: str, turn: str | N
         say(f"  {count} {became}")
     for each in altered:
         if not each.done:
-            taken = "" if each.holder is None else _taken(each, clean(each.holder))
+            taken = "" if each.holder is None else _taken(each, each.holder, ways)
             say(f"left alone: {clean(each.id)} is {each.before}{taken}", err=True)
 
 
-def _taken(altered: Altered, holder: str) -> str:
+def _taken(refused: Altered, holder: JobId, ways: Callable[[JobId], str] | None) -> str:
     """Why a job is not sent back whose unique key another has by now, and what to do about it."""
-    why = f", and {holder} has its unique key."
-    cure = f"Cancel that one first (`treadle jobs cancel {holder}`), or wait for its end"
-    if altered.before is not State.DEAD:
-        return f"{why} {cure}."
-    # With ordered_by and on_dead="stop" the other waits behind this very letter: it would wait for ever.
-    way_on = f"where it waits behind this letter, `treadle dead resolve {clean(altered.id)}` lets it run in its stead"
-    return f"{why} {cure}; {way_on}."
+    # With ordered_by and on_dead="stop" the other may stand behind this very letter: its end would never come.
+    cure = "" if ways is None or refused.before is not State.DEAD else ways(refused.id)
+    if not cure:
+        cure = f"Cancel that one first (`treadle jobs cancel {holder}`), or wait for its end."
+    return clean(f", and {holder} has its unique key. {cure}")
 
 
 def _many(count: int, noun: str) -> str:

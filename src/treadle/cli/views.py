@@ -141,7 +141,7 @@ def _remark(job: Job, now: float) -> str:
 
 def show_job(job: Job, obstacles: Mapping[JobId, Obstacle] = _NONE) -> None:
     """One job in full: what it is, what keeps it, what happened, and its last error."""
-    for name, text in _facts(job):
+    for name, text in _facts(job, obstacles.get(job.id)):
         say(f"{name:<10} {text}")
     if job.id in obstacles:
         obstacle = obstacles[job.id]
@@ -160,7 +160,7 @@ def show_job(job: Job, obstacles: Mapping[JobId, Obstacle] = _NONE) -> None:
             say(clean(_traceback(error), lines=True).rstrip())
 
 
-def _facts(job: Job) -> Iterator[tuple[str, str]]:
+def _facts(job: Job, obstacle: Obstacle | None) -> Iterator[tuple[str, str]]:
     yield "id", clean(job.id)
     yield "state", tint(job.state.value) + (f" on {clean(job.blocked_on)}" if job.blocked_on else "")
     yield "task", clean(job.task)
@@ -182,7 +182,7 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     flags = [name for name in ("cancel_requested", "stuck", "suspect") if getattr(job, name)]
     if flags:
         yield "flags", ", ".join(flags)
-    yield from _flow(job)
+    yield from _flow(job, obstacle)
     for name, relatives in (("parent", job.parents), ("child", job.children)):
         for id_, rule, state in relatives:
             yield name, f"{clean(id_)} {tint(state.value)} (on dead: {rule.value})"
@@ -194,12 +194,13 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
             yield "note", clean(job.dead.note)
 
 
-def _flow(job: Job) -> Iterator[tuple[str, str]]:
+def _flow(job: Job, obstacle: Obstacle | None) -> Iterator[tuple[str, str]]:
     """The keys of limits that it asks for, and the order it stands in."""
     for hold in job.limits:
         yield "limit", clean(f"{hold.limit}, key {hold.key}" if hold.key else hold.limit) + _cost(hold.cost)
     if job.ordering is not None:
-        yield "order", clean(job.ordering) + (", which it stops until it is replayed or resolved" if job.stops else "")
+        ends = "replayed or resolved" if obstacle is None else "resolved"
+        yield "order", clean(job.ordering) + (f", which it stops until it is {ends}" if job.stops else "")
 
 
 def _cost(cost: int) -> str:

@@ -12,7 +12,7 @@ from treadle.app.view import Job
 from treadle.app.where import Filter
 from treadle.cli.exits import Exit, Quit
 from treadle.cli.output import show_json
-from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where
+from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where, ways_on
 from treadle.cli.store import json_option, opened, url_option
 from treadle.cli.views import job_json, show_dead, show_job
 from treadle.cli.words import duration_option, read_object
@@ -55,10 +55,11 @@ def show(id_: str, url: str | None, as_json: bool) -> None:
     """Show one dead letter in full, with its attempts and its last traceback."""
     with opened(url) as app:
         job = _dead(app.client.get(id_))
+        obstacles = app.client.obstacles([job])
     if as_json:
-        show_json(job_json(job, details=True))
+        show_json(job_json(job, obstacles, details=True))
     else:
-        show_job(job)
+        show_job(job, obstacles)
 
 
 @command.command("replay")
@@ -83,6 +84,7 @@ def replay(
             choice,
             lambda rehearsal: client.replay(where, delay=delay, args=args, note=note, dry_run=rehearsal),
             noun="dead letter",
+            ways=ways_on(client),
         )
 
 

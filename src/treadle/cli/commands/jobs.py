@@ -7,7 +7,7 @@ import click
 
 from treadle.app.where import Filter
 from treadle.cli.output import show_json
-from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where
+from treadle.cli.selecting import Choice, change, choosing, narrow_options, read_filter, read_where, ways_on
 from treadle.cli.store import json_option, opened, url_option
 from treadle.cli.views import job_json, show_job, show_jobs
 from treadle.cli.words import duration_option
@@ -85,7 +85,12 @@ def retry(choice: Choice, states: tuple[str, ...], delay: float) -> int:
     if isinstance(where, Filter) and not states:
         where = replace(where, states=_RETRIABLE)
     with opened(choice.url) as app:
-        return change("retry", choice, lambda rehearsal: app.client.retry(where, delay=delay, dry_run=rehearsal))
+        return change(
+            "retry",
+            choice,
+            lambda rehearsal: app.client.retry(where, delay=delay, dry_run=rehearsal),
+            ways=ways_on(app.client),
+        )
 
 
 @command.command("prioritise")
