@@ -13,6 +13,7 @@ from treadle import (
     InvalidOption,
     Misuse,
     State,
+    Unique,
     UnknownLimit,
     debounce,
     throttle,
@@ -43,9 +44,18 @@ def declare(app, **words):
         (lambda _: Cap("3"), "'3': a cap's depth is a whole number from 1 to 1,000,000,000"),
         (lambda _: Breaker(failures=0), "0: failures is a whole number from 1 to 1,000,000"),
         (lambda app: app.limit("x", concurrency="2"), "'2': concurrency is a whole number from 1 to 1,000,000,000"),
-        (lambda app: app.limit("", rate="1/s"), "limit '': '': this is not a limit's name. Use 1 to 100"),
+        (lambda app: app.limit("", rate="1/s"), "limit '': this is not a limit's name. Use 1 to 100"),
         (lambda app: app.limit("x", rate="1/s", by=""), "'': by names a parameter or several, each once and none empty"),
-        (lambda app: app.queue(""), "queue '': '': this is not a queue name. Use 1 to 100"),
+        (lambda app: app.queue(""), "queue '': this is not a queue name. Use 1 to 100"),
+        (lambda app: app.limit("a\nb", rate="1/s"), "limit 'a\\nb': this is not a limit's name."),
+        (lambda app: app.queue("a\nb"), "queue 'a\\nb': this is not a queue name."),
+        (lambda app: app.limit("l"), "limit l: this limit limits nothing."),
+        (lambda app: app.limit("l", concurrency=0), "limit l: 0: concurrency is a whole number"),
+        (lambda app: app.limit("x", rate="100/min\n"), "limit x: '100/min\\n': this does not read as a rate."),
+        (lambda _: Breaker(open_for="1h", longest="1s"), "1s: the longest opening cannot be shorter than the first, open_for"),
+        (lambda _: Unique(during=("running",), on_conflict="replace"), "running: only a job that waits is replaced"),
+        (lambda _: Unique(within=0), "0: a within of nothing would make no two calls one"),
+        (lambda _: Cap(3, timeout="1s"), "1s: timeout says how long an enqueue waits for room, and with reject none does"),
         (lambda app: app.task(version="2")(work), "'2': version is a whole number from 1 to 2,147,483,647"),
         (lambda _: debounce("0s"), "'0s': a wait of nothing would make no two calls one"),
         (lambda _: throttle(0), "0: a period of nothing would make no two calls one"),
@@ -162,3 +172,22 @@ def test_a_key_to_pause_is_text_that_a_job_could_have(app):
         app.client.pause(limit="provider")
     app.client.pause(limit="provider", key="")
     assert sorted(app.client.limits.list()[0].paused) == ["", "x" * 200]
+
+
+def test_options_that_go_together_are_taken():
+    assert Breaker(open_for="1h").longest == Breaker(open_for="1h", longest="1h").longest == 3600
+    assert Breaker().longest == 600
+    assert Unique(during=("running",), within="1m", on_conflict="replace").within == 60
+    assert Unique(during=("running", "queued"), on_conflict="replace").on_conflict == "replace"
+    assert (Cap(3).timeout, Cap(3, action="block", timeout="1s").timeout) == (30, 1)
+
+
+def test_a_key_that_is_too_long_is_not_repeated_whole(app):
+    limit = app.limit("provider", rate="1/s", by="account")
+
+    @app.task(name="contact", limits=[limit])
+    def contact(account: str) -> None: ...
+
+    with pytest.raises(InvalidOption, match="201 bytes") as refused:
+        contact.enqueue("x" * 201)
+    assert str(refused.value).startswith("x" * 60 + "...: ")

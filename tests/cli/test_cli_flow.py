@@ -75,8 +75,8 @@ def test_a_key_of_a_limit_without_keys_is_not_paused(command, app):
 def test_a_cap_by_one_half_says_that_the_other_is_gone(command, provider):
     said = command("queues", "cap", "bulk", "--age", "5m")
     assert said.out == "cap of bulk: 300 s old: reject\n"
-    assert "in place of the whole cap that code declares: no word is said of how many jobs wait" in said.err
-    assert "how long they have been due" in command("queues", "cap", "bulk", "--depth", "5").err
+    assert "in place of the whole cap that code declares: say --depth too if code has one and it is to hold." in said.err
+    assert "say --age too if code has one" in command("queues", "cap", "bulk", "--depth", "5").err
     assert "whole cap" not in command("queues", "cap", "bulk", "--age", "5m", "--depth", "5").err
 
 
@@ -275,3 +275,34 @@ def test_a_queue_that_only_its_hours_keep_closed_is_left_to_them(command, app):
     assert (resumed.code, resumed.out) == (0, "bulk is resumed.\n")
     assert f"its hours keep it closed until they begin: served {window} UTC." in resumed.err
     assert command("queues", "list", "--json").json[0]["paused_by"] == "its hours"
+
+
+@pytest.mark.parametrize(
+    "words", [["cap", "blk", "--depth", "3"], ["window", "blk", "1:00-2:00"], ["weight", "blk", "7"], ["age", "blk", "1m"]]
+)
+def test_what_is_said_of_a_queue_that_nobody_serves_gives_a_hint(command, provider, words):
+    said = command("queues", *words)
+    assert (said.code, said.out.count("blk")) == (0, 1)
+    assert "no job and no live worker is of a queue blk: is that its name?" in said.err
+
+
+def test_a_job_that_completed_after_a_replay_shows_no_death(command, app):
+    calm = []
+
+    @app.task(name="flaky", retry=NO_RETRY)
+    def flaky() -> None:
+        if not calm:
+            raise ValueError("not yet")
+
+    job = flaky.enqueue()
+    drain(app)
+    remark = "failed 1 of 1 times; last error: ValueError: not yet"
+    assert command("jobs", "list").out.count(remark) == 1
+    assert f"dead       {remark}" in command("jobs", "show", job.id).out
+    assert "failed: failed" not in command("jobs", "list").out
+    calm.append(True)
+    app.client.replay(job.id)
+    assert remark not in command("jobs", "list").out
+    drain(app)
+    listed = command("jobs", "list").out
+    assert ("completed" in listed, "failed" in listed) == (True, False)

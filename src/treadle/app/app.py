@@ -20,7 +20,7 @@ from treadle.app.schedules import Schedules
 from treadle.app.settings import DEFAULT_RETRY, PAYLOAD_CAP, RESULT_CAP, Defaults
 from treadle.app.task import AnyTask
 from treadle.engine.session import Session, Store
-from treadle.model.errors import BadInput, DefinitionError, InvalidArguments, InvalidOption
+from treadle.model.errors import BadInput, DefinitionError, InvalidArguments, InvalidOption, told_of
 from treadle.model.filter import Retention
 from treadle.model.kind import is_a
 from treadle.policy.pressure import Cap
@@ -124,7 +124,7 @@ class Treadle(Declares):
         try:
             found = Queue(check_queue(name), _cap(cap), None if window is None else read_window(window, tz))
         except BadInput as error:
-            raise DefinitionError(f"queue {name or repr(name)}: {error}") from error
+            raise DefinitionError(told_of("queue", name, error)) from error
         if self.queues.setdefault(name, found) != found:
             raise DefinitionError(f"queue {name} is described twice, and differently. Describe it once.")
         return found

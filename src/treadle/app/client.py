@@ -109,9 +109,8 @@ class Client:
 
         Queued: the queue or the task is paused, or no live worker serves the one or knows the other. Blocked: the key of a
         limit, and who paused it or how many wait there, a breaker, the first of its order and what that one waits for, a
-        parent that is a dead letter. Scheduled: put off by a worker whose code is too old. A dead letter, got by id: the newer job
-        that keeps it from being replayed. By id, for those of which that can
-        be said; it is looked up now, and stored nowhere.
+        parent that is a dead letter. Scheduled: put off by a worker whose code is too old. Dead, with its details: the
+        newer job that keeps it from being replayed. By id, where that can be said; it is looked up now, and stored nowhere.
         """
         return self._connection.run(see_obstacles(self._connection.engine, jobs, self._now()))
 

@@ -10,7 +10,7 @@ from treadle.app.limit import Limit, LimitWords, make_limit
 from treadle.app.schedule import Schedule, ScheduleWords, make_schedule
 from treadle.app.settings import Defaults, TaskWords
 from treadle.app.task import AnyTask, CoroutineTask, FunctionTask, Task
-from treadle.model.errors import BadInput, DefinitionError
+from treadle.model.errors import BadInput, DefinitionError, told_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,7 +81,7 @@ class Declares(ABC):
         try:
             made = make_limit(name, words)
         except BadInput as error:
-            raise DefinitionError(f"limit {name or repr(name)}: {error}") from error
+            raise DefinitionError(told_of("limit", name, error)) from error
         self._keep(made)
         return made
 

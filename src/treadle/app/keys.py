@@ -49,7 +49,7 @@ class Parameters:
         size = len(text.encode())
         if size > KEY_CAP:
             raise InvalidOption(
-                text if size < 1000 else f"{text[:100]}...",
+                f"{text[:60]}...",
                 f"{what} makes a key of {size:,} bytes here, and a key has at most {KEY_CAP}",
                 "Name a parameter that holds something short and stable, such as an id.",
             )

@@ -116,7 +116,7 @@ def check_limit_name(name: object) -> str:
     """A limit's name. Raises `InvalidOption`."""
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
-    raise InvalidOption(repr(name), "this is not a limit's name", "Use 1 to 100 letters, digits, dots, dashes and underscores.")
+    raise InvalidOption(name, "this is not a limit's name", "Use 1 to 100 letters, digits, dots, dashes and underscores.")
 
 
 def check_count(what: str, value: object) -> int:

@@ -31,8 +31,8 @@ class Obstacle:
     """What keeps a job from starting, and the cure: empty where it needs nothing but time.
 
     At a limit, `limit` and `key` say which (`key` None: the limit as a whole, because of its breaker). Where it is not its
-    turn, `ordering` is what its order goes by, `behind` the job that is first there, and `state` where that job is. Of a dead letter that cannot
-    be replayed because a newer job of its order has its unique key, `behind` is that job.
+    turn, `ordering` is what its order goes by, `behind` the job that is first there, and `state` where that job is. Of a dead
+    letter that cannot be replayed because a newer job of its order has its unique key, `behind` is that job.
     """
 
     why: str

@@ -112,7 +112,7 @@ def check_queue(value: str) -> str:
     """A queue's name. Raises `InvalidOption`."""
     if is_a(value, str) and _QUEUE.fullmatch(value):
         return value
-    raise InvalidOption(repr(value), "this is not a queue name", "Use 1 to 100 letters, digits, dots, dashes and underscores.")
+    raise InvalidOption(value, "this is not a queue name", "Use 1 to 100 letters, digits, dots, dashes and underscores.")
 
 
 def check_priority(value: int) -> int:

@@ -82,7 +82,7 @@ def read_cap(record: Record) -> Cap | None:
     text = _decoded(record, CapText)
     if text.depth is None and text.age is None:
         return None
-    return Cap(text.depth, age=text.age, action=text.action, timeout=text.timeout)
+    return Cap(text.depth, age=text.age, action=text.action, timeout=text.timeout if text.action == "block" else None)
 
 
 def window_write(queue: str, window: Window | None, by: str) -> Write:

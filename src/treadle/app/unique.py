@@ -13,6 +13,8 @@ from treadle.policy.duration import Duration, seconds
 
 OnConflict = Literal["return", "raise", "replace"]
 _STATES = tuple(state for state in State if state in LIVE)
+WAITING = tuple(state for state in _STATES if state is not State.RUNNING)
+"""The states of a job that another may replace."""
 
 
 @dataclass(slots=True, frozen=True, init=False)
@@ -43,11 +45,15 @@ class Unique:
         keep = object.__setattr__
         keep(self, "by", () if by is None else read_by("by", by))
         keep(self, "during", _STATES if during is None else _states(during))
-        keep(self, "within", None if within is None else seconds(within))
+        keep(self, "within", None if within is None else _some("within", within))
         if on_conflict not in ("return", "raise", "replace"):
             raise InvalidOption(on_conflict, "on_conflict does not know this", 'Use "return", "raise" or "replace".')
         keep(self, "on_conflict", on_conflict)
         keep(self, "wait", _wait)
+        waiting = set(self.during) & set(WAITING)
+        if self.during and not waiting and self.within is None and on_conflict == "replace":
+            rule = "only a job that waits is replaced, and of such states during names none"
+            raise InvalidOption(", ".join(self.during), rule, f"Name some of {', '.join(WAITING)}, or another on_conflict.")
         if not self.during and not self.within:
             raise InvalidOption("during=(), within=None", "no job would ever count", "Name states, or give within=.")
 

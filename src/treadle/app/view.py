@@ -81,6 +81,9 @@ class DeadLetter:
     changed_at: datetime | None
     note: str | None
 
+    def __str__(self) -> str:
+        return self.reason if self.reason.startswith(f"{self.cause} ") else f"{self.cause}: {self.reason}"
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Job:

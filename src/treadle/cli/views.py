@@ -12,6 +12,7 @@ from treadle.app.obstacles import Obstacle
 from treadle.app.view import Attempt, DeadLetter, Job, Relative
 from treadle.cli.output import ago, clean, moment, say, show_table, tint
 from treadle.model.job import JobId
+from treadle.model.state import State
 
 _NONE: Mapping[JobId, Obstacle] = {}
 
@@ -126,8 +127,8 @@ def show_dead(jobs: Sequence[Job], empty: str) -> None:
 
 
 def _remark(job: Job, now: float) -> str:
-    if job.dead is not None:
-        return f"{job.dead.cause}: {job.dead.reason}"
+    if job.dead is not None and job.state is State.DEAD:
+        return str(job.dead)
     if job.cancel_requested and not job.state.final:
         return "asked to stop"
     if job.stuck:
@@ -187,7 +188,7 @@ def _facts(job: Job, obstacle: Obstacle | None) -> Iterator[tuple[str, str]]:
         for id_, rule, state in relatives:
             yield name, f"{clean(id_)} {tint(state.value)} (on dead: {rule.value})"
     if job.dead is not None:
-        yield "dead", f"{clean(job.dead.cause)}: {clean(job.dead.reason)}"
+        yield "dead", clean(job.dead)
         changed = f" by {clean(job.dead.changed_by)} at {moment(job.dead.changed_at)}" if job.dead.changed_by else ""
         yield "letter", f"{job.dead.status}{changed}, fingerprint {clean(job.dead.fingerprint)}"
         if job.dead.note:

@@ -27,13 +27,22 @@ class BadInput(TreadleError, ValueError):
     """
 
     def __init__(self, value: object, rule: str, cure: str) -> None:
-        shown = value if isinstance(value, str) and _speaks_for_itself(value) else _shown(value)
-        if len(shown) > 200:
-            shown = shown[:197] + "..."
         self.value = value
         self.rule = rule
         self.cure = cure
-        super().__init__(f"{shown}: {rule}. {cure}")
+        super().__init__(f"{shown(value)}: {rule}. {cure}")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: on one line, and shortened."""
+    text = value if isinstance(value, str) and _speaks_for_itself(value) else _repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def told_of(what: str, name: object, error: BadInput) -> str:
+    """An error as it is told of something that has a name, which is not said twice."""
+    head, text = f"{shown(name)}: ", str(error)
+    return f"{what} {text}" if text.startswith(head) else f"{what} {head}{text}"
 
 
 def _speaks_for_itself(text: str) -> bool:
@@ -41,7 +50,7 @@ def _speaks_for_itself(text: str) -> bool:
     return text.isprintable() and text == text.strip() != ""
 
 
-def _shown(value: object) -> str:
+def _repr(value: object) -> str:
     try:
         return repr(value)
     except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the mistake

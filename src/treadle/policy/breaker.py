@@ -13,11 +13,15 @@ from treadle.model.job import Micros, micros
 from treadle.model.kind import is_whole
 from treadle.policy.duration import Duration, seconds
 
+_LONGEST = 600.0
+"""Seconds, unless said."""
+
 
 @dataclass(slots=True, frozen=True, init=False)
 class Breaker:
     """Stops a limit after `failures` attempts in a row that failed or were throttled, for `open_for`; then lets `probes`
-    jobs at a time try. One that succeeds closes it; one that fails opens it for twice as long, up to `longest`.
+    jobs at a time try. One that succeeds closes it; one that fails opens it for twice as long, up to `longest` (unless said ten
+    minutes, or `open_for` where that is more).
 
     Raises `InvalidOption` and `InvalidDuration`.
     """
@@ -27,14 +31,19 @@ class Breaker:
     longest: float
     probes: int
 
-    def __init__(self, failures: int = 5, *, open_for: Duration = 30.0, longest: Duration = 600.0, probes: int = 1) -> None:
+    def __init__(
+        self, failures: int = 5, *, open_for: Duration = 30.0, longest: Duration | None = None, probes: int = 1
+    ) -> None:
         keep = object.__setattr__
         keep(self, "failures", _count("failures", failures))
         keep(self, "open_for", seconds(open_for))
-        keep(self, "longest", max(seconds(longest), seconds(open_for)))
+        keep(self, "longest", max(_LONGEST, seconds(open_for)) if longest is None else seconds(longest))
         keep(self, "probes", _count("probes", probes))
         if self.open_for < 0.1:
             raise InvalidOption(open_for, "open_for is at least 0.1 s", 'Write for example open_for="30s".')
+        if self.longest < self.open_for:
+            rule = f"the longest opening cannot be shorter than the first, open_for, which is {self.open_for:g} s"
+            raise InvalidOption(longest, rule, "Raise longest, or leave it out.")
 
 
 class Seen(NamedTuple):

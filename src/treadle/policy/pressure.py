@@ -10,6 +10,9 @@ from treadle.policy.duration import Duration, seconds
 Action = Literal["reject", "block", "shed", "signal"]
 ACTIONS: tuple[Action, ...] = ("reject", "block", "shed", "signal")
 
+_TIMEOUT = 30.0
+"""Seconds, unless said."""
+
 
 @dataclass(slots=True, frozen=True, init=False)
 class Cap:
@@ -17,8 +20,9 @@ class Cap:
     which waits longest has been due.
 
     `action` says what becomes of an enqueue beyond that. `"reject"` raises `QueueFull`; `"block"` waits for room, for
-    `timeout` at most, and raises it then; `"shed"` stores the job and cancels the least urgent of those that wait, so that
-    what is dropped can be seen; `"signal"` stores the job and tells: the log, and whatever listens on the app's `on_full`.
+    `timeout` (30 s unless said) at most, and raises it then; `"shed"` stores the job and cancels the least urgent of those
+    that wait, so that what is dropped can be seen; `"signal"` stores the job and tells: the log, and whatever listens on the
+    app's `on_full`.
     Raises `InvalidOption` and `InvalidDuration`.
     """
 
@@ -33,7 +37,7 @@ class Cap:
         *,
         age: Duration | None = None,
         action: Action = "reject",
-        timeout: Duration = 30.0,
+        timeout: Duration | None = None,
     ) -> None:
         if depth is not None and not is_whole(depth, 1, 1_000_000_000):
             raise InvalidOption(
@@ -48,11 +52,14 @@ class Cap:
             raise InvalidOption(age, rule, 'Write for example age="10m".')
         if action not in ACTIONS:
             raise InvalidOption(action, "a cap does not know this action", f"Use one of {', '.join(ACTIONS)}.")
+        if timeout is not None and action != "block":
+            rule = f"timeout says how long an enqueue waits for room, and with {action} none does"
+            raise InvalidOption(timeout, rule, 'Leave it out, or write action="block".')
         keep = object.__setattr__
         keep(self, "depth", depth)
         keep(self, "age", None if age is None else seconds(age))
         keep(self, "action", action)
-        keep(self, "timeout", seconds(timeout))
+        keep(self, "timeout", _TIMEOUT if timeout is None else seconds(timeout))
 
     def __str__(self) -> str:
         bounds = [f"{self.depth:,} jobs"] if self.depth is not None else []

@@ -37,7 +37,7 @@ class Rate(NamedTuple):
 
 def read_rate(text: object) -> Rate:
     """The rate that a text names, such as `"100/min"`. Raises `InvalidOption`."""
-    found = _TEXT.fullmatch(text) if isinstance(text, str) else None
+    found = _TEXT.fullmatch(text) if isinstance(text, str) and text.isprintable() else None
     if found is None:
         raise InvalidOption(text, "this does not read as a rate", _CURE)
     try:

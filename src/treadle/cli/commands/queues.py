@@ -1,5 +1,7 @@
 """`treadle queues`: what waits where, and stopping and starting it."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from treadle.app.view import QueueView
@@ -9,6 +11,9 @@ from treadle.cli.store import json_option, opened, url_option
 from treadle.cli.words import duration_option
 from treadle.model.state import State
 from treadle.policy.pressure import ACTIONS, Action, Cap
+
+if TYPE_CHECKING:
+    from treadle.app.app import Treadle
 
 _SHOWN = (State.QUEUED, State.RUNNING, State.SCHEDULED, State.RETRYING, State.BLOCKED)
 
@@ -72,11 +77,10 @@ def list_queues(url: str | None, as_json: bool) -> None:
 def pause(name: str, reason: str, url: str | None) -> None:
     """Hand out no more jobs of a queue, anywhere, until it is resumed. Running jobs go on."""
     with opened(url) as app:
-        known = {each.name for each in app.client.queues()}.union(*(each.queues for each in app.client.workers()))
+        hint = _stranger(app, name)
         app.client.pause(name, reason)
     say(f"{clean(name)} is paused.")
-    if name not in known:
-        say(f"no job and no live worker is of a queue {clean(name)}: is that its name? See `treadle queues list`.", err=True)
+    _say_hint(hint)
 
 
 @command.command("resume")
@@ -98,7 +102,7 @@ def resume(name: str, url: str | None) -> None:
 @click.option("--depth", type=int, help="How many jobs may wait.")
 @duration_option("--age", help="How long the oldest may have been due.")
 @click.option("--action", type=click.Choice(ACTIONS), default="reject", show_default=True, help="What becomes of more.")
-@duration_option("--timeout", default=30.0, help="How long `block` waits for room. [default: 30s]")
+@duration_option("--timeout", help="How long `block` waits for room. [default: 30s]")
 @click.option("--none", is_flag=True, help="Take no cap, whatever code says.")
 @click.option("--declared", is_flag=True, help="Leave it to the code again.")
 @url_option
@@ -107,7 +111,7 @@ def cap(
     depth: int | None,
     age: float | None,
     action: Action,
-    timeout: float,
+    timeout: float | None,
     none: bool,
     declared: bool,
     url: str | None,
@@ -120,11 +124,16 @@ def cap(
         raise click.UsageError("Say --depth or --age, or --none, or --declared.")
     word = None if none or declared else Cap(depth, age=age, action=action, timeout=timeout)
     with opened(url) as app:
+        hint = _stranger(app, name)
         app.client.describe(name, cap=word or ("none" if none else "declared"))
     say(f"cap of {clean(name)}: {word or ('none' if none else 'what code declares')}")
+    _say_hint(hint)
     if word is not None and (depth is None or age is None):
-        other = "how many jobs wait" if depth is None else "how long they have been due"
-        say(f"it stands in place of the whole cap that code declares: no word is said of {other}.", err=True)
+        other = "--depth" if depth is None else "--age"
+        say(
+            f"it stands in place of the whole cap that code declares: say {other} too if code has one and it is to hold.",
+            err=True,
+        )
 
 
 @command.command("window")
@@ -139,9 +148,11 @@ def window(name: str, hours: str | None, tz: str, none: bool, declared: bool, ur
     if (hours is not None) + none + declared != 1:
         raise click.UsageError("Say hours, or --none, or --declared.")
     with opened(url) as app:
+        hint = _stranger(app, name)
         app.client.describe(name, window="none" if none else "declared" if declared else hours, tz=tz)
     what = "what code declares" if declared else "all" if none else f"{clean(str(hours))} {clean(tz)}"
     say(f"hours of {clean(name)}: {what}")
+    _say_hint(hint)
 
 
 @command.command("weight", context_settings={"ignore_unknown_options": True})  # so that -1 is a weight, if a wrong one
@@ -151,8 +162,10 @@ def window(name: str, hours: str | None, tz: str, none: bool, declared: bool, ur
 def weight(name: str, weight: int, url: str | None) -> None:
     """Give a queue another share of each worker that serves it; 0 leaves it to how they were started."""
     with opened(url) as app:
+        hint = _stranger(app, name)
         app.client.describe(name, weight=weight)
     say(f"weight of {clean(name)}: {weight or 'as workers were started'}")
+    _say_hint(hint)
 
 
 @command.command("age")
@@ -165,8 +178,23 @@ def age(name: str, after: str | None, none: bool, url: str | None) -> None:
     if (after is not None) + none != 1:
         raise click.UsageError("Say how long, or --none.")
     with opened(url) as app:
+        hint = _stranger(app, name)
         app.client.describe(name, age="none" if none else after)
     say(f"age of {clean(name)}: {'none' if none else clean(str(after))}")
+    _say_hint(hint)
+
+
+def _stranger(app: "Treadle", name: str) -> str | None:
+    """What to say of a queue that holds no job and that no live worker serves; asked before anything is said of it."""
+    known = {each.name for each in app.client.queues()}.union(*(each.queues for each in app.client.workers()))
+    if name in known:
+        return None
+    return f"no job and no live worker is of a queue {clean(name)}: is that its name? See `treadle queues list`."
+
+
+def _say_hint(hint: str | None) -> None:
+    if hint is not None:
+        say(hint, err=True)
 
 
 def _said(queue: QueueView) -> str:

@@ -103,7 +103,11 @@ def _server(row: "tuple[object, ...]") -> list[Check]:
     if recovery:
         checks.append(Check("role", "error", "this server only reads: name the primary in the URL"))
     level = "ok" if fsync else "warning"
-    cure = "" if fsync else ". Set fsync=on"
+    cure = (
+        ""
+        if fsync
+        else ". Set fsync=on in the server's postgresql.conf, and have it read that again (`SELECT pg_reload_conf()`)."
+    )
     checks.append(Check("durability", level, f"{_class(str(commit), fsync=bool(fsync), standby=bool(standby))}{cure}"))
     room = "ok" if used < most * 0.8 else "warning"
     cure = "" if room == "ok" else ": raise max_connections, or lower ?connections= (a worker takes about four)"
