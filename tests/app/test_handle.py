@@ -162,7 +162,7 @@ def test_patience_ends_and_the_job_goes_on(treadle_app, double):
 def test_a_dead_job_says_why(treadle_app, hopeless):
     handle = hopeless.enqueue()
     drain(treadle_app)
-    with pytest.raises(JobDead, match=r"gave_up.*no stock"):
+    with pytest.raises(JobDead, match=r"is dead \(gave_up: no stock\)$"):
         handle.result()
 
 

@@ -143,7 +143,7 @@ class _Patience:
 def _refuse(job: stored.Job) -> NoReturn:
     name = f"{job.task} {job.id}"
     if job.state is State.DEAD:
-        why = str(job.dead) if job.dead else job.reason or ""
+        why = stored.died_of(job.dead.cause, job.dead.reason) if job.dead else job.reason or ""
         raise JobDead(f"{name} is dead ({why})")
     if job.state is State.CANCELLED:
         raise JobCancelled(f"{name} was cancelled ({job.reason or 'no reason given'})")

@@ -82,7 +82,7 @@ class DeadLetter:
     note: str | None
 
     def __str__(self) -> str:
-        return self.reason if self.reason.startswith(f"{self.cause} ") else f"{self.cause}: {self.reason}"
+        return stored.died_of(self.cause, self.reason)
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -234,6 +234,11 @@ class AttemptRecord(NamedTuple):
     exit: str | None = None
 
 
+def died_of(cause: str, reason: str) -> str:
+    """Why a job died, in one phrase: a reason that begins with its cause says it once."""
+    return reason if reason.startswith(f"{cause} ") else f"{cause}: {reason}"
+
+
 class DeadLetter(NamedTuple):
     """What happened to a job that gave up, and what was done about it since."""
 
