@@ -131,7 +131,7 @@ class PostgresSite:
             sys.path.append(tests)
         from servers.postgres import Postgres
 
-        self._server = Postgres({"shared_buffers": "512MB", "max_wal_size": "8GB"})
+        self._server = Postgres({"shared_buffers": "2GB", "max_wal_size": "8GB"})
         self._server.create()
         self._server.start()
         [(version,)] = self._server.ask("SHOW server_version")

@@ -52,7 +52,9 @@ CREATE TABLE {ns}.live (
 -- flow: 0 for a plain job, 1 for one of a tenant, 2 for a gated one, which only the third index knows.
 -- hold: the limit and the key, with a line break between, of a job with one hold: while it runs, its own row is its slot.
 -- No index on lease: every claim would touch it twice. Leases that run out are rare, and then one scan finds their jobs.
-CREATE INDEX live_ready ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND NOT suspect AND flow < 2;
+-- The task stands in it for who walks over others' jobs: an executor with nothing to do took 0.5 s to find so among a million
+-- when each row had to be looked at, and takes 0.15 s now.
+CREATE INDEX live_ready ON {ns}.live (queue, priority DESC, seq, n, task) WHERE state = 'queued' AND NOT suspect AND flow < 2;
 CREATE INDEX live_suspects ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND suspect AND flow < 2;
 CREATE INDEX live_gated ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND flow = 2;
 CREATE INDEX live_holding ON {ns}.live (hold) WHERE state = 'running' AND hold IS NOT NULL;
