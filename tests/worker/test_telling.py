@@ -14,7 +14,7 @@ from treadle.engine.session import Durability
 from treadle.model.errors import CannotOpen
 from treadle.model.filter import Filter
 from treadle.model.state import State
-from treadle.worker import exchange
+from treadle.worker import exchange, fetcher, settler
 from treadle.worker.worker import Worker
 from worker.test_worker import serve, until
 
@@ -86,6 +86,26 @@ def test_the_worker_claims_while_a_batch_is_told(app: Treadle, monkeypatch: pyte
     assert serve(app, completed(app), async_slots=50) == 0
     assert claimed.is_set()
     assert ran == Counter(range(COUNT))
+
+
+def test_claims_wait_while_a_whole_further_batch_waits_to_be_told(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has run and is not stored stays bounded, however slowly the store takes outcomes."""
+    monkeypatch.setattr(settler, "MOST", 50)
+    monkeypatch.setattr(fetcher, "MOST", 50)
+    unstored: list[int] = []
+
+    async def before(plan: Plan[Any]) -> None:
+        if plan.name == "settle":
+            for _ in range(200):
+                await asyncio.sleep(0)
+        elif plan.name == "claim":
+            unstored.append(ran.total() - in_state(app, State.COMPLETED))
+
+    before_plans(monkeypatch, before)
+    ran = jobs(app)
+    assert serve(app, completed(app), async_slots=50) == 0
+    assert ran == Counter(range(COUNT))
+    assert max(unstored) <= 200, unstored
 
 
 def test_a_batch_that_does_not_get_through_is_told_again(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:

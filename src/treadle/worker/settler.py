@@ -29,6 +29,11 @@ class Settler:
         """How many outcomes the store has not confirmed: those that wait, and those that an exchange has taken."""
         return len(self._pending) + len(self._told)
 
+    @property
+    def full(self) -> bool:
+        """Whether a whole batch waits to be taken."""
+        return len(self._pending) >= MOST
+
     def ids(self) -> set[JobId]:
         """The jobs whose outcomes the store has not confirmed."""
         return {each.id for each in (*self._pending, *self._told)}
