@@ -12,7 +12,7 @@ import msgspec
 
 from treadle.app.pausing import pause_write, read_pause
 from treadle.app.queue import Queue, read_window_record
-from treadle.app.view import moment
+from treadle.app.view import clock
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model.errors import NotPermitted
@@ -113,9 +113,7 @@ def until_open(queue: str, opens: Micros | None, now: Micros | None = None) -> s
     """What ends the pause of a queue that is outside its hours."""
     if opens is not None and opens == now:
         return f"Its hours have begun: a live worker resumes it within seconds, and `treadle queues resume {queue}` does now."
-    at = (
-        "" if opens is None else f"It opens by itself at {moment(opens).isoformat(timespec='seconds').replace('+00:00', 'Z')}. "
-    )
+    at = "" if opens is None else f"It opens by itself at {clock(opens)}. "
     return f"{at}To serve it at all hours: `treadle queues window {queue} --none`."
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import NamedTuple
 
 from treadle.app.hours import see_opening, until_open
@@ -12,7 +11,7 @@ from treadle.app.pausing import Pause, paused_keys, read_pause
 from treadle.app.twins import see_twins
 from treadle.app.typed import typed
 from treadle.app.upgrading import TOO_NEW
-from treadle.app.view import Attempt, Job, moment, view_attempt
+from treadle.app.view import Attempt, Job, clock, view_attempt
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan, Steps
 from treadle.model import job as stored
@@ -207,14 +206,14 @@ def at_limit(limit: str, key: str | None, rooms: Rooms) -> Obstacle:
         return replace(told, why=f"{where}: {describe(book)}")
     if book.concurrency is not None and gate.running >= book.concurrency:
         return replace(told, why=f"{where}: {gate.running:,} run, which is as many as may, and {gate.parked:,} wait")
-    soon = "" if gate.wakes_at is None else f"; the next may start at {_clock(gate.wakes_at)}"
+    soon = "" if gate.wakes_at is None else f"; the next may start at {clock(gate.wakes_at)}"
     return replace(told, why=f"{where}: {describe(book)}, and {gate.parked:,} wait{soon}")
 
 
 def _closed(limit: str, book: LimitBook | None) -> str:
     if book is None or book.closed_until is None:
         return f"limit {limit} was closed, and jobs come back to their queues"
-    until = "it is closed" if book.closed_until >= EVER else _clock(book.closed_until)
+    until = "it is closed" if book.closed_until >= EVER else clock(book.closed_until)
     who = "" if book.opened_by is None else f", opened by {book.opened_by}"
     return f"the breaker of limit {limit} is open until {until}{who}" + (f": {book.why}" if book.why else "")
 
@@ -225,11 +224,6 @@ def _room(limit: str, key: str) -> str:
 
 def _resuming(limit: str, key: str) -> str:
     return f"End that with {typed('limits resume', limit, *([key] if key else []))}."
-
-
-def _clock(at: Micros) -> str:
-    shown: datetime = moment(at)
-    return shown.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _by_parents(job: stored.Job) -> Obstacle | None:

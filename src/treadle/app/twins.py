@@ -1,6 +1,6 @@
 """The newer twins of dead letters that stop their order: each waits behind the letter whose unique key it has by now."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -17,7 +17,7 @@ _BEHIND = frozenset((State.SCHEDULED, State.QUEUED, State.BLOCKED))
 """Where a twin may be: it is blocked once a claim has seen that it is not its turn."""
 _PAGE = 1000
 _PAGES = 10
-"""How many pages of waiting jobs are looked through for one twin."""
+"""How many pages of waiting jobs are looked through for twins."""
 
 
 class _Headers(msgspec.Struct):
@@ -33,38 +33,43 @@ def kept_key(job: NewJob) -> str | None:
 
 def see_twins(engine: Engine, letters: Iterable[Job]) -> Plan[dict[JobId, JobId]]:
     """Of these dead letters, read with details, those that a job behind them keeps from being replayed, and that job."""
-    open_letters = [each for each in letters if each.dead is not None and each.dead.status == "open"]
-    keys = {each.id: key for each in open_letters if (key := _key(each)) is not None}
+    stuck: dict[tuple[str, str], list[Job]] = {}
+    for each in letters:
+        key = _key(each)
+        if key is not None and each.dead is not None and each.dead.status == "open":
+            stuck.setdefault((each.task, key), []).append(each)
 
     def begin() -> Steps[dict[JobId, JobId]]:
-        found: dict[JobId, JobId] = {}
-        for letter in open_letters:
-            if letter.id in keys:
-                twin = yield from _see_twin(engine, letter, keys[letter.id]).begin()
-                if twin is not None:
-                    found[letter.id] = twin
-        return found
+        if not stuck:
+            return {}
+        candidates = yield from _see_candidates(engine, stuck).begin()
+        if not candidates:
+            return {}
+        detailed = yield from engine.find(Filter(ids=list(candidates)), Page(limit=len(candidates), details=True)).begin()
+        return {letter.id: job.id for job in detailed for letter in candidates[job.id] if _order(job) == _order(letter)}
 
     return Plan("find", begin)
 
 
-def _see_twin(engine: Engine, letter: Job, key: str) -> Plan[JobId | None]:
-    # Until it died it had its key itself: no twin is older than its death.
-    died = None if letter.dead is None else letter.dead.died_at - 1
-    where = Filter(tasks=[letter.task], states=sorted(_BEHIND), enqueued_after=died)
+def _see_candidates(engine: Engine, stuck: Mapping[tuple[str, str], list[Job]]) -> Plan[dict[JobId, list[Job]]]:
+    """The waiting jobs that have a unique key of these letters, and which letters': one walk for all of them."""
+    # Until it died each had its key itself: no twin is older than the first of these deaths.
+    died = min(each.dead.died_at for same in stuck.values() for each in same if each.dead is not None) - 1
+    where = Filter(tasks=sorted({task for task, _ in stuck}), states=sorted(_BEHIND), enqueued_after=died)
 
-    def begin() -> Steps[JobId | None]:
+    def begin() -> Steps[dict[JobId, list[Job]]]:
+        found: dict[JobId, list[Job]] = {}
         page = Page(limit=_PAGE, order=Order.OLDEST)
         for _ in range(_PAGES):
             jobs = yield from engine.find(where, page).begin()
             for job in jobs:
-                if _key(job) == key:
-                    (twin,) = yield from engine.find(Filter(ids=[job.id]), Page(limit=1, details=True)).begin()
-                    return twin.id if _order(twin) == _order(letter) else None
+                key = _key(job)
+                if key is not None and (job.task, key) in stuck:
+                    found[job.id] = stuck[job.task, key]
             if len(jobs) < _PAGE:
                 break
             page = replace(page, after=jobs[-1].id)
-        return None
+        return found
 
     return Plan("find", begin)
 

@@ -281,6 +281,11 @@ def moment(at: Micros | None) -> datetime | None:
     return None if at is None else EPOCH + timedelta(microseconds=min(at, _LAST))
 
 
+def clock(at: Micros) -> str:
+    """A stored time as it is told in a sentence, to the second."""
+    return moment(at).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def _letter(dead: stored.DeadLetter) -> DeadLetter:
     return DeadLetter(
         cause=dead.cause,
