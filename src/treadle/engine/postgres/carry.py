@@ -36,15 +36,15 @@ class Memory:
 
     def __init__(self) -> None:
         self._marks: dict[tuple[str, str], tuple[float, dict[int, int]]] = {}
-        self._gated: dict[str, float] = {}
+        self._gated: dict[tuple[str, str], float] = {}
 
     def recall(self, queue: str, tasks: str) -> Marks | None:
         """The marks of these tasks in a queue; none, once a second, to look at all of it; None where gated jobs were seen."""
-        seen = self._gated.get(queue) if self._gated else None
+        seen = self._gated.get((queue, tasks)) if self._gated else None
         if seen is not None:
             if time.monotonic() - seen < SWEEP:
                 return None
-            del self._gated[queue]
+            del self._gated[queue, tasks]
         found = self._marks.get((queue, tasks))
         if found is None:
             return {}
@@ -56,8 +56,9 @@ class Memory:
     def remember(self, queue: str, tasks: str, marks: Marks | None) -> None:
         """Add marks to those that were recalled; empty ones end them all."""
         if marks is None:
-            self._gated[queue] = time.monotonic()
+            self._gated[queue, tasks] = time.monotonic()
             return
+        self._gated.pop((queue, tasks), None)
         if not marks:
             self._marks.pop((queue, tasks), None)
             return

@@ -50,7 +50,10 @@ class Judged(NamedTuple):
 
 @dataclass(slots=True)
 class GatedClaim:
-    """What one claim may still take over all its queues, and what it has judged so far; `seen` are queues with gated jobs."""
+    """What one claim may still take over all its queues, and what it has judged so far.
+
+    `seen` says of each queue that was looked at whether gated jobs wait there.
+    """
 
     sql: Statements
     values: dict[str, Any]
@@ -59,7 +62,7 @@ class GatedClaim:
     admission: Admission
     judged: int = 0
     more: bool = False
-    seen: set[str] = field(default_factory=set[str])
+    seen: dict[str, bool] = field(default_factory=dict[str, bool])
     _writing: set[str] = field(default_factory=set[str])
     _started: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     _parked: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
@@ -87,8 +90,7 @@ class GatedClaim:
         ungated = sorted(Candidate(*row) for row in told[0])
         waiting, answering = [Candidate(*row) for row in told[1]], told[2:]
         picked: list[int] = []
-        if waiting:
-            self.seen.add(queue)
+        self.seen[queue] = bool(waiting)
         while True:
             last: Stand | None = waiting[-1][:3] if len(waiting) == chunk else None
             known = yield from self._known(waiting, answering)

@@ -139,8 +139,8 @@ class Working:
         asks = yield from claim.close()
 
         def answer(rows: list[Rows], aside: Aside) -> Claims:
-            for queue in claim.seen:
-                aside.remember(queue, "", None)
+            for queue, gated_wait in claim.seen.items():
+                aside.remember(queue, values["tasks"], None if gated_wait else {})
             started = {abs(row[0]): row for each in rows for row in each}
             jobs: list[Claimed] = []
             for got, ns in zip(taken, chosen, strict=True):
