@@ -43,8 +43,6 @@ RULES = {
     "mail": Rule(rate=SECOND, period=SECOND, burst=SECOND),
     "wide": Rule(concurrency=10_000),
     "db": Rule(concurrency=8),
-    "slow": Rule(rate=1, period=3600 * SECOND),
-    "shut": Rule(closed_until=2**52),
 }
 
 
@@ -58,7 +56,12 @@ class Store:
         self.lease = secrets.token_hex(16)
         worker = WorkerInfo("bench", "here", 0, ("default",), (NAME,), 1)
         self.session.run(self.engine.renew(self.lease, 0, 600.0, worker=worker))
-        self.session.run(self.engine.write([Write(Space.LIMIT, name, rule.to_text()) for name, rule in RULES.items()]))
+        for name, rule in RULES.items():
+            self.limit(name, rule)
+
+    def limit(self, name: str, rule: Rule) -> None:
+        """Set a limit."""
+        self.session.run(self.engine.write([Write(Space.LIMIT, name, rule.to_text())]))
 
     def fill(self, n: int, options: Callable[[int], dict[str, Any]]) -> None:
         """Store n jobs."""
@@ -160,6 +163,7 @@ def many_scheduled(store: Store) -> None:
 
 def many_keys(store: Store) -> None:
     """100,000 keys in use: half of them have started within their hour, the others wait in a queue of their own."""
+    store.limit("slow", Rule(rate=1, period=3600 * SECOND))
     store.fill(100_000, lambda i: {"queue": "keys", "holds": (Hold("slow", f"own{i}"),)})
     for _ in range(500):
         store.claim("keys", BATCH)
@@ -167,6 +171,7 @@ def many_keys(store: Store) -> None:
 
 def many_blocked(store: Store) -> None:
     """10,000 jobs at the head of the queue that may not start."""
+    store.limit("shut", Rule(closed_until=2**52))
     store.fill(10_000, lambda _: {"queue": "beside", "priority": 100, "holds": (Hold("shut"),)})
     for _ in range(25):
         store.claim("beside", BATCH)
