@@ -121,9 +121,8 @@ def latencies(bench: Bench, setting: str) -> None:
         pick: Callable[[list[float]], float] = lambda run, p=percent: run[min(len(run) - 1, len(run) * p // 100)]  # noqa: E731
         bench.note(setting, f"idle wake-and-claim, bare, p{percent} (us)", [pick(run) for run in bare])
         bench.note(setting, f"enqueue to start, idle worker, p{percent} (us)", [pick(run) for run in ours])
-        if percent == 50:
-            ratios = [pick(mine) / pick(base) for mine, base in zip(ours, bare, strict=True)]
-            bench.note(setting, "enqueue to start, p50, times bare", ratios)
+        ratios = [pick(mine) / pick(base) for mine, base in zip(ours, bare, strict=True)]
+        bench.note(setting, f"enqueue to start, p{percent}, times bare", ratios)
 
 
 def backlog(bench: Bench, setting: str, waiting: int) -> None:

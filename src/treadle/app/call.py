@@ -15,6 +15,7 @@ from treadle.app.twins import HEADER, kept_key
 from treadle.engine.session import Durability
 from treadle.model.errors import BadInput
 from treadle.model.job import Enqueued, JobId, NewJob, Stored
+from treadle.model.kind import is_a, is_list
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -171,11 +172,11 @@ class Call(Generic[R_co]):
 
 def check_calls(calls: Iterable[Call[R]]) -> list[Call[R]]:
     """The calls as a list. Raises `BadInput` for what is no list, and for what is no call."""
-    if not isinstance(calls, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_list(calls):
         raise BadInput(calls, "this is not a list of calls", "Write enqueue_many([task.call(...), ...]).")
     listed = list(calls)
     for each in listed:
-        if not isinstance(each, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_a(each, Call):
             raise BadInput(each, "this is not a call", "Write task.call(...), which checks a call without storing it.")
     return listed
 

@@ -12,6 +12,7 @@ from treadle.app.unique import Unique, check_unique, idempotency
 from treadle.model.errors import InvalidOption
 from treadle.model.flow import Hold, Ordering
 from treadle.model.job import NewJob
+from treadle.model.kind import is_a
 
 
 @dataclass(slots=True, frozen=True, init=False)
@@ -30,7 +31,7 @@ class Ordered:
     def __init__(self, by: By, *, on_dead: Literal["continue", "stop"] = "continue", group: str | None = None) -> None:
         if on_dead not in ("continue", "stop"):
             raise InvalidOption(on_dead, "on_dead does not know this", 'Use "continue" or "stop".')
-        if group is not None and not (isinstance(group, str) and group.isprintable() and 0 < len(group.encode()) <= 200):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if group is not None and not (is_a(group, str) and group.isprintable() and 0 < len(group.encode()) <= 200):
             raise InvalidOption(group, "a group is 1 to 200 bytes of printable text", 'Write for example group="ledger".')
         keep = object.__setattr__
         keep(self, "by", read_by("ordered_by", by))

@@ -19,6 +19,7 @@ from treadle.engine.plan import Plan, Steps
 from treadle.model.errors import DefinitionError, InvalidOption
 from treadle.model.filter import check_remark
 from treadle.model.job import JobId, Micros
+from treadle.model.kind import is_whole
 
 
 class Schedules:
@@ -158,6 +159,6 @@ def _decode(text: str | None) -> Any:
 
 
 def _count(said: int) -> int:
-    if isinstance(said, bool) or not isinstance(said, int) or not 1 <= said <= 10_000:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_whole(said, 1, 10_000):
         raise InvalidOption(said, "a whole number from 1 to 10,000 is needed here", "Write for example 20.")
     return said

@@ -14,6 +14,7 @@ from treadle.engine.plan import Plan, Steps, together
 from treadle.model.errors import InvalidOption
 from treadle.model.filter import check_text
 from treadle.model.job import Micros
+from treadle.model.kind import is_a
 from treadle.model.record import Space, paused_key, paused_task
 
 
@@ -57,7 +58,7 @@ def _named(queue: str | None, task: str | None, limit: str | None, key: str) -> 
         raise InvalidOption("pause", "one thing is paused at a time", "Name a queue, a task, or a key of a limit.")
     if queue is not None:
         return check_queue(queue)
-    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_a(key, str):
         raise InvalidOption(key, "key must be text", 'Write key="...", or leave it out.')
     for name, value in (("task", task), ("limit", limit), ("key", key)):
         check_text(name, value)

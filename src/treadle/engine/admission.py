@@ -104,7 +104,8 @@ class Room:
             self.log.append((now, cost))
             self.started += cost
         else:
-            self.tat, self.interval = max(self.tat, now) + cost * rule.interval, rule.interval
+            self.interval = rule.interval
+            self.tat = max(self.tat, now) + cost * self.interval
 
     def _opens_at(self, cost: int, now: Micros) -> Micros:
         """The moment from which a start of this cost fits the rate; now or before, if it does."""
@@ -125,8 +126,10 @@ class Room:
 
     def adapt(self, now: Micros) -> None:
         """Count on under the rule of today: what is owed stays owed in starts, whatever a start is worth now."""
+        if self.interval == 0 or self.rule.strict:
+            return
         interval = self.rule.interval
-        if self.rule.strict or interval == 0 or self.interval in (0, interval):
+        if interval in (0, self.interval):
             return
         if self.tat > now:
             self.tat = now - (now - self.tat) * interval // self.interval
@@ -134,29 +137,44 @@ class Room:
         self.changed = True
 
 
+class _Asked(NamedTuple):
+    """The rooms that jobs with the same holds ask of: for each hold that of its limit as a whole and its own, and the former
+    each once.
+    """
+
+    rooms: list[tuple[Hold, Room, Room]]
+    wholes: list[Room]
+
+
 @dataclass(slots=True)
 class Admission:
     """Judges one claim's gated jobs one after the other, each seeing the starts before it.
 
     `wakes_at` is the earliest moment at which those that were parked, or others because of them, are looked at.
+    A room that is known stays the same object: jobs with the same holds look for theirs once.
     """
 
     now: Micros
     rooms: dict[Key, Room] = field(default_factory=dict[Key, Room])
     wakes_at: Micros | None = None
+    _asked: dict[tuple[Hold, ...], _Asked] = field(default_factory=dict[tuple[Hold, ...], _Asked])
 
-    def judge(self, holds: Sequence[Hold], stand: Stand, *, first: bool) -> Obstacle | None:
+    def judge(self, holds: tuple[Hold, ...], stand: Stand, *, first: bool) -> Obstacle | None:
         """Start a job, or say what stops it; `first` tells whether it is first in line of its ordering, if it has one."""
         if not first:
             return self._park(Obstacle(None, BlockedOn.KEY), holds, stand)
-        for hold in holds:
-            obstacle = self._at(self._whole(hold), hold, stand) or self._at(self._room(hold), hold, stand)
+        asked = self._asked.get(holds)
+        if asked is None:
+            rooms = [(hold, self.rooms[hold.limit, WHOLE], self._room(hold)) for hold in holds]
+            asked = self._asked[holds] = _Asked(rooms, [self.rooms[limit, WHOLE] for limit in {hold.limit for hold in holds}])
+        for hold, whole, room in asked.rooms:
+            obstacle = self._at(whole, hold, stand) or self._at(room, hold, stand)
             if obstacle is not None:
                 return self._park(obstacle, holds, stand)
-        for hold in holds:
-            self._room(hold).start(hold.cost, self.now)
-        for limit in {hold.limit for hold in holds}:
-            self.rooms[limit, WHOLE].start(1, self.now)
+        for hold, _, room in asked.rooms:
+            room.start(hold.cost, self.now)
+        for whole in asked.wholes:
+            whole.start(1, self.now)
         return None
 
     def _at(self, room: Room, hold: Hold, stand: Stand) -> Obstacle | None:
@@ -183,9 +201,6 @@ class Admission:
 
     def _room(self, hold: Hold) -> Room:
         return self.rooms[hold.limit, hold.key]
-
-    def _whole(self, hold: Hold) -> Room:
-        return self.rooms[hold.limit, WHOLE]
 
 
 def release(room: Room, costs: Iterable[int], *, more: bool, now: Micros, ended: bool = False) -> int:

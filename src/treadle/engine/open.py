@@ -6,6 +6,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from treadle.engine.session import Store
 from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL
+from treadle.model.kind import is_a
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 _TAKEN = re.compile(r"public|information_schema|pg_.*|sqlite(_.*)?")
@@ -24,7 +25,7 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
     `replicas` (how many must confirm a write); TLS takes `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` and `ssl_cert_reqs`
     (required, none). Raises `InvalidURL`, `InvalidOption` and `VolatileStore`.
     """
-    if not isinstance(namespace, str) or _NAMESPACE.fullmatch(namespace) is None:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_a(namespace, str) or _NAMESPACE.fullmatch(namespace) is None:
         raise InvalidOption(
             namespace,
             "a namespace is a lower-case word of at most 41 letters, digits and underscores that begins with no digit",
@@ -56,7 +57,7 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
 
 
 def _split(url: str) -> SplitResult:
-    if not isinstance(url, str) or not url.isprintable() or url != url.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_a(url, str) or not url.isprintable() or url != url.strip():
         raise InvalidURL(repr(url), "a store URL is printable text without spaces around it", f"Use {_SCHEMES}.")
     try:
         return urlsplit(url)

@@ -1,6 +1,7 @@
 """Turns stored rows into the model's values, and values into the JSON text that carries a batch. Shared by engines."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -37,8 +38,9 @@ def to_states(text: str) -> tuple[State, ...]:
     return _decode_states(text)
 
 
+@lru_cache(maxsize=4096)
 def to_holds(text: str | None) -> tuple[Hold, ...]:
-    """Stored holds, as JSON arrays; None is empty."""
+    """Stored holds, as JSON arrays; None is empty. Many jobs ask for the same."""
     return () if text is None else _decode_holds(text)
 
 

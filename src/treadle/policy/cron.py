@@ -11,6 +11,7 @@ from datetime import date
 from typing import NamedTuple
 
 from treadle.model.errors import InvalidSchedule
+from treadle.model.kind import is_a
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -95,7 +96,7 @@ class Cron:
 
 def read_cron(text: str) -> Cron:
     """The expression that a text is, or that its nickname stands for. Raises `InvalidSchedule`."""
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_a(text, str):
         raise InvalidSchedule(text, "a cron expression is a text", 'Write "30 2 * * *", or every="5m".')
     fields = _split(text)
     values = [_read(field, part, text) for field, part in zip(_FIELDS, fields, strict=True)]

@@ -7,13 +7,13 @@ A chore is a row: name, interval, and what to do. All are safe to run everywhere
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from treadle.engine.jitter import jittered
 from treadle.engine.session import Session, Store
 from treadle.model.filter import Retention
 from treadle.model.job import Micros
@@ -60,7 +60,7 @@ class Chore:
                     wait = min(RETRY, self.interval)
                 else:
                     log.exception("the chore %s failed; trying again", self.name)
-            pause = self.interval * random.uniform(0.9, 1.0) if wait is None else wait  # noqa: S311 - jitter
+            pause = jittered(self.interval, 0.9) if wait is None else wait
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._called.wait(), pause)
             self._called.clear()

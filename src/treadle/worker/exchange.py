@@ -5,7 +5,6 @@ Large batches of outcomes travel beside it.
 
 import asyncio
 import logging
-import random
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
@@ -13,6 +12,7 @@ from typing import Any
 
 from treadle.app.failure import plain
 from treadle.engine.contract import Engine
+from treadle.engine.jitter import jittered
 from treadle.engine.plan import Plan, together
 from treadle.engine.session import Durability, Session, Waiter
 from treadle.model.job import LeaseId, Micros
@@ -123,7 +123,7 @@ class Exchange:
         """Turn wakes and the passing of the poll interval into appetite, until cancelled."""
         self._waiter.listen(self._woken)
         while True:
-            await asyncio.sleep(self._poll * random.uniform(0.9, 1.0))  # noqa: S311 - jitter, not a secret
+            await asyncio.sleep(jittered(self._poll, 0.9))
             if self._idle:
                 self._waiter.idle(True)  # a declaration that was lost meanwhile is made again
             self._woken(polled=True)
@@ -189,7 +189,7 @@ class Exchange:
                 self._outage.failed(error)
             else:
                 log.exception("the store did not take an exchange; trying again within %.2f s", self._patience)
-            await asyncio.sleep(self._patience * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            await asyncio.sleep(jittered(self._patience))
             self._signal.set()
             return
         self._patience = 0.0

@@ -5,10 +5,9 @@ The rows of the keys that are judged by are held until the commit, so that two w
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, Key
+from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, Key, rooms_of
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.rooms import hold_asks, to_rooms, write_rooms
 from treadle.engine.postgres.statements import Statements
@@ -26,7 +25,6 @@ _TOP = (-32767, -1, -1)
 """Before the first place of any queue."""
 
 Stand = tuple[int, int, int]
-_holds_of = lru_cache(maxsize=4096)(to_holds)
 
 
 class Candidate(NamedTuple):
@@ -134,15 +132,14 @@ class GatedClaim:
         self._writing |= {name for (name,) in answers[0]}
         rooms = yield from to_rooms(self.sql, answers[1:6], self.admission.now)
         self.admission.rooms = rooms | self.admission.rooms
-        holds = {each.n: _holds_of(each.holds) for each in waiting}
+        holds = {each.n: to_holds(each.holds) for each in waiting}
         firsts: dict[str, int] = dict(answers[-2])
         ours = {n for (n,) in answers[-1]}
+        ready = {each: all(key in self.admission.rooms for key in rooms_of(each)) for each in set(holds.values())}
         return {
             each.n: Judged(holds[each.n], each.line is None or each.place == firsts[each.line])
             for each in waiting
-            if each.n in ours
-            and (each.line is None or each.line in firsts)
-            and all((hold.limit, key) in self.admission.rooms for hold in holds[each.n] for key in (hold.key, WHOLE))
+            if each.n in ours and ready[holds[each.n]] and (each.line is None or each.line in firsts)
         }
 
     def _merge(

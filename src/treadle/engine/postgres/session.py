@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import os
-import random
 import time
 import weakref
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import psycopg
 
+from treadle.engine.jitter import jittered
 from treadle.engine.plan import Plan
 from treadle.engine.postgres.carry import Carrier, Memory, only_reads
 from treadle.engine.postgres.driver import Link, Overdue
@@ -99,7 +99,7 @@ class PostgresSession:
                 self._clear(link, error)
                 if not self._again(error, plan, patience.last):
                     raise self._told(error, patience) from error
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            time.sleep(jittered(pause))
             pause = min(_MOST, pause * 2)
 
     async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
@@ -125,7 +125,7 @@ class PostgresSession:
                 await self._aclear(link, error)
                 if not self._again(error, plan, patience.last):
                     raise self._told(error, patience) from error
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            await asyncio.sleep(jittered(pause))
             pause = min(_MOST, pause * 2)
 
     def close(self) -> None:

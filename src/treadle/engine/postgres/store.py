@@ -2,7 +2,6 @@
 
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from treadle.engine.jitter import jittered
 from treadle.engine.migrate import Migration, migrations, pending
 from treadle.engine.postgres.borrow import borrowed
 from treadle.engine.postgres.doctor import durability_of, examine
@@ -277,7 +277,7 @@ class PostgresStore:
                 self._reached = True
                 self.role = connection.info.user
                 return connection
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            time.sleep(jittered(pause))
             pause = min(1.0, pause * 2)
 
     def _parameters(self, left: float) -> dict[str, Any]:

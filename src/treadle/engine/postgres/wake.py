@@ -7,7 +7,6 @@ which sleepers, who hold it, first let end who was writing when they lay down.
 """
 
 import logging
-import random
 import secrets
 import select
 import socket
@@ -18,6 +17,7 @@ from typing import Protocol
 
 import psycopg
 
+from treadle.engine.jitter import jittered
 from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.statements import Statements
@@ -130,7 +130,7 @@ class Hub:
                     return None
                 self._down()
                 log.debug("not listening for a moment: %s", error)
-            self._rest(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            self._rest(jittered(pause))
             pause = min(2.0, pause * 2)
         return None
 

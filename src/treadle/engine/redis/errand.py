@@ -1,12 +1,12 @@
 """One request on its way: what is sent, what the replies mean, and whether and when to try again."""
 
 import os
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from treadle.engine.jitter import jittered
 from treadle.engine.redis.address import Dialled
 from treadle.engine.redis.link import Lost
 from treadle.engine.redis.replies import ELSEWHERE, PASSING, Refusal, error_for, pack
@@ -132,4 +132,4 @@ class Errand:
             return 0.0
         self._pause = min(_LONGEST_PAUSE, self._pause * 2)
         left = max(0.0, self.deadline - time.monotonic())
-        return min(left, self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        return min(left, jittered(self._pause))

@@ -91,7 +91,7 @@ class GatedClaim:
         yield from self._write(picked[before:])
         return goes_on and len(picked) < wanted
 
-    def _judge(self, each: Candidate, holds: Sequence[Hold]) -> Obstacle | None:
+    def _judge(self, each: Candidate, holds: tuple[Hold, ...]) -> Obstacle | None:
         self.judged += 1
         obstacle = self.admission.judge(holds, each[:3], first=each.place == each.first)
         if obstacle is None:
