@@ -25,6 +25,20 @@ def states(app: Treadle) -> dict[str, State]:
     return {job.id: job.state for job in app.connection.run(engine.find(Filter(), Page(limit=1000, order=Order.OLDEST)))}
 
 
+def test_a_replica_that_was_cut_off_is_not_taken_for_one_that_has_everything(ground: Ground) -> None:
+    """Slow (5 s): a copy of the server is made for it."""
+    replica = ground.replica()
+    app = Treadle(ground.url(timeout=5))
+    keep = declared(app)
+    try:
+        keep.enqueue("early")
+        lagging(ground, replica)
+        keep.enqueue("late")
+        assert not ground.server.shipped(replica)
+    finally:
+        app.close()
+
+
 def test_what_is_lost_is_the_lag_and_no_fence_of_before_opens_anything_after(ground: Ground) -> None:
     """Slow (5 s): a copy of the server is made for it."""
     replica = ground.replica()

@@ -57,8 +57,8 @@ class Proxy:
         self._rate = bytes_per_second
 
     def freeze(self) -> None:
-        """Read nothing more; every socket stays open. What is sent meanwhile arrives after `pass_`."""
-        self._loop.call_soon_threadsafe(self._flowing.clear)
+        """Read nothing more from now on; every socket stays open. What is sent meanwhile arrives after `pass_`."""
+        self._on_loop(_made(self._flowing.clear))
 
     def refuse(self) -> None:
         """Reset each new connection at once; those that stand go on."""
