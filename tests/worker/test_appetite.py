@@ -1,13 +1,16 @@
 """Which executor claims, and how much: after a wake, in full flow, and after a look that found nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
 
 from treadle import Treadle
 from treadle.engine.memory.engine import MemoryEngine
+from treadle.model.job import Claims
 from treadle.worker.fetcher import Fetcher
+from treadle.worker.pace import Paces
+from treadle.worker.run import Run
 
 
 class Place:
@@ -15,6 +18,7 @@ class Place:
 
     def __init__(self, room: int) -> None:
         self.slots = room
+        self.behind = 0
 
     def free(self) -> int:
         return self.slots
@@ -22,11 +26,21 @@ class Place:
     def room(self) -> int:
         return self.slots
 
+    def soon(self) -> int:
+        return self.slots + self.behind
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        """Nothing runs here."""
+
 
 class Nothing:
     """Nothing is in flight."""
 
     suspects_wanted = 1
+
+    def __init__(self) -> None:
+        self.paces = Paces()
+        self.runs = dict.fromkeys("abc")
 
 
 @pytest.fixture
@@ -70,3 +84,39 @@ def test_polls_pass_over_who_walked_long_for_nothing_while_another_is_in_flow(fe
     fetcher.sated(loop, took=1000.0)
     fetcher.wake(polled=True)
     assert [sorted(places) for places, _ in asked(fetcher)] == [["loop", "thread"]]
+
+
+@pytest.fixture
+def gated() -> tuple[Fetcher, Place, Nothing]:
+    """A fetcher for one gated task, that runs in ten slots of the loop, behind brief bodies; and what is in flight."""
+    app = Treadle("memory://gated", allow_volatile=True)
+
+    @app.task(name="limited", limits=[app.limit("provider", concurrency=5)])
+    async def limited() -> None: ...
+
+    loop, hand = Place(10), Nothing()
+    loop.behind = 90
+    places: Mapping[str, Any] = {"loop": loop}
+    return Fetcher(MemoryEngine(), "L", app.registry, [("default", 1)], False, places, cast("Any", hand)), loop, hand
+
+
+def test_gated_jobs_are_claimed_into_slots_until_their_task_is_known_to_be_brief(
+    gated: tuple[Fetcher, Place, Nothing],
+) -> None:
+    fetcher, loop, hand = gated
+    assert [ask.gated for ask in fetcher.asks()] == [10]
+    hand.paces.took("limited", 0.00001)
+    assert [ask.gated for ask in fetcher.asks()] == [100]
+    loop.behind = 5000
+    assert [ask.gated for ask in fetcher.asks()] == [500]
+    hand.paces.took("limited", 2.0)
+    assert [ask.gated for ask in fetcher.asks()] == [10]
+
+
+def test_gated_jobs_that_wait_for_what_is_in_hand_are_claimed_after_its_end(gated: tuple[Fetcher, Place, Nothing]) -> None:
+    fetcher, _, hand = gated
+    hand.paces.took("limited", 0.00001)
+    [ask] = fetcher.asks()
+    assert (fetcher.in_turn, fetcher.awaited()) == (False, 0)
+    assert fetcher.take(ask, Claims([], lost=False, more=True))
+    assert (fetcher.in_turn, fetcher.awaited()) == (True, 3)

@@ -11,7 +11,7 @@ from treadle.model.outcome import Completed, NoteKind, Released, Settlement, Ver
 from treadle.worker.deadlines import Deadlines
 from treadle.worker.inflight import Inflight
 from treadle.worker.notes import Notes
-from treadle.worker.pace import MOST, Pace
+from treadle.worker.pace import BRIEF, MOST, SOON, Pace, Paces
 from treadle.worker.run import Run
 from treadle.worker.settler import Settler
 
@@ -59,6 +59,28 @@ def test_the_buffer_is_fifty_milliseconds_of_measured_work() -> None:
     slow = Pace(4)
     slow.took(60.0)
     assert slow.buffer() == 0
+
+
+def test_gated_jobs_are_held_ready_only_behind_bodies_that_take_next_to_no_time() -> None:
+    pace = Pace(100)
+    assert pace.soon() == 0
+    pace.took(BRIEF / 2)
+    assert pace.soon() == SOON / (BRIEF / 2)
+    slow = Pace(100)
+    slow.took(BRIEF)
+    assert slow.soon() == 0
+    assert slow.buffer() > 0
+
+
+def test_a_gated_task_is_slow_until_it_has_been_measured_and_again_when_it_becomes_so() -> None:
+    paces = Paces()
+    paces.expect("call")
+    assert not paces.brief(["plain", "call"])
+    assert paces.brief(["plain"])
+    paces.took("call", BRIEF / 2)
+    assert paces.brief(["plain", "call"])
+    paces.took("call", 1.0)
+    assert not paces.brief(["plain", "call"])
 
 
 def test_notes_keep_the_latest_of_each_name_from_any_thread() -> None:

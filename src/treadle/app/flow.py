@@ -82,7 +82,7 @@ class Flow:
 
     @property
     def gated(self) -> bool:
-        """True when the claim of its jobs is their start, so that none may be claimed ahead of a free slot."""
+        """True when the claim of its jobs is their start, so that few may be claimed ahead of a free slot."""
         return bool(self.limits or self.ordered)
 
     def over(self, said: Mapping[str, Any]) -> "Flow":

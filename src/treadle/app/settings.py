@@ -68,7 +68,7 @@ class TaskSettings:
     `timeout` is how long one attempt may run, `start_within` how long after it is due a job may still start,
     `max_crashes` how often the process under it may die, `redacted` the parameters whose values no view shows, and `return`
     where it is the result. `flow` is what holds its jobs back, `governed` says that something does; `held` names the limits
-    of one job, and a `gated` job is claimed only into a free slot.
+    of one job, and the claim of a `gated` job counts as its start.
     """
 
     name: str

@@ -35,6 +35,9 @@ the same minutes. Longer bodies make smaller exchanges and keep the usual interv
 would take the interpreter from each other.
 """
 
+TURNS = 4
+"""Turns of the loop in which nothing ends, after which bodies take their time: what was submitted begins in the third."""
+
 ABREAST = 500
 """Outcomes from which on they are told while the worker goes on claiming, where the store does well with both at once.
 
@@ -108,16 +111,15 @@ class Exchange:
                 await asyncio.wait([self._telling])
 
     async def _gather(self) -> None:
-        """Let slots come free for gated jobs while each turn of the loop frees some: an exchange for half of them costs
-        nearly as much as one for all."""
+        """Let what is in hand end, where gated jobs wait for that, while turns of the loop go on ending some: an exchange for
+        half of them costs nearly as much as one for all."""
         if self.fetcher is None:
             return
-        taken = self.fetcher.short_of()
-        while taken:
+        idle, held = 0, self.fetcher.awaited()
+        while held and idle < TURNS:
             await asyncio.sleep(0)
-            before, taken = taken, self.fetcher.short_of()
-            if taken >= before:
-                return
+            before, held = held, self.fetcher.awaited()
+            idle = 0 if held < before else idle + 1
 
     async def poll(self) -> None:
         """Turn wakes and the passing of the poll interval into appetite, until cancelled."""
@@ -150,8 +152,8 @@ class Exchange:
             return
         notes = self._notes.take()
         batch, strictness = self._settler.take()
-        if self._abreast and asks and len(batch) >= ABREAST and self.fetcher is not None and not self.fetcher.short_of():
-            # Where gated jobs wait for slots, the claim is to find those that this settlement frees.
+        if self._abreast and asks and len(batch) >= ABREAST and self.fetcher is not None and not self.fetcher.in_turn:
+            # Where gated jobs wait for what ends here, the claim is to find those that this settlement frees.
             self._telling = asyncio.create_task(self._converse(notes, batch, strictness, []), name="treadle telling")
             await self._converse([], [], strictness, asks)
         else:

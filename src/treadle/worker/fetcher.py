@@ -30,6 +30,15 @@ in it while another is in full flow: its claim walked over all that waits for th
 35 ms, twice a second.
 """
 
+MOST_GATED = 500
+"""Gated jobs in one claim: as many as the store judges at once."""
+
+IN_TURN = 5.0
+"""Seconds for which gated jobs are claimed only when what was claimed before has been told of, once a claim had to pass over
+most of those it looked at: the ends of what it had in hand were what they waited for. Each look ahead parks up to 500 of them,
+and each of those comes back by itself: in order by 1,000 keys, 6,000 jobs/s instead of 14,000 on Valkey.
+"""
+
 NEWER_DELAY = 10.0
 """Seconds for which a job is put off that was enqueued for a newer version of its task."""
 
@@ -54,8 +63,9 @@ class Fetcher:
     found nothing waits for a wake or the next poll, and longer where the walk was long, instead of walking again with every
     exchange of a busy one (50,000 async jobs waiting: 26 ms an exchange instead of 5).
 
-    A gated job starts with its claim, so no more of them are taken than there are slots free. Where one is next and no slot
-    is, the executor waits for a slot of its own: nobody announces what has been in the queue all along.
+    A gated job starts with its claim, so no more of them are taken than will start as good as at once. Where one is next and
+    none would, the executor waits for a slot of its own: nobody announces what has been in the queue all along. Where what
+    is in hand here is what they wait for, by their order or their slots, they are claimed when it has ended and been told.
     """
 
     def __init__(
@@ -88,11 +98,14 @@ class Fetcher:
         self._fresh = ""
         self._wants_slot: set[str] = set()
         self._crowded: list[str] = []
+        self._in_turn_until = 0.0
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
             assert task is not None
             self._names[task.settings.executor].append(name)
+            if task.settings.gated:
+                inflight.paces.expect(task.settings.name)
         self._rank()
         self.wake()
 
@@ -126,9 +139,17 @@ class Fetcher:
         """Whether some executor has not yet seen its queues empty."""
         return bool(self._hungry)
 
-    def short_of(self) -> int:
-        """How many slots are taken where gated jobs wait for one."""
-        return sum(self._executors[place].slots - self._executors[place].free() for place in self._crowded)
+    @property
+    def in_turn(self) -> bool:
+        """Whether what has ended here is to be told before more is claimed, or with it."""
+        return monotonic() < self._in_turn_until
+
+    def awaited(self) -> int:
+        """How many runs in hand gated jobs wait for: their slots here, or what those runs hold."""
+        if self._hungry and self.in_turn:
+            return len(self._inflight.runs)
+        crowded = [(self._executors[place], self._soon(place)) for place in self._crowded]
+        return sum(each.slots - each.free() for each, soon in crowded if soon == each.free())
 
     def asks(self) -> list[Ask]:
         """The claims worth making now; none when draining, full, or not hungry."""
@@ -136,7 +157,7 @@ class Fetcher:
             # The suspect held here has ended and others may wait: nobody announces them, and a poll each would be slow.
             self._took_suspect = False
             self.wake()
-        ready = {place for place in self._wants_slot if self._executors[place].free() > 0}
+        ready = {place for place in self._wants_slot if self._soon(place) > 0}
         self._wants_slot -= ready
         self._hungry |= ready
         if self.draining or not self._hungry:
@@ -156,13 +177,19 @@ class Fetcher:
 
     def _ask(self, places: list[str], room: int, *, mark: bool) -> Ask:
         """A claim for these executors; `mark` when it may bring a suspect, which must start at once wherever it runs."""
-        gated = max(0, min(self._executors[place].free() for place in places))
-        suspects = self._inflight.suspects_wanted if mark and gated else 0
+        gated = min(MOST_GATED, *map(self._soon, places))
+        slots = min(self._executors[place].free() for place in places)
+        suspects = self._inflight.suspects_wanted if mark and slots else 0
         takes = self._split(room)
         wants = [Want(queue, take, room) for queue, take in zip(self._queues, takes, strict=True)]
         names = self._names[places[0]] if len(places) == 1 else [name for place in places for name in self._names[place]]
         plan = self._engine.claim(self._lease, wants, names, suspects=suspects, gated=gated)
         return Ask(places, takes, suspects, gated, plan)
+
+    def _soon(self, place: str) -> int:
+        """How many gated jobs would start as good as at once."""
+        executor = self._executors[place]
+        return executor.soon() if self._inflight.paces.brief(self._names[place]) else executor.free()
 
     def sated(self, ask: Ask, took: float) -> None:
         """What this claim asked for is not there now; `took` is how many seconds its exchange has taken."""
@@ -172,8 +199,7 @@ class Fetcher:
     def take(self, ask: Ask, claims: Claims) -> bool:
         """Hand claimed jobs to their executor; True when the claim was filled, so that more may be waiting."""
         jobs = claims.jobs
-        self._crowded = ask.places if claims.more else []
-        more = claims.more and self._more_gated(ask)
+        more = self._more_gated(ask, claims)
         if not jobs:
             if not self._strict:
                 self._credit = fairness.charge(self._weights, self._credit, ask.takes, [0] * len(ask.takes))
@@ -214,8 +240,13 @@ class Fetcher:
                 self._executors[place].submit(mine)
         return more or len(jobs) >= sum(ask.takes)
 
-    def _more_gated(self, ask: Ask) -> bool:
-        """A gated job is next and was not taken: whether it pays to ask again at once, each executor for itself."""
+    def _more_gated(self, ask: Ask, claims: Claims) -> bool:
+        """Whether a gated job is next that was not taken, and it pays to ask again at once, each executor for itself."""
+        self._crowded = ask.places if claims.more else []
+        if not claims.more:
+            return False
+        if 2 * len(claims.jobs) < ask.gated:
+            self._in_turn_until = monotonic() + IN_TURN
         if ask.gated == 0 and len(ask.places) == 1:
             self._wants_slot.update(ask.places)
             return False

@@ -14,6 +14,7 @@ from treadle.model.outcome import NoteKind, Outcome, Settlement
 from treadle.worker.deadlines import Deadlines
 from treadle.worker.execution import completing
 from treadle.worker.notes import Notes
+from treadle.worker.pace import Paces
 from treadle.worker.run import Run
 from treadle.worker.settler import Settler
 
@@ -38,6 +39,7 @@ class Inflight:
         self._deadlines = deadlines
         self._changed = changed
         self._suspect: JobId | None = None
+        self.paces: Paces = Paces()
         self.watch: Callable[[Run, Outcome], None] | None = None
         """Told of each end of a job that holds limits."""
 
@@ -53,6 +55,11 @@ class Inflight:
         """Whether this very attempt is in hand here."""
         run = self.runs.get(claimed.id)
         return run is not None and run.claimed.attempt == claimed.attempt
+
+    @property
+    def promised(self) -> bool:
+        """Whether a gated job waits here for its start: that was counted with its claim, and is wasted if it is handed back."""
+        return any(run.started is None and run.settings.gated for run in self.runs.values())
 
     def take(self, run: Run) -> None:
         """A claim brought this run."""
@@ -82,6 +89,8 @@ class Inflight:
             self._suspect = None
         if run.settings.held and self.watch is not None:
             self.watch(run, outcome)
+        if run.settings.gated and run.started is not None:
+            self.paces.took(run.task.settings.name, monotonic() - run.started if took is None else took)
         if took is None:
             took = 0.0 if run.started is None else monotonic() - run.started
         self._settler.add(Settlement(claimed.ref, claimed.id, claimed.attempt, outcome, took), run.settings.durability)

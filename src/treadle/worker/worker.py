@@ -37,6 +37,7 @@ from treadle.worker.lost import UNKNOWN, why_lost
 from treadle.worker.notes import Notes
 from treadle.worker.options import WorkerOptions
 from treadle.worker.outage import SILENCE, UNREACHED, Outage
+from treadle.worker.pace import SOON
 from treadle.worker.rules import Rules
 from treadle.worker.run import Run, Stop
 from treadle.worker.scheduler import Scheduler
@@ -45,10 +46,6 @@ from treadle.worker.settler import Settler
 log: logging.Logger = logging.getLogger("treadle.worker")
 
 TICK = 0.25
-
-
-def nobody() -> None:
-    """Who is told that a process leaves, where no supervisor is."""
 
 
 class Worker:
@@ -66,7 +63,7 @@ class Worker:
         *,
         lease: LeaseId,
         ready: Callable[[], None],
-        away: Callable[[], None] = nobody,
+        away: Callable[[], None] | None = None,
         after_outage: bool = False,
     ) -> None:
         self._app = app
@@ -232,6 +229,8 @@ class Worker:
 
     async def _finish(self) -> None:
         self._fetcher.draining = True
+        if self._inflight.promised:
+            await self._until_empty(2 * SOON)
         for executor in self._executors.values():
             for run in executor.hand_back():
                 self._inflight.ended(run, Released())
@@ -373,7 +372,7 @@ class Worker:
         return longest
 
     def lose(self, *, spared: bool = False) -> None:
-        if spared:
+        if spared and self._away is not None:
             self._away()
 
         def stop() -> None:

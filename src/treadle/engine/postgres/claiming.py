@@ -18,7 +18,7 @@ from treadle.model.job import Micros
 from treadle.model.state import BlockedOn
 
 CHUNK = 100
-"""Gated jobs read at a time."""
+"""Gated jobs read at a time; more where more may start, and one that says whether there are others."""
 WATCHED = 100
 """Running jobs of one key that are held while one is parked behind them; with more, the key is looked at again instead."""
 _TOP = (-32767, -1, -1)
@@ -103,7 +103,7 @@ class GatedClaim:
 
     @property
     def _chunk(self) -> int:
-        return CHUNK if self._judges else 1
+        return max(CHUNK, min(self.gated, MOST_JUDGED - self.judged) + 1) if self._judges else 1
 
     @property
     def _judges(self) -> bool:

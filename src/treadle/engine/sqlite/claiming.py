@@ -14,7 +14,7 @@ from treadle.model.flow import Hold
 from treadle.model.job import Claimed
 
 CHUNK = 100
-"""Gated jobs read at a time."""
+"""Gated jobs read at a time; more where more may start, and one that says whether there are others."""
 
 
 class Candidate(NamedTuple):
@@ -51,7 +51,8 @@ class GatedClaim:
         ungated = [Candidate(*row) for row in (yield Ask(self.sql("claim", "ungated"), values))]
         picked: list[int] = []
         while True:
-            chunk = CHUNK if self.gated > 0 and self.judged < MOST_JUDGED else 1
+            left = min(self.gated, MOST_JUDGED - self.judged)
+            chunk = max(CHUNK, left + 1) if left > 0 else 1
             rows = yield Ask(self.sql("claim", "gated"), values | {"chunk": chunk, "suspects": self.suspects})
             waiting = [Candidate(*row) for row in rows]
             ours = [to_holds(each.holds) for each in waiting]

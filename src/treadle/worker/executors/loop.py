@@ -43,6 +43,9 @@ class LoopExecutor:
     def room(self) -> int:
         return max(0, self.slots - self._busy() - len(self._waiting) + self._pace.buffer())
 
+    def soon(self) -> int:
+        return max(0, self.slots - self._busy() - len(self._waiting) + self._pace.soon())
+
     def _busy(self) -> int:
         return self.slots - len(self._parked)
 

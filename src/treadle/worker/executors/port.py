@@ -48,6 +48,10 @@ class Executor(Protocol):
         """How many slots stand free: what a run that must start at once may count on."""
         ...
 
+    def soon(self) -> int:
+        """How many more runs would start as good as at once: into free slots, or behind others that take next to no time."""
+        ...
+
     def submit(self, runs: Sequence[Run]) -> None:
         """Take runs; those beyond the free slots wait, in order."""
         ...

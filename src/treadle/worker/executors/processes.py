@@ -89,6 +89,9 @@ class ProcessExecutor:
     def room(self) -> int:
         return 0 if self._down() else max(0, self.slots - self._held() + self._pace.buffer())
 
+    def soon(self) -> int:
+        return self.free()  # what a child is fed waits for the one before it, however long that takes
+
     def submit(self, runs: Sequence[Run]) -> None:
         self._handing_back = False
         self._waiting.extend(runs)

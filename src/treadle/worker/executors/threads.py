@@ -55,6 +55,9 @@ class ThreadExecutor:
     def room(self) -> int:
         return max(0, self.slots - self._held + self._pace.buffer())
 
+    def soon(self) -> int:
+        return max(0, self.slots - self._held + self._pace.soon())
+
     def submit(self, runs: Sequence[Run]) -> None:
         self._held += len(runs)
         while len(self._threads) < min(self._held, self.slots):

@@ -111,11 +111,12 @@ SELECT name FROM (SELECT DISTINCT unnest({names}) AS name) AS e
 WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended('{ns} limit ' || name, 0))
 
 -- part: add-gates
--- See to it that these keys have rows; a new one that somebody else is about to add is left to him.
+-- See to it that these keys have rows; a new one that somebody else is about to add is left to him. Each is looked for by itself:
+-- joined, by a plan made while the table was empty, every key was compared with every row (40 us a job where 1,000 keys were).
 INSERT INTO {ns}.gates (name, key, tat, interval, closed_until)
 SELECT o.name, o.key, 0, 0, 0 FROM (
     SELECT * FROM unnest({names}, {keys}) AS e(name, key)
-    WHERE NOT EXISTS (SELECT 1 FROM {ns}.gates AS g WHERE g.name = e.name AND g.key = e.key) ORDER BY name, key OFFSET 0) AS o
+    WHERE (SELECT true FROM {ns}.gates AS g WHERE g.name = e.name AND g.key = e.key LIMIT 1) IS NULL ORDER BY name, key OFFSET 0) AS o
 WHERE pg_try_advisory_xact_lock(hashtextextended('{ns} gate ' || (hashtext(o.name || o.key) & 1023), 0))
 ON CONFLICT DO NOTHING
 
@@ -132,16 +133,16 @@ WITH asked AS MATERIALIZED (
     FROM unnest({names}, {keys}) AS e(name, key)
 )
 SELECT * FROM (
-    SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at
-    FROM asked AS e JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
-    WHERE e.needed AND coalesce((SELECT current_setting('treadle.gates', true)), '') <> 'held'
-    ORDER BY g.name, g.key FOR NO KEY UPDATE OF g) AS waited
+    SELECT g.* FROM (SELECT * FROM asked WHERE needed ORDER BY name COLLATE "C", key COLLATE "C") AS e CROSS JOIN LATERAL (
+        SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at FROM {ns}.gates AS g
+        WHERE g.name = e.name AND g.key = e.key AND coalesce((SELECT current_setting('treadle.gates', true)), '') <> 'held'
+        LIMIT 1 FOR NO KEY UPDATE) AS g) AS waited
 UNION ALL
 SELECT * FROM (
-    SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at
-    FROM asked AS e JOIN {ns}.gates AS g ON g.name = e.name AND g.key = e.key
-    WHERE e.needed AND (SELECT current_setting('treadle.gates', true)) = 'held'
-    ORDER BY g.name, g.key FOR NO KEY UPDATE OF g SKIP LOCKED) AS tried
+    SELECT g.* FROM (SELECT * FROM asked WHERE needed ORDER BY name COLLATE "C", key COLLATE "C") AS e CROSS JOIN LATERAL (
+        SELECT g.name, g.key, g.tat, g.interval, g.closed_until, g.wakes_at FROM {ns}.gates AS g
+        WHERE g.name = e.name AND g.key = e.key AND (SELECT current_setting('treadle.gates', true)) = 'held'
+        LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS g) AS tried
 UNION ALL
 SELECT e.name, e.key, 0, 0, 0, NULL FROM asked AS e WHERE NOT e.needed
 

@@ -155,12 +155,13 @@ local function foresee(line, count)
 end
 
 -- Read the next entries of a line, with what is stored of their jobs. Of gated ones no more than may be taken, and one that
--- says whether there are more: a worker with 100 slots free asks for 1,000 jobs, and would have 500 read each time.
+-- says whether there are more: a worker that may start 100 asks for 1,000 jobs, and would have 500 read each time.
 local function read_on(line, chunk)
   if line.gated then
     if not allowed.begun then gating.begin() end
     allowed.begun = true
-    chunk = allowed.gated <= 0 and 1 or math.min(chunk, math.max(16, allowed.gated + 1))
+    local left = math.min(allowed.gated, allowed.judged)
+    chunk = left <= 0 and 1 or math.min(chunk, math.max(16, left + 1))
   end
   line.at, line.seqs, line.numbers, line.names, line.asked, line.stands, line.kinds = 1, {}, {}, {}, {}, {}, {}
   if line.sorted then
@@ -184,7 +185,7 @@ local function read_on(line, chunk)
     end
   end)
   if line.gated and allowed.gated > 0 then
-    foresee(line, math.min(#line.numbers, allowed.gated))
+    foresee(line, math.min(#line.numbers, allowed.gated, allowed.judged))
   end
 end
 
@@ -208,7 +209,7 @@ end
 -- Pick from the lines of one priority in the order in which all stand there. Answers how many the queue has given now, and
 -- whether it goes on.
 local function pick_mixed(group, wanted, count, got, mine)
-  local chunk, goes_on = math.max(16, math.min(MOST_JUDGED, math.ceil((wanted - count) / #group))), true
+  local chunk, goes_on = math.max(16, math.min(MOST_JUDGED + 1, math.ceil((wanted - count) / #group))), true
   for _, line in ipairs(group) do line.at, line.taken = nil, 0 end
   while count < wanted do
     local line = foremost(group, chunk)
