@@ -80,6 +80,8 @@ class Room:
             return Obstacle(here, BlockedOn.LIMIT, self.closed_until)
         if rule.concurrency is not None and self.running >= rule.concurrency:
             return Obstacle(here, BlockedOn.KEY)
+        if rule.rate is None:
+            return None
         self.adapt(now)
         opens_at = self._opens_at(cost, now)
         return Obstacle(here, BlockedOn.LIMIT, opens_at) if opens_at > now else None
@@ -137,44 +139,30 @@ class Room:
         self.changed = True
 
 
-class _Asked(NamedTuple):
-    """The rooms that jobs with the same holds ask of: for each hold that of its limit as a whole and its own, and the former
-    each once.
-    """
-
-    rooms: list[tuple[Hold, Room, Room]]
-    wholes: list[Room]
-
-
 @dataclass(slots=True)
 class Admission:
     """Judges one claim's gated jobs one after the other, each seeing the starts before it.
 
     `wakes_at` is the earliest moment at which those that were parked, or others because of them, are looked at.
-    A room that is known stays the same object: jobs with the same holds look for theirs once.
     """
 
     now: Micros
     rooms: dict[Key, Room] = field(default_factory=dict[Key, Room])
     wakes_at: Micros | None = None
-    _asked: dict[tuple[Hold, ...], _Asked] = field(default_factory=dict[tuple[Hold, ...], _Asked])
 
     def judge(self, holds: tuple[Hold, ...], stand: Stand, *, first: bool) -> Obstacle | None:
         """Start a job, or say what stops it; `first` tells whether it is first in line of its ordering, if it has one."""
         if not first:
             return self._park(Obstacle(None, BlockedOn.KEY), holds, stand)
-        asked = self._asked.get(holds)
-        if asked is None:
-            rooms = [(hold, self.rooms[hold.limit, WHOLE], self._room(hold)) for hold in holds]
-            asked = self._asked[holds] = _Asked(rooms, [self.rooms[limit, WHOLE] for limit in {hold.limit for hold in holds}])
-        for hold, whole, room in asked.rooms:
-            obstacle = self._at(whole, hold, stand) or self._at(room, hold, stand)
+        rooms, now = self.rooms, self.now
+        for hold in holds:
+            obstacle = self._at(rooms[hold.limit, WHOLE], hold, stand) or self._at(rooms[hold.limit, hold.key], hold, stand)
             if obstacle is not None:
                 return self._park(obstacle, holds, stand)
-        for hold, _, room in asked.rooms:
-            room.start(hold.cost, self.now)
-        for whole in asked.wholes:
-            whole.start(1, self.now)
+        for hold in holds:
+            rooms[hold.limit, hold.key].start(hold.cost, now)
+        for limit in {hold.limit for hold in holds} if len(holds) > 1 else [hold.limit for hold in holds]:
+            rooms[limit, WHOLE].start(1, now)
         return None
 
     def _at(self, room: Room, hold: Hold, stand: Stand) -> Obstacle | None:
@@ -190,7 +178,7 @@ class Admission:
             room.front = stand if room.front is None else min(room.front, stand)
             self._wake(room, obstacle.until)
         for hold in holds:
-            other = self._room(hold)
+            other = self.rooms[hold.limit, hold.key]
             if other.front is not None and obstacle.at != (hold.limit, hold.key):
                 self._wake(other, self.now)
         return obstacle
@@ -198,9 +186,6 @@ class Admission:
     def _wake(self, room: Room, at: Micros | None) -> None:
         room.wake(at)
         self.wakes_at = min((each for each in (self.wakes_at, room.wakes_at) if each is not None), default=None)
-
-    def _room(self, hold: Hold) -> Room:
-        return self.rooms[hold.limit, hold.key]
 
 
 def release(room: Room, costs: Iterable[int], *, more: bool, now: Micros, ended: bool = False) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, Key, rooms_of
+from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, Key
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.rooms import hold_asks, to_rooms, write_rooms
 from treadle.engine.postgres.statements import Statements
@@ -135,7 +135,11 @@ class GatedClaim:
         holds = {each.n: to_holds(each.holds) for each in waiting}
         firsts: dict[str, int] = dict(answers[-2])
         ours = {n for (n,) in answers[-1]}
-        ready = {each: all(key in self.admission.rooms for key in rooms_of(each)) for each in set(holds.values())}
+        standing = self.admission.rooms
+        ready = {
+            each: all((hold.limit, hold.key) in standing and (hold.limit, WHOLE) in standing for hold in each)
+            for each in set(holds.values())
+        }
         return {
             each.n: Judged(holds[each.n], each.line is None or each.place == firsts[each.line])
             for each in waiting
@@ -154,14 +158,14 @@ class GatedClaim:
         """Pick in order, up to the `last` gated job that was read; false when the queue is done with."""
         before = len(picked)
         goes_on = True
-        gated = {each.n for each in waiting}
-        for each in sorted([*waiting, *(one for one in ungated if last is None or one[:3] < last)]):
+        others = [one for one in ungated if last is None or one[:3] < last]
+        for each in sorted([*waiting, *others]) if others else waiting:
             if len(picked) == wanted:
                 goes_on = False
                 break
             if each.suspect and self.suspects <= 0:
                 continue
-            if each.n in gated:
+            if each.holds is not None or each.line is not None:
                 if self.gated <= 0 or self.judged >= MOST_JUDGED:
                     self.more, goes_on = True, False
                     break
