@@ -107,6 +107,20 @@ CHOSEN = [
     ("flows", ("freed",), ("flows_pkey", "parked_at", "live_pkey")),
     ("flows", ("rooms",), ("live_holding", "slots_at", "parked_at")),
     ("flows", ("watch",), ("live_holding", "slots_at", "gates_pkey")),
+    ("flows", ("add-gates",), ("gates_pkey",)),
+    ("flows", ("put-gates",), ("gates_pkey",)),
+    ("flows", ("old-starts",), ("starts_pkey",)),
+    ("flows", ("log",), ("starts_pkey",)),
+    ("flows", ("heads",), ("parked_at",)),
+    ("flows", ("throttle",), ("gates_pkey",)),
+    ("flows", ("first",), ("flows_pkey", "lines_pkey", "live_pkey")),
+    ("flows", ("ends",), ("flows_pkey",)),
+    ("flows", ("unplaced",), ("flows_pkey",)),
+    ("flows", ("come-back",), ("live_pkey",)),
+    ("flows", ("block",), ("live_pkey",)),
+    ("claim", ("first",), ("lines_pkey",)),
+    ("claim", ("chosen",), ("live_pkey", "jobs_pkey")),
+    ("flows", ("lock-gates",), ("gates_pkey", "parked_at")),
 ]
 
 
@@ -137,4 +151,4 @@ def test_the_index_is_chosen(store: PostgresStore, verb: str, parts: tuple[str, 
     # What is hashed for a batch is read whole.
     assert "hashed SubPlan" not in plan
     # Whoever is looked up for each of a batch is looked up by an index condition.
-    assert not re.search(r"Index Scan using (live|jobs|finished)_pkey on \w+ \w+\n\s+Filter", plan)
+    assert not re.search(r"Scan using (live|jobs|finished|gates|flows|lines|starts|parked)_pkey on \w+ \w+(\n(?!\s+Index Cond)|$)", plan)

@@ -81,7 +81,7 @@ FROM open CROSS JOIN LATERAL (
         AND r.priority <= :high::int2 AND (r.priority < :high::int2 OR (r.seq, r.n) > (:after::int8, :behind::int8))
         AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
     ORDER BY r.priority DESC, r.seq, r.n LIMIT :chunk::int8) AS l
-JOIN {ns}.flows AS f ON f.n = l.n
+JOIN {ns}.flows AS f ON f.n BETWEEN l.n AND l.n
 ), keys AS MATERIALIZED (
     SELECT split_part(hold, E'\n', 1) AS name, split_part(hold, E'\n', 2) AS key FROM candidates WHERE hold IS NOT NULL
     UNION SELECT h.value ->> 0, h.value ->> 1
@@ -108,7 +108,8 @@ SELECT n FROM {ns}.live WHERE n = ANY({candidates}) AND (state = 'queued') IS TR
 SELECT x.line, x.place
 FROM (SELECT e.line, (SELECT f.place FROM {ns}.lines AS f WHERE f.line = e.line ORDER BY f.place LIMIT 1) AS place
     FROM unnest({lines}) AS e(line)) AS o
-JOIN {ns}.lines AS x ON x.line = o.line AND x.place = o.place FOR SHARE OF x SKIP LOCKED
+CROSS JOIN LATERAL (SELECT f.line, f.place FROM {ns}.lines AS f WHERE f.line = o.line AND f.place = o.place
+    LIMIT 1 FOR SHARE SKIP LOCKED) AS x
 
 -- part: start
 -- Put the chosen under the lease :k. Result: as `chosen`, in any order.

@@ -13,7 +13,7 @@ WITH met AS (
 ), lined AS MATERIALIZED (
     SELECT count(pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0))) AS locks FROM (
         SELECT DISTINCT hashtext(f.line) & 1023 AS h
-        FROM met JOIN {ns}.flows AS f ON f.n = met.child WHERE f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
+        FROM met JOIN {ns}.flows AS f ON f.n BETWEEN met.child AND met.child WHERE f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
 ), counted AS MATERIALIZED (
     SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
     FROM (SELECT child AS n, count(*)::int4 AS met FROM met CROSS JOIN lined WHERE lined.locks >= 0

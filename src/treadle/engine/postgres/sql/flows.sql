@@ -2,6 +2,10 @@
 --
 -- Nobody waits in a circle: whoever changes several things takes live rows first, then the ends of lines, then gates, each in
 -- order. A transaction waits for gates once; holding some, it only tries the next. Live rows are only tried under gates.
+--
+-- What is looked up for each of a batch is found by `BETWEEN`, as in `shared`, by comparing rows where the index has two columns
+-- (the second once more, as the planner guesses that two rows bound a ninth of all), or in a `LATERAL` of its own. An equality
+-- lets a plan that was made when the table was empty, and is kept, read the whole table for each batch.
 
 -- part: add
 INSERT INTO {ns}.flows (n, holds, line, stop, tenant, unique_key, during)
@@ -30,7 +34,8 @@ SELECT pg_advisory_xact_lock(hashtextextended('{ns} end ' || o.h, 0)) FROM (
 -- Take jobs out of their lines; those of :dead that stop theirs stay. So do, unless they are :sure, those that are still live,
 -- and those that died meanwhile and stop theirs. Result: n. Relies on the primary keys of flows and lines.
 DELETE FROM {ns}.lines AS x USING {ns}.flows AS f
-WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND f.n = ANY(:ns::text::int8[]) AND NOT (f.stop AND f.n = ANY((SELECT :dead::text::int8[])::int8[])) AND x.line = f.line AND x.place = f.place
+WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND f.n = ANY(:ns::text::int8[]) AND NOT (f.stop AND f.n = ANY((SELECT :dead::text::int8[])::int8[])) AND (x.line, x.place) >= (f.line, f.place)
+    AND (x.line, x.place) <= (f.line, f.place) AND x.place BETWEEN f.place AND f.place
     AND (f.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n BETWEEN f.n AND f.n)
         AND NOT (f.stop AND EXISTS (SELECT 1 FROM {ns}.finished AS d WHERE d.n BETWEEN f.n AND f.n AND d.state = 'dead')))
 RETURNING x.n
@@ -44,7 +49,7 @@ SELECT l.n FROM {ns}.live AS l
 WHERE l.n = ANY(ARRAY(
         SELECT (SELECT x.n FROM {ns}.lines AS x WHERE x.line = e.line ORDER BY x.place LIMIT 1)
         FROM (SELECT DISTINCT line FROM {ns}.flows WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND n = ANY(:ns::text::int8[]) AND line IS NOT NULL) AS e))
-    AND l.state = 'blocked' AND l.blocked_on = 'key' AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.n = l.n)
+    AND l.state = 'blocked' AND l.blocked_on = 'key' AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.n BETWEEN l.n AND l.n)
 FOR NO KEY UPDATE OF l SKIP LOCKED
 
 -- part: hold
@@ -82,11 +87,13 @@ WITH asked AS MATERIALIZED (
         SELECT * FROM (SELECT l.n FROM {ns}.slots AS s JOIN {ns}.live AS l ON l.n BETWEEN s.n AND s.n
             WHERE s.name = e.name AND s.key = e.key AND (l.state = 'running') IS TRUE
             LIMIT :most::int8 FOR KEY SHARE OF l SKIP LOCKED) AS several) AS h
+), missed AS MATERIALIZED (
+    SELECT e.name, e.key, :now::int8 + CASE WHEN e.running > :most::int8 THEN :later::int8 ELSE 0 END AS at FROM asked AS e
+    WHERE e.running > :most::int8 OR e.running > (SELECT count(*) FROM kept AS k WHERE k.name = e.name AND k.key = e.key)
 )
 UPDATE {ns}.gates AS g SET wakes_at = least(coalesce(g.wakes_at, m.at), m.at)
-FROM (SELECT e.name, e.key, :now::int8 + CASE WHEN e.running > :most::int8 THEN :later::int8 ELSE 0 END AS at FROM asked AS e
-    WHERE e.running > :most::int8 OR e.running > (SELECT count(*) FROM kept AS k WHERE k.name = e.name AND k.key = e.key)) AS m
-WHERE g.name = m.name AND g.key = m.key
+FROM missed AS m WHERE (g.name, g.key) >= (m.name, m.key) AND (g.name, g.key) <= (m.name, m.key)
+    AND g.key BETWEEN m.key AND m.key
 
 -- part: park
 INSERT INTO {ns}.parked (n, name, key, cost, priority, seq)
@@ -95,7 +102,7 @@ SELECT * FROM unnest(:n::text::int8[], :name::text::text[], :key::text::text[], 
 
 -- part: block
 UPDATE {ns}.live AS l SET state = 'blocked', blocked_on = e.blocked_on
-FROM unnest(:n::text::int8[], :blocked_on::text::text[]) AS e(n, blocked_on) WHERE l.n = e.n
+FROM unnest(:n::text::int8[], :blocked_on::text::text[]) AS e(n, blocked_on) WHERE l.n BETWEEN e.n AND e.n
 
 -- part: unpark
 DELETE FROM {ns}.parked WHERE n = ANY(:ns::text::int8[])
@@ -186,15 +193,15 @@ FROM unnest(:names::text::text[]) AS e(name)
 
 -- part: log
 -- What was started under strict rules. Result: [name, key, at, cost], oldest first.
-SELECT s.name, s.key, s.at, s.cost
-FROM unnest(:name::text::text[], :key::text::text[], :since::text::int8[]) AS e(name, key, since)
-JOIN {ns}.starts AS s ON s.name = e.name AND s.key = e.key AND s.at > e.since ORDER BY s.name, s.key, s.at
+SELECT s.* FROM unnest(:name::text::text[], :key::text::text[], :since::text::int8[]) AS e(name, key, since) CROSS JOIN LATERAL (
+    SELECT s.name, s.key, s.at, s.cost FROM {ns}.starts AS s
+    WHERE s.name = e.name AND s.key = e.key AND s.at > e.since ORDER BY s.at OFFSET 0) AS s
 
 -- part: put-gates
 UPDATE {ns}.gates AS g SET tat = e.tat, interval = e.interval, closed_until = e.closed_until, wakes_at = e.wakes_at
 FROM unnest(:name::text::text[], :key::text::text[], :tat::text::int8[], :interval::text::int8[], :closed_until::text::int8[],
     :wakes_at::text::int8[]) AS e(name, key, tat, interval, closed_until, wakes_at)
-WHERE g.name = e.name AND g.key = e.key
+WHERE (g.name, g.key) >= (e.name, e.key) AND (g.name, g.key) <= (e.name, e.key) AND g.key BETWEEN e.key AND e.key
 
 -- part: put-starts
 INSERT INTO {ns}.starts (name, key, at, cost)
@@ -205,7 +212,8 @@ ON CONFLICT (name, key, at) DO UPDATE SET cost = starts.cost + excluded.cost
 -- Forget what no longer counts.
 DELETE FROM {ns}.starts AS s
 USING unnest(:name::text::text[], :key::text::text[], :since::text::int8[]) AS e(name, key, since)
-WHERE s.name = e.name AND s.key = e.key AND s.at <= e.since
+WHERE (s.name, s.key) >= (e.name, e.key) AND (s.name, s.key, s.at) <= (e.name, e.key, e.since)
+    AND s.key BETWEEN e.key AND e.key
 
 -- part: due
 -- The :take keys whose moment has come, earliest first. Result: [name, key, moment]. Relies on gates_wakes.
@@ -218,7 +226,7 @@ WHERE wakes_at IS NOT NULL AND wakes_at <= coalesce(:now::int8, (SELECT {clock})
 SELECT e.name, e.key, h.n, h.cost
 FROM unnest(:name::text::text[], :key::text::text[], :take::text::int8[]) WITH ORDINALITY AS e(name, key, take, place)
 CROSS JOIN LATERAL (
-    SELECT p.n, p.cost, p.priority, p.seq FROM {ns}.parked AS p JOIN {ns}.live AS l ON l.n = p.n
+    SELECT p.n, p.cost, p.priority, p.seq FROM {ns}.parked AS p JOIN {ns}.live AS l ON l.n BETWEEN p.n AND p.n
     WHERE p.name = e.name AND p.key = e.key AND l.state = 'blocked'
     ORDER BY p.priority DESC, p.seq, p.n LIMIT e.take FOR NO KEY UPDATE OF l SKIP LOCKED) AS h
 ORDER BY e.place, h.priority DESC, h.seq, h.n

@@ -15,7 +15,7 @@ WITH due AS MATERIALIZED (
     ORDER BY w.due_at, w.n LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED
 ), lined AS MATERIALIZED (
     SELECT count(pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0))) AS locks FROM (
-        SELECT DISTINCT hashtext(f.line) & 1023 AS h FROM due JOIN {ns}.flows AS f ON f.n = due.n
+        SELECT DISTINCT hashtext(f.line) & 1023 AS h FROM due JOIN {ns}.flows AS f ON f.n BETWEEN due.n AND due.n
         WHERE due.flow = 2 AND f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
 ), c AS MATERIALIZED (
     SELECT o.*, nextval('{ns}.numbers') AS number
