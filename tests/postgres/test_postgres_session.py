@@ -77,10 +77,8 @@ def test_what_happens_all_the_time_takes_one_exchange(own_desk: Desk, exchanges:
     assert exchanges() == 1
 
 
-def test_a_claim_takes_one_exchange_again_as_soon_as_no_gated_job_waits(
-    own_desk: Desk, exchanges: Callable[[], int]
-) -> None:
-    """For a second it went on the longer way of gated jobs: an unrelated claim behind 10,000 parked ones took 1.5 times as long."""
+def test_a_claim_takes_one_exchange_again_as_soon_as_no_gated_job_waits(own_desk: Desk, exchanges: Callable[[], int]) -> None:
+    """For a second it went the longer way of gated jobs: a claim behind 10,000 parked ones took 1.5 times as long."""
     lease = own_desk.worker()
     own_desk.add(holds=(Hold("provider"),))
     own_desk.add()

@@ -151,4 +151,6 @@ def test_the_index_is_chosen(store: PostgresStore, verb: str, parts: tuple[str, 
     # What is hashed for a batch is read whole.
     assert "hashed SubPlan" not in plan
     # Whoever is looked up for each of a batch is looked up by an index condition.
-    assert not re.search(r"Scan using (live|jobs|finished|gates|flows|lines|starts|parked)_pkey on \w+ \w+(\n(?!\s+Index Cond)|$)", plan)
+    assert not re.search(
+        r"Scan using (live|jobs|finished|gates|flows|lines|starts|parked)_pkey on \w+ \w+(\n(?!\s+Index Cond)|$)", plan
+    )
