@@ -241,6 +241,20 @@ def test_so_many_blocked_jobs_are_judged_in_one_claim_and_the_rest_in_the_next(d
     assert desk.gates()[0].parked == 509
 
 
+@pytest.mark.parametrize(("asked", "first"), [(300, 300), (1000, 500)])
+def test_a_large_batch_of_gated_jobs_comes_in_order_with_the_plain_ones_between(desk: Desk, asked: int, first: int) -> None:
+    """No more than are asked for, and no more than are judged in one claim; a plain job behind the last of them waits."""
+    jobs = desk.enqueue(*(desk.new(holds=held(f"k{i % 7}") if i % 11 else ()) for i in range(700)))
+    gated = [i for i in range(700) if i % 11]
+    worker = desk.worker()
+
+    answer = desk.claims_of(worker, Want("default", 1000, 1000), gated=asked)
+    cut = gated[first]
+    assert ([each.id for each in answer.jobs], answer.more) == ([each.id for each in jobs[:cut]], True)
+    answer = desk.claims_of(worker, Want("default", 1000, 1000), gated=1000)
+    assert ([each.id for each in answer.jobs], answer.more) == ([each.id for each in jobs[cut:]], False)
+
+
 def test_a_key_at_rest_is_forgotten_and_a_busy_one_is_not(desk: Desk) -> None:
     desk.limit("api", rate=1, per=3600)
     worker = desk.worker(length=1e6)
