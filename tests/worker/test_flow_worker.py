@@ -84,6 +84,35 @@ def test_a_gated_job_never_waits_in_the_workers_hands(app: Treadle) -> None:
     assert seen == [2]
 
 
+def test_what_was_claimed_ahead_and_does_not_begin_is_handed_back(app: Treadle) -> None:
+    limit = app.limit("wide", concurrency=1000)
+    waiting = threading.Event()
+
+    @app.task(name="work", limits=[limit])
+    def work(slow: bool) -> None:
+        if slow:
+            waiting.wait(PATIENCE)
+
+    async def running() -> int:
+        return sum(each.count for each in await app.client.acount(Filter(states=[State.RUNNING])))
+
+    async def scene(worker: Worker) -> None:
+        app.enqueue_many([work.call(False) for _ in range(1000)])
+        await until(completed(app, 1000))
+        app.enqueue_many([work.call(True) for _ in range(50)])
+        await until(lambda: sum(run.started is not None for run in worker._inflight.runs.values()) == 2)
+
+        async def two() -> bool:
+            return await running() == 2
+
+        await until(two)
+        waiting.set()
+        await until(completed(app, 1050))
+
+    assert serve(app, scene, threads=2) == 0
+    assert {each.attempt for each in app.client.find(Filter()) if each.failures or each.crashes} == set()
+
+
 def test_a_rate_holds_over_every_stretch_of_time(app: Treadle) -> None:
     limit = app.limit("provider", rate="100/s", burst=5)
     starts: list[int] = []

@@ -15,6 +15,7 @@ from treadle.model.errors import CannotOpen
 from treadle.model.filter import Filter
 from treadle.model.state import State
 from treadle.worker import exchange, fetcher, settler
+from treadle.worker.exchange import Exchange
 from treadle.worker.worker import Worker
 from worker.test_worker import serve, until
 
@@ -144,3 +145,37 @@ def test_a_worker_that_stops_waits_for_what_is_being_told(app: Treadle, monkeypa
     assert in_state(app, State.COMPLETED) == len(ran)
     assert in_state(app, State.RUNNING) == 0
     assert in_state(app, State.QUEUED) == COUNT - len(ran)
+
+
+def test_what_a_claim_brings_after_the_worker_was_told_to_leave_is_handed_back(
+    app: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came when the hands had been seen empty: its jobs were charged with a crash, or left running under no lease."""
+    ran, leaving = Counter[int](), asyncio.Event()
+    flush, carry = Worker._flush, Exchange._carry
+
+    @app.task(name="late")
+    async def late(number: int) -> None:
+        ran[number] += 1
+
+    async def flushing(worker: Worker) -> None:
+        leaving.set()
+        await flush(worker)
+
+    async def scene(worker: Worker) -> None:
+        async def held_up(exchange: Exchange, plan: Plan[Any], durability: Durability, size: int) -> Any:
+            answers = await carry(exchange, plan, durability, size)
+            if in_state(app, State.RUNNING):
+                worker.drain()
+                await leaving.wait()
+            return answers
+
+        monkeypatch.setattr(Exchange, "_carry", held_up)
+        app.enqueue_many([late.call(number) for number in range(10)])
+        await until(leaving.is_set)
+
+    monkeypatch.setattr(Worker, "_flush", flushing)
+    assert serve(app, scene) == 0
+    assert in_state(app, State.QUEUED) == 10
+    assert not ran
+    assert not app.session.run(app.store.engine.leases())

@@ -94,6 +94,8 @@ class Exchange:
         self._telling: asyncio.Task[None] | None = None
         self._idle = False
         self._patience = 0.0
+        self.claiming: bool = False
+        """Whether a claim is under way, whose jobs nobody here knows of yet."""
 
     async def run(self) -> None:
         """Converse until cancelled."""
@@ -102,7 +104,10 @@ class Exchange:
                 await self._signal.wait()
                 self._signal.clear()
                 await self._gather()
-                await self.once()
+                try:
+                    await self.once()
+                finally:
+                    self.claiming = False
                 # A store in this very process answers without suspending; the bodies must have their turn all the same.
                 await asyncio.sleep(0)
         finally:
@@ -128,6 +133,8 @@ class Exchange:
             await asyncio.sleep(jittered(self._poll, 0.9))
             if self._idle:
                 self._waiter.idle(True)  # a declaration that was lost meanwhile is made again
+            if self.fetcher is not None:
+                self.fetcher.give_back()
             self._woken(polled=True)
 
     def _woken(self, *, polled: bool = False) -> None:
@@ -146,6 +153,7 @@ class Exchange:
         except UNREACHED as error:
             log.debug("what this worker holds could not be asked: %s", error)
         asks = self.fetcher.asks() if self.fetcher is not None else []
+        self.claiming = bool(asks)
         if self._telling is not None:
             # One batch at a time: what has ended meanwhile waits for the next.
             await self._converse([], [], Durability.DEFAULT, asks)

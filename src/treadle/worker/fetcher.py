@@ -10,8 +10,8 @@ from treadle.app.upgrading import too_new
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
 from treadle.model.errors import InvalidArguments
-from treadle.model.job import Claimed, Claims, LeaseId, Want
-from treadle.model.outcome import Cause, Died, Snoozed
+from treadle.model.job import Claimed, Claims, JobId, LeaseId, Want
+from treadle.model.outcome import Cause, Died, Released, Snoozed
 from treadle.policy import fairness
 from treadle.worker.executors.port import Executor
 from treadle.worker.inflight import Inflight
@@ -38,6 +38,9 @@ IN_TURN = 5.0
 most of those it looked at: the ends of what it had in hand were what they waited for. Each look ahead parks up to 500 of them,
 and each of those comes back by itself: in order by 1,000 keys, 6,000 jobs/s instead of 14,000 on Valkey.
 """
+
+STUCK = 0.25
+"""Seconds after which what was claimed ahead is handed back if it has not begun: a dozen times what was foretold."""
 
 NEWER_DELAY = 10.0
 """Seconds for which a job is put off that was enqueued for a newer version of its task."""
@@ -99,6 +102,7 @@ class Fetcher:
         self._wants_slot: set[str] = set()
         self._crowded: list[str] = []
         self._in_turn_until = 0.0
+        self._unstarted: dict[JobId, float] = {}
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
@@ -206,7 +210,7 @@ class Fetcher:
             return more
         if len(self._queues) > 1 and not self._strict:
             jobs = self._shared(ask, jobs)
-        get, take, holds, known = self._registry.get, self._inflight.take, self._inflight.holds, self._inflight.runs
+        holds, known = self._inflight.holds, self._inflight.runs
         runs: list[Run] = []
         at_once = ask.suspects > 0
         for claimed in jobs:
@@ -214,19 +218,8 @@ class Fetcher:
                 # A replica that lagged was promoted: it never heard of our claim, and hands out the same fence again.
                 log.warning("job %s attempt %d was claimed again by a store that had forgotten it", claimed.id, claimed.attempt)
                 continue
-            task = get(claimed.task)
-            assert task is not None, "claims name only tasks of this registry"
-            try:
-                run = Run(claimed, task, task.settings_for(claimed.options))
-            except InvalidArguments as error:
-                # Options that do not decode today will not decode tomorrow: a dead letter, not a stuck worker.
-                run = Run(claimed, task, task.settings)
-                take(run)
-                self._inflight.ended(run, Died(Cause.INVALID, str(error)))
-                continue
-            take(run)
-            if claimed.version > task.settings.version:
-                self._put_off(run)
+            run = self._taken(claimed)
+            if run is None:
                 continue
             runs.append(run)
             at_once = at_once or run.settings.gated
@@ -240,6 +233,27 @@ class Fetcher:
                 self._executors[place].submit(mine)
         return more or len(jobs) >= sum(ask.takes)
 
+    def _taken(self, claimed: Claimed) -> Run | None:
+        """A claimed job in hand, to be started; None where that is not to be."""
+        task = self._registry.get(claimed.task)
+        assert task is not None, "claims name only tasks of this registry"
+        try:
+            run = Run(claimed, task, task.settings_for(claimed.options))
+        except InvalidArguments as error:
+            # Options that do not decode today will not decode tomorrow: a dead letter, not a stuck worker.
+            run = Run(claimed, task, task.settings)
+            self._inflight.take(run)
+            self._inflight.ended(run, Died(Cause.INVALID, str(error)))
+            return None
+        self._inflight.take(run)
+        if self.draining:
+            self._inflight.ended(run, Released())  # it was claimed while the rest was being handed back
+            return None
+        if claimed.version > task.settings.version:
+            self._put_off(run)
+            return None
+        return run
+
     def _more_gated(self, ask: Ask, claims: Claims) -> bool:
         """Whether a gated job is next that was not taken, and it pays to ask again at once, each executor for itself."""
         self._crowded = ask.places if claims.more else []
@@ -251,6 +265,28 @@ class Fetcher:
             self._wants_slot.update(ask.places)
             return False
         return True
+
+    def give_back(self) -> None:
+        """Called now and then: hand back the gated jobs that have stood here unstarted for a while.
+
+        Their tasks were brief and are not, or slow ones came before them. They hold what others could use.
+        """
+        now, before = monotonic(), self._unstarted
+        waiting = [run for run in self._inflight.runs.values() if run.started is None and _ahead(run)]
+        self._unstarted = {run.claimed.id: before.get(run.claimed.id, now) for run in waiting}
+        stuck = {job for job, since in self._unstarted.items() if now - since >= STUCK}
+        if not stuck or self.draining:
+            return
+        for place in {run.settings.executor for run in waiting}:
+            executor, rest = self._executors[place], list[Run]()
+            for run in executor.hand_back():
+                if run.claimed.id in stuck:
+                    self._inflight.paces.took(run.task.settings.name, STUCK)
+                    self._inflight.ended(run, Released())
+                else:
+                    rest.append(run)
+            if rest:
+                executor.submit(rest)
 
     def _put_off(self, run: Run) -> None:
         """A job of a newer version than this code, as a deploy brings them: workers of the newer code will have it."""
@@ -288,3 +324,8 @@ class Fetcher:
 def _waits_well(run: Run) -> bool:
     """False for what must start at once: a suspect, and a job whose claim was counted as its start."""
     return not (run.claimed.suspect or run.settings.gated)
+
+
+def _ahead(run: Run) -> bool:
+    """Whether a job's claim was counted as its start and may have gone ahead of it: none do that are for a child process."""
+    return run.settings.gated and run.settings.executor != "process"

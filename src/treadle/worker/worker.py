@@ -257,8 +257,9 @@ class Worker:
     async def _flush(self) -> None:
         """Tell the store every outcome that is left, while the lease lasts and there is somebody to tell it."""
         end = monotonic() + self._options.lease
-        while (self._settler.left or self._notes) and self._exit != EXIT_LOST and monotonic() < end:
-            if self._conversing.done():
+        while self._exit != EXIT_LOST and monotonic() < end and not self._conversing.done():
+            claiming = self._exchange.claiming and not self._exit
+            if not (self._settler.left or self._notes or claiming):
                 return
             self._signal.set()
             await asyncio.sleep(0.005)
