@@ -58,7 +58,10 @@ class Proxy:
 
     def freeze(self) -> None:
         """Read nothing more from now on; every socket stays open. What is sent meanwhile arrives after `pass_`."""
-        self._on_loop(_made(self._flowing.clear))
+        if threading.current_thread() is self._thread:  # a request that was being matched asks for it
+            self._flowing.clear()
+        else:
+            self._on_loop(_made(self._flowing.clear))
 
     def refuse(self) -> None:
         """Reset each new connection at once; those that stand go on."""
