@@ -68,6 +68,7 @@ def treadle() -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run one command line; returns the exit code. Nothing of ours is shown but a message."""
+    stdout = sys.stdout
     try:
         answer: Any = treadle.main(args=args, prog_name="treadle", standalone_mode=False)
         return answer if isinstance(answer, int) else Exit.OK
@@ -85,8 +86,13 @@ def run(args: list[str] | None = None) -> int:
     except TreadleError as error:
         _complain(str(error))
         return code_for(error)
+    except SystemExit:
+        # When whoever read our output has gone, click puts another stream in its place, and leaves with 1.
+        if sys.stdout is stdout:
+            raise
+        return Exit.OK
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not stumble over the same pipe when it flushes.
+        # As above, met outside of click; the interpreter must not stumble over the same pipe when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
 
