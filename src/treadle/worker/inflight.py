@@ -40,6 +40,7 @@ class Inflight:
         self._changed = changed
         self._suspect: JobId | None = None
         self.paces: Paces = Paces()
+        """How long the bodies of gated tasks take."""
         self.watch: Callable[[Run, Outcome], None] | None = None
         """Told of each end of a job that holds limits."""
 
@@ -89,10 +90,10 @@ class Inflight:
             self._suspect = None
         if run.settings.held and self.watch is not None:
             self.watch(run, outcome)
-        if run.settings.gated and run.started is not None:
-            self.paces.took(run.task.settings.name, monotonic() - run.started if took is None else took)
         if took is None:
             took = 0.0 if run.started is None else monotonic() - run.started
+        if run.settings.gated and run.started is not None:
+            self.paces.took(run.task.settings.name, took)
         self._settler.add(Settlement(claimed.ref, claimed.id, claimed.attempt, outcome, took), run.settings.durability)
         self._changed()
 
