@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+import psycopg
+
 from conformance.desk import TASKS, Desk
+from treadle.engine.admission import RECHECK
 from treadle.engine.plan import together
 from treadle.engine.session import Session
 from treadle.model.filter import Cancel, Filter
@@ -126,6 +129,70 @@ def test_no_more_than_so_many_run_under_any_key(own_desk: Desk) -> None:
     assert all(most <= {"api": 2, "db": 3}[limit] for (limit, _), most in crowd.most.items()), crowd.most
     assert max(crowd.most.values()) > 1
     assert desk.gates() == []
+
+
+def test_who_is_parked_while_the_last_ahead_is_ending_is_called_however_early_its_key_is_looked_at(
+    own_desk: Desk, database: str
+) -> None:
+    """The end of an attempt that is not committed yet hides from a look that the room is free."""
+    desk = own_desk
+    desk.limit("api", concurrency=1)
+    first, second = desk.add(holds=(Hold("api"),)), desk.add(holds=(Hold("api"),))
+    lease = desk.worker()
+    [running] = desk.claim(lease, gated=1)
+
+    with psycopg.connect(database) as ending:
+        ends = [Settlement(running.ref, first, running.attempt, Completed(), 0.0)]
+        assert desk.bench.store.borrow(ending).run(desk.engine.settle(lease, ends, now=desk.now)) == [Verdict.DONE]
+        assert desk.claim(lease) == []
+        assert desk.state(second) is State.BLOCKED
+        assert desk.promote().queued == 0
+        assert desk.promote().queued == 0
+
+    assert desk.promote().queued == 1
+    desk.claim_one(lease, second)
+
+
+def test_who_is_being_changed_while_its_room_comes_free_is_called_later(own_desk: Desk, database: str) -> None:
+    """A parked job that somebody else has locked is passed by, and looked at again."""
+    desk = own_desk
+    desk.limit("api", concurrency=1)
+    first, second = desk.add(holds=(Hold("api"),)), desk.add(holds=(Hold("api"),))
+    lease = desk.worker()
+    running = desk.claim_one(lease, first)
+    assert desk.state(second) is State.BLOCKED
+
+    with psycopg.connect(database) as other:
+        other.execute("SELECT n FROM treadle.live WHERE state = 'blocked' FOR UPDATE")
+        desk.finish(lease, running)
+        assert desk.promote().queued == 0
+    desk.later(RECHECK / 1e6)
+
+    assert desk.promote().queued == 1
+    desk.claim_one(lease, second)
+
+
+def test_who_is_being_changed_while_its_turn_comes_is_waited_for(own_desk: Desk, database: str) -> None:
+    """Nobody looks at a line again, so the next in it must not be passed by."""
+    desk = own_desk
+    first, second = desk.add(ordering=Ordering("a")), desk.add(ordering=Ordering("a"))
+    lease = desk.worker()
+    running = desk.claim_one(lease, first)
+    assert desk.state(second) is State.BLOCKED
+
+    with psycopg.connect(database) as other, psycopg.connect(database, autocommit=True) as asking:
+        other.execute("SELECT n FROM treadle.live WHERE state = 'blocked' FOR UPDATE")
+
+        def commit_when_waited_for() -> None:
+            deadline = time.monotonic() + PATIENCE
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+            while asking.execute(waiting, (other.info.backend_pid,)).fetchone() is None:
+                assert time.monotonic() < deadline
+            other.commit()
+
+        at_once([lambda: desk.finish(lease, running) and None, commit_when_waited_for])
+
+    desk.claim_one(lease, second)
 
 
 def test_a_rate_is_never_beyond_its_bound(own_desk: Desk) -> None:

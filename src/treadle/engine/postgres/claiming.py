@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from treadle.engine.admission import MOST_JUDGED, RECHECK, WHOLE, Admission, Key
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.rooms import hold_asks, to_rooms, write_rooms
+from treadle.engine.postgres.rooms import hold_asks, to_rooms, watch, write_rooms
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers
 from treadle.engine.rows import to_holds
@@ -19,8 +19,6 @@ from treadle.model.state import BlockedOn
 
 CHUNK = 100
 """Gated jobs read at a time; more where more may start, and one that says whether there are others."""
-WATCHED = 100
-"""Running jobs of one key that are held while one is parked behind them; with more, the key is looked at again instead."""
 _TOP = (-32767, -1, -1)
 """Before the first place of any queue."""
 
@@ -226,11 +224,7 @@ class GatedClaim:
         yield from write_rooms(self.sql, self.admission.rooms.values(), now)
         if self._full:
             yield from self._start()
-            keys = [(*key, self.admission.rooms[key].running) for key in sorted(self._full)]
-            yield Do(
-                self.sql("flows", "watch"),
-                columns(("name", "key", "running"), keys) | {"most": WATCHED, "now": now, "later": RECHECK},
-            )
+            yield from watch(self.sql, [self.admission.rooms[key] for key in self._full], now)
         asks = [self._starting()] if self._picked else []
         if self._written or not asks:
             asks.append(Ask(self.sql("claim", "chosen"), {"ns": numbers(self._written)}))

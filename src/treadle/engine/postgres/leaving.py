@@ -71,6 +71,6 @@ def _fill(sql: Statements, freed: Rows, now: Micros) -> Steps[list[int]]:
     called = [(room, counts[key]) for key, room in sorted(rooms.items()) if room.front is not None]
     if not called:
         return []
-    back = yield from call(sql, called, now, ended=True)
+    back, _ = yield from call(sql, called, now, ended=True)
     yield from write_rooms(sql, rooms.values(), now)
     return back

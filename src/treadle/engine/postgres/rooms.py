@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from treadle.engine.admission import WHOLE, Key, Room, release, rooms_woken_by
+from treadle.engine.admission import RECHECK, WHOLE, Key, Room, release, rooms_woken_by
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers, texts
@@ -18,6 +18,8 @@ LATE = 60_000_000
 
 They were removed at once, and under load a claim that had waited for its turn passed the bound of a strict limit.
 """
+WATCHED = 100
+"""Running jobs of one key that are held while one is parked behind them; with more, the key is looked at again instead."""
 _KEY = ("name", "key")
 _GATE = ("name", "key", "tat", "interval", "closed_until", "wakes_at")
 _NO_RULE = Rule()
@@ -89,17 +91,22 @@ def _logged(rooms: Iterable[Room], now: Micros) -> list[tuple[str, str, Micros]]
 
 def call(
     sql: Statements, called: Sequence[tuple[Room, int]], now: Micros, *, ended: bool, most: int | None = None
-) -> Steps[list[int]]:
+) -> Steps[tuple[list[int], list[Room]]]:
     """The jobs parked first that are to be judged again: of each room as many as stand beside it at most, `most` of all.
 
-    When to look again is set in the rooms.
+    Also returns the rooms in which others stay. When to look again is set in the rooms; soon where one was passed by because
+    somebody else is changing it.
     """
     takes = [count if (bound := room.most()) is None else min(count, bound + 1) for room, count in called]
     asked = [(room.limit, room.key, take + 1) for (room, _), take in zip(called, takes, strict=True)]
     found: dict[Key, list[tuple[int, int]]] = {}
-    for name, key, n, cost in (yield Ask(sql("flows", "heads"), columns((*_KEY, "take"), asked))):
-        found.setdefault((name, key), []).append((n, cost))
+    parked: dict[Key, int] = {}
+    for name, key, count, n, cost in (yield Ask(sql("flows", "heads"), columns((*_KEY, "take"), asked))):
+        parked[name, key] = count
+        if n is not None:
+            found.setdefault((name, key), []).append((n, cost))
     back: list[int] = []
+    kept: list[Room] = []
     for (room, _), take in zip(called, takes, strict=True):
         if most is not None and len(back) >= most:
             break
@@ -107,7 +114,19 @@ def call(
         heads = found.get((room.limit, room.key), [])
         count = release(room, [cost for _, cost in heads[:left]], more=len(heads) > left, now=now, ended=ended)
         back += [n for n, _ in heads[:count]]
-    return back
+        if len(heads) < parked[room.limit, room.key]:
+            room.wake(now + RECHECK)
+        if count < parked[room.limit, room.key]:
+            kept.append(room)
+    return back, kept
+
+
+def watch(sql: Statements, rooms: Collection[Room], now: Micros) -> Steps[None]:
+    """See to it that nobody who fills one of these rooms ends without a look at who is parked there, or look again."""
+    if rooms:
+        keys = sorted((room.limit, room.key, room.running) for room in rooms)
+        values = columns((*_KEY, "running"), keys) | {"most": WATCHED, "now": now, "later": RECHECK}
+        yield Do(sql("flows", "watch"), values)
 
 
 def come_back(sql: Statements, ns: Sequence[int]) -> Steps[None]:
@@ -131,9 +150,11 @@ def look(sql: Statements, due: Rows, limit: int) -> Steps[int]:
             called.append((room, limit))
     if not called:
         return 0
-    back = yield from call(sql, called, now, ended=False, most=limit)
+    back, kept = yield from call(sql, called, now, ended=False, most=limit)
     yield from come_back(sql, back)
     yield from write_rooms(sql, rooms.values(), now)
+    # Whose end is not committed yet counts as running here, and may have looked before anybody was parked.
+    yield from watch(sql, [room for room in kept if room.wakes_at is None and room.key != WHOLE], now)
     return len(back)
 
 

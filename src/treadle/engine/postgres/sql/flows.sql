@@ -45,12 +45,14 @@ UPDATE {ns}.flows SET place = NULL WHERE n = ANY(:ns::text::int8[])
 
 -- part: first
 -- The first of each line of :ns, if it was parked because it was not, locked. Result: n. Relies on the primary key of lines.
+-- Whoever has it locked is waited for: nobody looks at a line again, and a claim may still have locked what was queued when it
+-- looked and has been parked since.
 SELECT l.n FROM {ns}.live AS l
 WHERE l.n = ANY(ARRAY(
         SELECT (SELECT x.n FROM {ns}.lines AS x WHERE x.line = e.line ORDER BY x.place LIMIT 1)
         FROM (SELECT DISTINCT line FROM {ns}.flows WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND n = ANY(:ns::text::int8[]) AND line IS NOT NULL) AS e))
     AND l.state = 'blocked' AND l.blocked_on = 'key' AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.n BETWEEN l.n AND l.n)
-FOR NO KEY UPDATE OF l SKIP LOCKED
+FOR NO KEY UPDATE OF l
 
 -- part: hold
 -- Take slots, for jobs with several holds.
@@ -222,13 +224,15 @@ WHERE wakes_at IS NOT NULL AND wakes_at <= coalesce(:now::int8, (SELECT {clock})
 
 -- part: heads
 -- The first that are parked at each key, :take of each, locked; who is being changed by somebody else is passed by.
--- Result: [name, key, n, cost], in order. Relies on parked_at.
-SELECT e.name, e.key, h.n, h.cost
+-- Result: [name, key, how many are parked there, :take at most, n, cost], in order; n is null where none is found.
+-- Relies on parked_at.
+SELECT e.name, e.key, (SELECT count(*) FROM (SELECT 1 FROM {ns}.parked AS p WHERE p.name = e.name AND p.key = e.key LIMIT e.take) AS o),
+    h.n, h.cost
 FROM unnest(:name::text::text[], :key::text::text[], :take::text::int8[]) WITH ORDINALITY AS e(name, key, take, place)
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT p.n, p.cost, p.priority, p.seq FROM {ns}.parked AS p JOIN {ns}.live AS l ON l.n BETWEEN p.n AND p.n
     WHERE p.name = e.name AND p.key = e.key AND l.state = 'blocked'
-    ORDER BY p.priority DESC, p.seq, p.n LIMIT e.take FOR NO KEY UPDATE OF l SKIP LOCKED) AS h
+    ORDER BY p.priority DESC, p.seq, p.n LIMIT e.take FOR NO KEY UPDATE OF l SKIP LOCKED) AS h ON true
 ORDER BY e.place, h.priority DESC, h.seq, h.n
 
 -- part: lock-rules
