@@ -2,16 +2,18 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from conformance.desk import DEATH, Desk
 from treadle.model.errors import InvalidOption
 from treadle.model.filter import Replay
-from treadle.model.flow import Hold
+from treadle.model.flow import Hold, Ordering
 from treadle.model.job import JobId, Want
 from treadle.model.outcome import Completed, Released
 from treadle.model.record import Space, Write
+from treadle.model.state import State
 
 ONE = Want("default", 1, 1)
 
@@ -104,6 +106,25 @@ def test_nobody_pays_for_what_was_served_before_the_queue_was_empty(desk: Desk) 
     flood(desk, {"b": 5, "a": 2}, by)
 
     assert served(desk, 7, by=by) == [*"ba", *"ba", *"bbb"]
+
+
+@pytest.mark.parametrize("late", [{}, {"fair": "c"}, {"fair": "a"}, {"holds": (Hold("api"),)}, {"ordering": Ordering("line")}])
+def test_who_is_too_late_to_start_stands_in_the_queue_until_it_expires(desk: Desk, late: dict[str, Any]) -> None:
+    """A claim that passes it by does not empty the queue: what was given to tenants before counts on."""
+    expiring = desk.add(start_within=1.0, **late)
+    first, second = desk.add(fair="a"), desk.add(fair="a")
+    desk.later(2)
+    lease = desk.worker()
+    claimed = desk.claim(lease)
+    assert [each.id for each in claimed] == [first, second]
+    desk.settle(lease, (claimed[1], Released()))
+    other = desk.add(fair="b")
+
+    assert [each.id for each in desk.claim(lease)] == [other, second]
+    assert desk.promote().expired == 1
+    assert desk.state(expiring) is State.EXPIRED
+    last, newcomer = desk.add(fair="a"), desk.add(fair="d")
+    assert [each.id for each in desk.claim(lease)] == [last, newcomer]
 
 
 def test_who_comes_back_takes_its_tenants_turn(desk: Desk) -> None:

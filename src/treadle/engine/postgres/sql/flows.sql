@@ -59,7 +59,7 @@ FOR NO KEY UPDATE OF l
 INSERT INTO {ns}.slots (name, key, n) SELECT * FROM unnest(:name::text::text[], :key::text::text[], :n::text::int8[])
 
 -- part: let-go
--- Give the slots of :ns back, but not of those that are still live unless they are :sure. Relies on the primary key of slots.
+-- Give the slots of :ns back, but not of those that are still live unless they are :sure. Relies on slots_of.
 DELETE FROM {ns}.slots AS s
 WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.slots)) AND s.n = ANY(:ns::text::int8[])
     AND (s.n = ANY((SELECT :sure::text::int8[])::int8[]) OR NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.n BETWEEN s.n AND s.n))
@@ -136,7 +136,7 @@ ON CONFLICT DO NOTHING
 WITH asked AS MATERIALIZED (
     SELECT e.name, e.key, e.key <> chr(10)
         OR (SELECT true FROM {ns}.parked AS p WHERE p.name = e.name AND p.key = e.key
-            ORDER BY p.name, p.key, p.priority DESC, p.seq, p.n LIMIT 1) IS NOT NULL
+            ORDER BY p.name, p.key, p.priority DESC, p.seq, p.n + 0 LIMIT 1) IS NOT NULL
         OR EXISTS (SELECT 1 FROM {ns}.records AS r
             WHERE r.space = 'limit' AND r.key = e.name AND r.value::json ->> 'closed_until' IS NOT NULL) AS needed
     FROM unnest({names}, {keys}) AS e(name, key)
@@ -178,7 +178,7 @@ WITH known AS MATERIALIZED (
     FROM known AS k CROSS JOIN unnest({names}, {keys}) AS e(name, key)
     LEFT JOIN LATERAL (
         SELECT o.priority, o.seq, o.n FROM {ns}.parked AS o WHERE k.parks AND o.name = e.name AND o.key = e.key
-        ORDER BY o.priority DESC, o.seq, o.n LIMIT 1) AS p ON true
+        ORDER BY o.priority DESC, o.seq, o.n + 0 LIMIT 1) AS p ON true
 )
 SELECT * FROM rooms WHERE running > 0 OR n IS NOT NULL OR paused
 
@@ -232,7 +232,7 @@ FROM unnest(:name::text::text[], :key::text::text[], :take::text::int8[]) WITH O
 LEFT JOIN LATERAL (
     SELECT p.n, p.cost, p.priority, p.seq FROM {ns}.parked AS p JOIN {ns}.live AS l ON l.n BETWEEN p.n AND p.n
     WHERE p.name = e.name AND p.key = e.key AND l.state = 'blocked'
-    ORDER BY p.priority DESC, p.seq, p.n LIMIT e.take FOR NO KEY UPDATE OF l SKIP LOCKED) AS h ON true
+    ORDER BY p.priority DESC, p.seq, p.n + 0 LIMIT e.take FOR NO KEY UPDATE OF l SKIP LOCKED) AS h ON true
 ORDER BY e.place, h.priority DESC, h.seq, h.n
 
 -- part: lock-rules

@@ -97,7 +97,7 @@ function repeated(said)
   return replies
 end
 
--- Claim what may be claimed of these. A late job leaves its line here, and the queue when `promote` expires it.
+-- Claim what may be claimed of these. A late job stands aside from here on, and leaves the queue when `promote` expires it.
 local function consider(picked, got, mine)
   local numbers, count, suspects = {}, 0, 0
   for i, each in ipairs(picked) do numbers[i] = each[3] end
@@ -120,7 +120,9 @@ local function consider(picked, got, mine)
         local r = rows[n]
         if not r or r.state ~= QUEUED or r.seq ~= seq then
           call('HINCRBY', prefix .. 'stale', line.name, -1)
-        elseif not r.start_by or r.start_by >= now then
+        elseif r.start_by and r.start_by < now then
+          stand_late(r)
+        else
           if line.suspect then suspects = suspects + 1 end
           got[#got + 1] = hand_row(r)
           mine[#mine + 1] = n

@@ -5,6 +5,8 @@
 --      whose job has left the queue otherwise than by a claim stays behind and is thrown away by the claim that meets it.
 --   f  jobs in a queue that tenants share, t  suspects among them: sorted sets of numbers by seq.
 --   g  gated jobs, h  suspects among them: as well.
+--   l  late ones, as well: a claim moves them here, where none looks at them, until `promote` expires them. They wait still:
+--      where tenants share the queue, others are placed beside them.
 -- So a claim where no job is gated looks at no gated job, and one that does finds them in the order in which all stand.
 local pushes, push_order = {}, {}
 local held = {}
@@ -57,6 +59,13 @@ local function stand_in_line(r)
     push_order[#push_order + 1] = name
   end
   push[#push + 1] = r.seq == r.n and r.n or digits(r.seq) .. ':' .. digits(r.n)
+end
+
+-- A claim came upon a row whose start-by deadline is over, and has taken it out of its line.
+local function stand_late(r)
+  local line = line_name(r.priority, 'l', r.task)
+  call('ZADD', line_key(r.queue, line), r.seq, padded(r.n))
+  call('ZADD', prefix .. 'lines:' .. r.queue, -r.priority, line)
 end
 
 local function enter(r)
@@ -125,14 +134,19 @@ local function swept(name, leaving)
   call('HDEL', prefix .. 'stale', name)
 end
 
+local function gone_from_sorted(r, kind)
+  local line = line_name(r.priority, kind, r.task)
+  if call('ZREM', line_key(r.queue, line), padded(r.n)) == 0 then return false end
+  if call('EXISTS', line_key(r.queue, line)) == 0 then call('ZREM', prefix .. 'lines:' .. r.queue, line) end
+  return true
+end
+
 -- A queued row goes otherwise than by a claim.
 local function gone_from_line(r)
   local kinds = r.gated == 1 and {'g', 'h'} or {'f', 't'}
-  local line = line_name(r.priority, kinds[r.suspect + 1], r.task)
   standings[r.queue .. '\n' .. r.priority] = nil
-  if call('ZREM', line_key(r.queue, line), padded(r.n)) == 1 then
-    if call('EXISTS', line_key(r.queue, line)) == 0 then call('ZREM', prefix .. 'lines:' .. r.queue, line) end
-  elseif r.gated == 0 then
+  local found = gone_from_sorted(r, kinds[r.suspect + 1]) or (r.start_by and gone_from_sorted(r, 'l'))
+  if not found and r.gated == 0 then
     local name = r.queue .. '\n' .. line_name(r.priority, r.suspect == 1 and 's' or 'n', r.task)
     if stale_in(name) then swept(name, r) end
   end

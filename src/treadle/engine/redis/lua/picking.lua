@@ -14,7 +14,7 @@ local function lines_of(name, known)
   local groups, last = {}, nil
   for _, line in ipairs(call('ZRANGE', prefix .. 'lines:' .. name, 0, -1)) do
     local priority, kind, task = string.match(line, '^(%S+)\n(%S+)\n(.*)$')
-    if known[task] then
+    if known[task] and kind ~= 'l' then
       if priority ~= last then
         groups[#groups + 1] = {}
         last = priority
@@ -102,7 +102,10 @@ local function try(line, seq, n, asked, stand, got, mine)
       if not line.sorted then call('HINCRBY', prefix .. 'stale', line.name, -1) end
       return 0
     end
-    if r.start_by and r.start_by < now then return 0 end
+    if r.start_by and r.start_by < now then
+      stand_late(r)
+      return 0
+    end
   end
   if line.gated then
     if allowed.gated <= 0 or allowed.judged <= 0 then
