@@ -1,11 +1,14 @@
 """settle with edges: what the end of a parent does to its children, and to theirs."""
 
+from typing import Any
+
 import pytest
 
 from conformance.desk import DEATH, SECOND, Desk
 from treadle.model.filter import Cancel, Erase, Replay, Resolve
+from treadle.model.flow import Hold, Ordering
 from treadle.model.job import Edge, JobId, OnDead
-from treadle.model.outcome import Cancelled, Completed, Expired, Outcome, Released, Retrying, Snoozed
+from treadle.model.outcome import Cancelled, Completed, Expired, Outcome, Released, Retrying, Snoozed, Verdict
 from treadle.model.state import State
 
 ENDS: list[tuple[Outcome, State]] = [
@@ -125,6 +128,23 @@ def chain_of(desk: Desk, first: JobId, on_dead: OnDead, length: int) -> list[Job
     for _ in range(length):
         jobs.append(desk.child(jobs[-1], on_dead=on_dead))
     return jobs
+
+
+@pytest.mark.parametrize("gated", [{}, {"holds": (Hold("api"),)}, {"ordering": Ordering("line")}])
+def test_children_freed_by_one_batch_enter_by_age_however_their_parents_ended(desk: Desk, gated: dict[str, Any]) -> None:
+    good, bad, lost = desk.add(**gated), desk.add(), desk.add()
+    children = [desk.child(good), desk.child(bad, on_dead=OnDead.RUN), desk.child(good)]
+    held = desk.child(lost)
+    lease = desk.worker()
+    claims = {each.id: each for each in desk.claim(lease)}
+    stale = claims[lost]._replace(attempt=2)
+
+    verdicts = desk.settle(lease, (claims[bad], DEATH), (stale, Completed()), (claims[good], Completed()))
+
+    assert verdicts == [Verdict.DONE, Verdict.LOST, Verdict.DONE]
+    assert [each.id for each in desk.claim(lease)] == children
+    assert desk.state(held) is State.BLOCKED
+    assert desk.gates() == []
 
 
 def test_a_cancel_runs_down_the_whole_chain(desk: Desk) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import psycopg
 
-from conformance.desk import TASKS, Desk
+from conformance.desk import DEATH, TASKS, Desk
 from treadle.engine.admission import RECHECK
 from treadle.engine.plan import together
 from treadle.engine.session import Session
 from treadle.model.filter import Cancel, Filter
 from treadle.model.flow import Hold, OnConflict, Ordering, Rule, Unique
-from treadle.model.job import Claimed, NewJob, Stored, Want, WorkerInfo
+from treadle.model.job import Claimed, NewJob, OnDead, Stored, Want, WorkerInfo
 from treadle.model.outcome import Completed, Outcome, Released, Settlement, Verdict
 from treadle.model.record import Space, Write
 from treadle.model.state import State
@@ -49,6 +49,15 @@ def at_once(tasks: list[Callable[[], None]]) -> None:
         assert not thread.is_alive()
     if failures:
         raise failures[0]
+
+
+def commit_when_waited_for(connection: psycopg.Connection[Any], asking: psycopg.Connection[Any]) -> None:
+    """Commit as soon as somebody waits for what this transaction holds."""
+    deadline = time.monotonic() + PATIENCE
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+    while asking.execute(waiting, (connection.info.backend_pid,)).fetchone() is None:
+        assert time.monotonic() < deadline
+    connection.commit()
 
 
 @contextmanager
@@ -183,16 +192,28 @@ def test_who_is_being_changed_while_its_turn_comes_is_waited_for(own_desk: Desk,
     with psycopg.connect(database) as other, psycopg.connect(database, autocommit=True) as asking:
         other.execute("SELECT n FROM treadle.live WHERE state = 'blocked' FOR UPDATE")
 
-        def commit_when_waited_for() -> None:
-            deadline = time.monotonic() + PATIENCE
-            waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-            while asking.execute(waiting, (other.info.backend_pid,)).fetchone() is None:
-                assert time.monotonic() < deadline
-            other.commit()
-
-        at_once([lambda: desk.finish(lease, running) and None, commit_when_waited_for])
+        at_once([lambda: desk.finish(lease, running) and None, lambda: commit_when_waited_for(other, asking)])
 
     desk.claim_one(lease, second)
+
+
+def test_a_place_that_a_dead_parent_gave_is_not_committed_behind_a_later_one(own_desk: Desk, database: str) -> None:
+    """Places come in the order of commits: else two of one line would run at once."""
+    desk = own_desk
+    parent = desk.add()
+    child = desk.child(parent, on_dead=OnDead.RUN, ordering=Ordering("a"))
+    lease = desk.worker()
+    running = desk.claim_one(lease, parent)
+    later = desk.new(ordering=Ordering("a"))
+
+    with psycopg.connect(database) as ending, psycopg.connect(database, autocommit=True) as asking:
+        ends = [Settlement(running.ref, parent, running.attempt, DEATH, 0.0)]
+        assert desk.bench.store.borrow(ending).run(desk.engine.settle(lease, ends, now=desk.now)) == [Verdict.DONE]
+        at_once([lambda: desk.enqueue(later) and None, lambda: commit_when_waited_for(ending, asking)])
+
+    first = desk.claim_one(lease, child)
+    desk.finish(lease, first)
+    desk.claim_one(lease, later.id)
 
 
 def test_a_rate_is_never_beyond_its_bound(own_desk: Desk) -> None:

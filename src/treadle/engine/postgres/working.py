@@ -1,18 +1,15 @@
 """The working verbs: claim, settle, renew, note."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 from treadle.engine.admission import Admission, throttled_for
 from treadle.engine.contract import Now
-from treadle.engine.moving import Held, Leaver, Moves
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.claiming import GatedClaim
-from treadle.engine.postgres.edges import any_open, wake_children
-from treadle.engine.postgres.leaving import call_next, leave_asks
-from treadle.engine.postgres.moves import write_moves
+from treadle.engine.postgres.settling import Settling, fences
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import (
     Anew,
@@ -33,20 +30,15 @@ from treadle.engine.postgres.steps import (
     verb,
 )
 from treadle.engine.rows import to_text
-from treadle.engine.session import LateWake, Wake, topics
-from treadle.model.job import Claimed, Claims, LeaseId, Ref, Renewal, Want, WorkerInfo, micros
-from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
-from treadle.model.state import State
+from treadle.model.job import Claimed, Claims, LeaseId, Renewal, Want, WorkerInfo, micros
+from treadle.model.outcome import Note, NoteKind, Verdict
 
 _PRIORITY, _SEQ, _WAITS, _GATED, _SHARED, _SUSPECT = 6, 19, 20, 21, 22, 15
-BRIEF = 0.0005
-"""Run times below this, in seconds, are stored as zero: the record keeps milliseconds."""
-
 _in_order = itemgetter(_SEQ, 0)
 _ABOVE, _BELOW = 32767, -32768
 
 
-class Working:
+class Working(Settling):
     """What a worker says to the store. The plain paths touch each job as often as they must and no more."""
 
     sql: Statements
@@ -156,101 +148,6 @@ class Working:
         return Ask(self.sql("claim", "take"), values | own)
 
     @verb
-    def settle(self, lease: LeaseId, settlements: Sequence[Settlement], *, now: Now = None) -> Steps[list[Verdict]]:
-        """End attempts: store each outcome, count edges down once for the whole batch, free or cancel the children."""
-        if not settlements:
-            return []
-        completed, others, doubtful = _sorted(settlements)
-        verdicts = [Verdict.DONE] * len(settlements)
-        leavers: list[Leaver] = []
-        if others:
-            leavers = yield from self._end_otherwise(lease, settlements, others, verdicts, now)
-        yield LateWake("job", lambda: topics(jobs=_final(settlements, verdicts)))
-        asks: list[Ask] = []
-        if completed:
-            asks = self._complete(lease, [settlements[i] for i in completed] if others or doubtful else settlements, now)
-        for i in doubtful:
-            verdicts[i] = Verdict.LOST
-        late = [i for i in (*others, *doubtful) if verdicts[i] is Verdict.LOST and type(settlements[i].ref) is int]
-        if late:
-            asks.append(Ask(self.sql("settle", "already"), _fences([settlements[i] for i in late])))
-        gated = [Leaver(-each, State.COMPLETED) for i in completed if (each := cast("int", settlements[i].ref)) < 0]
-        if not (asks or leavers or gated):
-            return verdicts
-
-        def answer(rows: list[Rows], aside: Aside) -> list[Verdict]:
-            if completed:
-                _completed(completed, verdicts, rows[:2], aside)
-            for (place,) in rows[2 if completed else 0] if late else ():
-                verdicts[late[place - 1]] = Verdict.ALREADY
-            return verdicts
-
-        if gated or leavers:
-            return (yield from self._leave(asks, leavers, gated, answer, now))
-
-        told: list[Verdict] = yield Later(asks, answer)
-        return told
-
-    def _leave(
-        self,
-        asks: list[Ask],
-        leavers: Sequence[Leaver],
-        completed: Sequence[Leaver],
-        answer: Callable[[list[Rows], Aside], list[Verdict]],
-        now: Now,
-    ) -> Steps[list[Verdict]]:
-        """Gated jobs end: whoever waited for their room or their turn is called in the same transaction."""
-        leaving = leave_asks(self.sql, leavers, completed)
-        *told, clock = yield Asks([*asks, *leaving, Ask(self.sql("shared", "clock"), {"now": now})])
-        aside = Woken()
-        verdicts = answer(told, aside)
-        yield from call_next(self.sql, [*leavers, *completed], clock[0][0], told[len(asks) :])
-        yield from aside.wakes
-        return verdicts
-
-    def _complete(self, lease: LeaseId, mine: Sequence[Settlement], now: Now) -> list[Ask]:
-        results: list[Any] = [cast("Completed", each.outcome).result for each in mine]
-        ns = numbers([abs(cast("int", each.ref)) for each in mine])
-        values = {
-            "lease": lease, "now": now, "ns": ns, "attempt": numbers([each.attempt for each in mine]),
-            "took": _unless_empty([each.took if each.took >= BRIEF else 0.0 for each in mine]),
-            "result": _unless_empty(results),
-            "total": len(mine),
-        }  # fmt: skip
-        return [
-            Ask(self.sql("settle", "complete"), values),
-            Ask(self.sql("edges", "met"), {"ns": ns, "now": now}),
-        ]
-
-    def _end_otherwise(
-        self, lease: LeaseId, settlements: Sequence[Settlement], others: Sequence[int], verdicts: list[Verdict], now: Now
-    ) -> Steps[list[Leaver]]:
-        """Move the jobs at `others`, of which those that do not hold the fence are lost; returns the gated ones."""
-        for i in others:
-            verdicts[i] = Verdict.LOST
-        holder, rows = yield Asks(
-            [
-                Ask(self.sql("shared", "held"), {"lease": lease, "now": now}),
-                Ask(self.sql("settle", "held"), _fences([settlements[i] for i in others]) | {"lease": lease}),
-            ]
-        )
-        if not holder:
-            return []
-        _, worker, wall = holder[0]
-        moves = Moves(wall, worker)
-        found = {place: columns for place, *columns in rows}
-        for place, i in enumerate(others, 1):
-            if place in found:
-                moves.decide(Held(*found[place]), settlements[i].outcome, settlements[i].took)
-                verdicts[i] = Verdict.DONE
-        yield from write_moves(self.sql, moves)
-        if moves.queues:
-            yield Wake(topics(moves.queues))
-        if moves.ended and (yield from any_open(self.sql)):
-            yield from wake_children(self.sql, moves.ended, wall)
-        return moves.leavers
-
-    @verb
     def renew(
         self, lease: LeaseId, beat: int, length: float, *, worker: WorkerInfo | None = None, now: Now = None
     ) -> Steps[Renewal]:
@@ -281,7 +178,7 @@ class Working:
         verdicts = [Verdict.LOST] * len(notes)
         if not mine:
             return verdicts
-        values = _fences(mine) | {
+        values = fences(mine) | {
             "lease": lease, "now": now, "kind": texts([note.kind for note in mine]),
             "name": texts([note.name for note in mine]), "value": texts([note.value for note in mine]),
         }  # fmt: skip
@@ -349,43 +246,3 @@ def _claimed(want: Want, tasks: str, instead: Anew, answers: list[Rows], aside: 
     full = len(jobs) == want.take > 0 and not rows[0][_SHARED]
     aside.remember(want.queue, tasks, {row[_PRIORITY]: row[_SEQ] for row in jobs if not row[_SUSPECT]} if full else {})
     return Claims([Claimed._make(row[:_SEQ]) for row in jobs], lost=False)
-
-
-def _completed(places: Sequence[int], verdicts: list[Verdict], rows: list[Rows], aside: Aside) -> None:
-    refused, children = rows
-    for place, before in refused:
-        verdicts[places[place - 1]] = Verdict.ALREADY if before else Verdict.LOST
-    if children:
-        aside.wake(Wake(topics({queue for queue, state in children if state == State.QUEUED})))
-
-
-def _fences(shown: Sequence[Settlement | Note]) -> dict[str, Any]:
-    return {
-        "ns": literal([abs(each.ref) if isinstance(each.ref, int) else each.ref for each in shown]),
-        "attempt": numbers([each.attempt for each in shown]),
-        "ids": texts([each.id for each in shown]),
-    }
-
-
-def _unless_empty(values: list[Any]) -> str | None:
-    return literal(values) if any(values) else None
-
-
-def _sorted(settlements: Sequence[Settlement]) -> tuple[Sequence[int], list[int], list[int]]:
-    """The places of completed jobs, of those that end otherwise, and of those told of before or with no address of ours."""
-    places: Sequence[int] = range(len(settlements))
-    doubtful: list[int] = []
-    if len({each.ref for each in settlements}) < len(settlements) or any(type(each.ref) is not int for each in settlements):
-        first: dict[tuple[Ref, int], int] = {}
-        for i, each in enumerate(settlements):
-            first.setdefault((each.ref, each.attempt), i)
-        places = [i for (ref, _), i in first.items() if type(ref) is int]
-        doubtful = sorted(set(range(len(settlements))) - set(places))
-    completed = [i for i in places if type(settlements[i].outcome) is Completed]
-    if len(completed) == len(settlements):
-        return completed, [], []
-    return completed, [i for i in places if type(settlements[i].outcome) is not Completed], doubtful
-
-
-def _final(settlements: Sequence[Settlement], verdicts: Sequence[Verdict]) -> list[str]:
-    return [each.id for each, verdict in zip(settlements, verdicts, strict=True) if verdict is Verdict.DONE]
