@@ -148,10 +148,16 @@ def worn() -> Iterator[PostgresStore]:
             for table, row in WORN.items():
                 insert = row.format(i="i")
                 connection.execute(
-                    f"""DO $$ BEGIN FOR round IN 1..60 LOOP
-                        FOR i IN 0..9 LOOP INSERT INTO treadle.{table} {insert} FROM generate_series(1, 3) AS g; COMMIT; END LOOP;
-                        DELETE FROM treadle.{table}; COMMIT;
-                    END LOOP; END $$""".encode()
+                    f"""DO $$ BEGIN
+                        FOR round IN 1..60 LOOP
+                            FOR i IN 0..9 LOOP
+                                INSERT INTO treadle.{table} {insert} FROM generate_series(1, 3) AS g;
+                                COMMIT;
+                            END LOOP;
+                            DELETE FROM treadle.{table};
+                            COMMIT;
+                        END LOOP;
+                    END $$""".encode()
                 )
         store = PostgresStore(address(url, ()), settings=Settings(timeout=30.0))
         yield store
