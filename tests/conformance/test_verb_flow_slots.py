@@ -17,6 +17,7 @@ from treadle.model.outcome import (
     Released,
     Retrying,
     Snoozed,
+    Verdict,
     throttle_name,
 )
 from treadle.model.record import Space, Write, paused_key, paused_task
@@ -82,6 +83,21 @@ def test_however_an_attempt_ends_its_slot_is_free(desk: Desk, outcome: Outcome) 
     assert desk.state(third) is State.BLOCKED
     assert desk.claim(worker, Want("default", 1, 1))[0].id == second
     assert running(desk) == 1
+
+
+@pytest.mark.parametrize(("end", "verdict"), [(DEATH, Verdict.LOST), (Completed(), Verdict.ALREADY)])
+def test_an_end_that_is_told_once_more_makes_room_for_nobody(desk: Desk, end: Outcome, verdict: Verdict) -> None:
+    desk.limit("db", concurrency=1)
+    first, second, third = (desk.add(holds=DB) for _ in range(3))
+    worker = desk.worker()
+    claimed = desk.claim_one(worker, first)
+    desk.finish(worker, claimed, end)
+    desk.claim_one(worker, second)
+    desk.limit("db", concurrency=2)
+
+    assert desk.settle(worker, (claimed, Completed())) == [verdict]
+    assert desk.state(third) is State.BLOCKED
+    assert desk.promote().queued == 1
 
 
 def test_a_lost_worker_leaves_no_slot_taken(desk: Desk) -> None:

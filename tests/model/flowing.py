@@ -103,6 +103,9 @@ class Ledger:
         """Of each ordering key one job runs at most, and none that was ready before it waits."""
         self.steps += 1
         ready: dict[str, list[tuple[int, Job]]] = {}
+        # Who was erased and is stored again under the same id comes to his line anew.
+        present = {job.id for job in jobs}
+        self.line = {job: since for job, since in self.line.items() if job in present}
         for job in jobs:
             if job.ordering is None:
                 continue

@@ -46,7 +46,7 @@ class Settling:
         late = [i for i in (*others, *doubtful) if verdicts[i] is Verdict.LOST and type(settlements[i].ref) is int]
         if late:
             asks.append(Ask(self.sql("settle", "already"), fences([settlements[i] for i in late])))
-        gated = [Leaver(-each, State.COMPLETED) for i in completed if (each := cast("int", settlements[i].ref)) < 0]
+        gated = any(cast("int", settlements[i].ref) < 0 for i in completed)
         if not (asks or leavers or gated or parents):
             return verdicts
 
@@ -57,10 +57,11 @@ class Settling:
                 verdicts[late[place - 1]] = Verdict.ALREADY
             return verdicts
 
-        if parents:
-            return (yield from self._end_family(asks, [settlements[i] for i in completed], parents, leavers, answer, now))
-        if gated or leavers:
-            return (yield from self._leave(asks, leavers, gated, answer, now))
+        if parents or gated or leavers:
+            mine = [settlements[i] for i in completed]
+            if parents:
+                return (yield from self._end_family(asks, mine, parents, leavers, answer, now))
+            return (yield from self._leave(asks, mine, leavers, answer, now))
 
         told: list[Verdict] = yield Later(asks, answer)
         return told
@@ -68,17 +69,22 @@ class Settling:
     def _leave(
         self,
         asks: list[Ask],
+        completed: Sequence[Settlement],
         leavers: Sequence[Leaver],
-        completed: Sequence[Leaver],
         answer: Callable[[list[Rows], Aside], list[Verdict]],
         now: Now,
     ) -> Steps[list[Verdict]]:
         """Gated jobs end: whoever waited for their room or their turn is called in the same transaction."""
-        leaving = leave_asks(self.sql, leavers, completed)
+        leaving = leave_asks(self.sql, leavers, _gated(completed))
         *told, clock = yield Asks([*asks, *leaving, Ask(self.sql("shared", "clock"), {"now": now})])
         aside = Woken()
         verdicts = answer(told, aside)
-        yield from call_next(self.sql, [*leavers, *completed], clock[0][0], told[len(asks) :])
+        gone = [*leavers, *_gated(_done(completed, told))]
+        left = told[len(asks) :]
+        if len(gone) < len(leavers) + len(_gated(completed)):
+            # Who is not live any more, but did not end here, makes room for nobody.
+            left[-1] = yield leave_asks(self.sql, gone)[-1]
+        yield from call_next(self.sql, gone, clock[0][0], left)
         yield from aside.wakes
         return verdicts
 
@@ -95,11 +101,10 @@ class Settling:
         *told, clock = yield Asks([*asks, Ask(self.sql("shared", "clock"), {"now": now})])
         verdicts = answer(told, Woken())
         [[wall]] = clock
-        lost = {place for place, _ in told[0]} if completed else set[int]()
-        done = [(cast("int", each.ref), each.id) for place, each in enumerate(completed, 1) if place not in lost]
-        ended = [Ended(abs(ref), job, State.COMPLETED) for ref, job in done]
+        done = _done(completed, told)
+        ended = [Ended(abs(cast("int", each.ref)), each.id, State.COMPLETED) for each in done]
         yield from wake_children(self.sql, [*parents, *ended], wall)
-        yield from call_next(self.sql, [*leavers, *(Leaver(-ref, State.COMPLETED) for ref, _ in done if ref < 0)], wall)
+        yield from call_next(self.sql, [*leavers, *_gated(done)], wall)
         return verdicts
 
     def _complete(self, lease: LeaseId, mine: Sequence[Settlement], now: Now, *, met: bool) -> list[Ask]:
@@ -145,6 +150,16 @@ class Settling:
             yield Wake(topics(moves.queues))
         told = bool(moves.ended) and (yield from any_open(self.sql))
         return moves.leavers, moves.ended if told else []
+
+
+def _done(completed: Sequence[Settlement], told: Sequence[Rows]) -> Sequence[Settlement]:
+    """Those of the completed that the first answer, that of `complete`, does not refuse."""
+    refused = {place for place, _ in told[0]} if completed else set[int]()
+    return [each for place, each in enumerate(completed, 1) if place not in refused] if refused else completed
+
+
+def _gated(completed: Sequence[Settlement]) -> list[Leaver]:
+    return [Leaver(-ref, State.COMPLETED) for each in completed if (ref := cast("int", each.ref)) < 0]
 
 
 def _completed(places: Sequence[int], verdicts: list[Verdict], rows: list[Rows], aside: Aside) -> None:
