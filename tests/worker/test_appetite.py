@@ -7,7 +7,7 @@ import pytest
 
 from treadle import Treadle
 from treadle.engine.memory.engine import MemoryEngine
-from treadle.model.job import Claims
+from treadle.model.job import Claimed, Claims
 from treadle.worker.fetcher import Fetcher
 from treadle.worker.pace import Paces
 from treadle.worker.run import Run
@@ -33,14 +33,26 @@ class Place:
         """Nothing runs here."""
 
 
-class Nothing:
-    """Nothing is in flight."""
+class Hand:
+    """What is in flight: nothing but what was taken."""
 
     suspects_wanted = 1
 
     def __init__(self) -> None:
         self.paces = Paces()
-        self.runs = dict.fromkeys("abc")
+        self.runs: dict[str, Run] = {}
+
+    def holds(self, claimed: Claimed) -> bool:
+        return claimed.id in self.runs
+
+    def take(self, run: Run) -> None:
+        self.runs[run.claimed.id] = run
+
+
+def claimed(*ids: str) -> Claims:
+    """These jobs of the gated task, and that others are next."""
+    known = (1, "limited", 1, "json", "default", 0, 1, 0, 0, 0, 0, 0, None, None, False, "{}", None, None)
+    return Claims([Claimed(known[0], each, *known[1:]) for each in ids], lost=False, more=True)
 
 
 @pytest.fixture
@@ -54,7 +66,7 @@ def fetcher() -> Fetcher:
     def in_thread() -> None: ...
 
     places: Mapping[str, Any] = {"loop": Place(1000), "thread": Place(8)}
-    return Fetcher(MemoryEngine(), "L", app.registry, [("default", 1)], False, places, cast("Any", Nothing()))
+    return Fetcher(MemoryEngine(), "L", app.registry, [("default", 1)], False, places, cast("Any", Hand()))
 
 
 def asked(fetcher: Fetcher) -> list[tuple[list[str], list[int]]]:
@@ -87,21 +99,21 @@ def test_polls_pass_over_who_walked_long_for_nothing_while_another_is_in_flow(fe
 
 
 @pytest.fixture
-def gated() -> tuple[Fetcher, Place, Nothing]:
+def gated() -> tuple[Fetcher, Place, Hand]:
     """A fetcher for one gated task, that runs in ten slots of the loop, behind brief bodies; and what is in flight."""
     app = Treadle("memory://gated", allow_volatile=True)
 
     @app.task(name="limited", limits=[app.limit("provider", concurrency=5)])
     async def limited() -> None: ...
 
-    loop, hand = Place(10), Nothing()
+    loop, hand = Place(10), Hand()
     loop.behind = 90
     places: Mapping[str, Any] = {"loop": loop}
     return Fetcher(MemoryEngine(), "L", app.registry, [("default", 1)], False, places, cast("Any", hand)), loop, hand
 
 
 def test_gated_jobs_are_claimed_into_slots_until_their_task_is_known_to_be_brief(
-    gated: tuple[Fetcher, Place, Nothing],
+    gated: tuple[Fetcher, Place, Hand],
 ) -> None:
     fetcher, loop, hand = gated
     assert [ask.gated for ask in fetcher.asks()] == [10]
@@ -113,10 +125,19 @@ def test_gated_jobs_are_claimed_into_slots_until_their_task_is_known_to_be_brief
     assert [ask.gated for ask in fetcher.asks()] == [10]
 
 
-def test_gated_jobs_that_wait_for_what_is_in_hand_are_claimed_after_its_end(gated: tuple[Fetcher, Place, Nothing]) -> None:
+def test_gated_jobs_that_wait_for_what_is_in_hand_are_claimed_after_the_end_of_what_was_claimed_first(
+    gated: tuple[Fetcher, Place, Hand],
+) -> None:
     fetcher, _, hand = gated
     hand.paces.took("limited", 0.00001)
     [ask] = fetcher.asks()
+    assert fetcher.take(ask, claimed(*map(str, range(60))))
     assert (fetcher.in_turn, fetcher.awaited()) == (False, 0)
-    assert fetcher.take(ask, Claims([], lost=False, more=True))
-    assert (fetcher.in_turn, fetcher.awaited()) == (True, 3)
+    assert fetcher.take(ask, claimed("a", "b"))
+    assert (fetcher.in_turn, fetcher.awaited()) == (True, 60)
+
+    for job in range(59):
+        del hand.runs[str(job)]
+    assert fetcher.awaited() == 1
+    del hand.runs["59"]
+    assert fetcher.awaited() == 2

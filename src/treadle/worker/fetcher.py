@@ -1,6 +1,7 @@
 """What to claim next: how many, from which queues, for which executor."""
 
 import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
@@ -68,7 +69,8 @@ class Fetcher:
 
     A gated job starts with its claim, so no more of them are taken than will start as good as at once. Where one is next and
     none would, the executor waits for a slot of its own: nobody announces what has been in the queue all along. Where what
-    is in hand here is what they wait for, by their order or their slots, they are claimed when it has ended and been told.
+    is in hand here is what they wait for, by their order or their slots, they are claimed when what was claimed first has
+    ended and been told, while the rest runs.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Fetcher:
         self._crowded: list[str] = []
         self._in_turn_until = 0.0
         self._unstarted: dict[JobId, float] = {}
+        self._hands: deque[list[Run]] = deque()
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
@@ -151,9 +154,21 @@ class Fetcher:
     def awaited(self) -> int:
         """How many runs in hand gated jobs wait for: their slots here, or what those runs hold."""
         if self._hungry and self.in_turn:
-            return len(self._inflight.runs)
+            return self._left_of_oldest()
         crowded = [(self._executors[place], self._soon(place)) for place in self._crowded]
         return sum(each.slots - each.free() for each, soon in crowded if soon == each.free())
+
+    def _left_of_oldest(self) -> int:
+        """How many jobs of the oldest claim of gated ones are still in hand."""
+        held = self._inflight.runs
+        while self._hands:
+            oldest = self._hands[0]
+            while oldest and held.get(oldest[-1].claimed.id) is not oldest[-1]:
+                oldest.pop()
+            if oldest:
+                return len(oldest)
+            self._hands.popleft()
+        return 0
 
     def asks(self) -> list[Ask]:
         """The claims worth making now; none when draining, full, or not hungry."""
@@ -227,6 +242,8 @@ class Fetcher:
             self._took_suspect = self._took_suspect or any(each.suspect for each in jobs)
         if at_once:
             runs.sort(key=_waits_well)
+            self._left_of_oldest()
+            self._hands.append([run for run in reversed(runs) if run.settings.gated])
         for place in ask.places:
             mine = runs if len(ask.places) == 1 else [run for run in runs if run.settings.executor == place]
             if mine:
