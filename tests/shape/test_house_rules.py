@@ -79,7 +79,7 @@ def test_a_statement_longer_than_two_lines_says_what_it_does() -> None:
 
 def test_an_index_that_a_statement_relies_on_exists() -> None:
     schema = "\n".join(path.read_text() for path in MIGRATIONS)
-    indexes = set(re.findall(r"CREATE INDEX (?:\{ns\}_)?(\w+)", schema))
+    indexes = set(re.findall(r"CREATE (?:UNIQUE )?INDEX (?:\{ns\}_)?(\w+)", schema))
     tables = set(re.findall(r"CREATE (?:UNLOGGED )?TABLE \{ns\}[_.](\w+)", schema))
     relied: set[str] = set()
     for path in STATEMENTS:

@@ -171,6 +171,7 @@ def _completed(places: Sequence[int], verdicts: list[Verdict], rows: list[Rows],
 
 
 def fences(shown: Sequence[Settlement | Note]) -> dict[str, Any]:
+    """The columns that show the fence of each."""
     return {
         "ns": literal([abs(each.ref) if isinstance(each.ref, int) else each.ref for each in shown]),
         "attempt": numbers([each.attempt for each in shown]),

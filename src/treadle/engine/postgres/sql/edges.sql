@@ -43,7 +43,7 @@ SELECT EXISTS (SELECT 1 FROM {ns}.edges WHERE open)
 SELECT parent, child, on_dead FROM {ns}.edges WHERE parent = ANY(:ns::text::int8[]) AND open ORDER BY parent, child
 
 -- part: close
--- Close single edges. Relies on the primary key of edges.
+-- Close single edges. Relies on edges_child.
 UPDATE {ns}.edges AS x SET open = false
 FROM unnest(:child::text::int8[], :parent::text::int8[]) AS e(child, parent)
 WHERE x.child BETWEEN e.child AND e.child AND x.parent BETWEEN e.parent AND e.parent AND x.open

@@ -107,7 +107,7 @@ SELECT n, attempt, outcome, worker, started_at, ended_at, delay, error, exit
 FROM {ns}.attempts WHERE n = ANY(:ns::text::int8[]) ORDER BY n, attempt
 
 -- part: parents
--- Result: [child, id, on_dead, state], oldest first. Relies on the primary key of edges.
+-- Result: [child, id, on_dead, state], oldest first. Relies on edges_child.
 SELECT x.child, j.id, x.on_dead, coalesce(l.state, f.state)
 FROM {ns}.edges AS x JOIN {ns}.jobs AS j ON j.n = x.parent
 LEFT JOIN {ns}.live AS l ON l.n = j.n LEFT JOIN {ns}.finished AS f ON f.n = j.n

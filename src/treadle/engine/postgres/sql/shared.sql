@@ -41,7 +41,7 @@ FROM e WHERE l.n BETWEEN e.n AND e.n
 
 -- part: finish
 -- Move live jobs to the finished ones, and close the edges above them. The counters are increments.
--- Relies on the primary keys of live and edges.
+-- Relies on edges_child and the primary key of live.
 WITH gone AS (
     DELETE FROM {ns}.live AS l USING unnest(
         :n::text::int8[], :state::text::text[], :failures::text::int4[], :crashes::text::int4[], :snoozes::text::int4[],
