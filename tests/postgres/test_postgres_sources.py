@@ -116,7 +116,7 @@ CHOSEN = [
     ("flows", ("log",), ("starts_pkey",)),
     ("flows", ("heads",), ("parked_at",)),
     ("flows", ("throttle",), ("gates_pkey",)),
-    ("flows", ("first",), ("flows_pkey", "lines_pkey", "live_pkey")),
+    ("flows", ("first",), ("flows_pkey", "lines_pkey", "live_turns")),
     ("flows", ("ends",), ("flows_pkey",)),
     ("flows", ("unplaced",), ("flows_pkey",)),
     ("flows", ("come-back",), ("live_pkey",)),

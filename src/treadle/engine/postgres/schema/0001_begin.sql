@@ -58,6 +58,7 @@ CREATE INDEX live_ready ON {ns}.live (queue, priority DESC, seq, n, task) WHERE 
 CREATE INDEX live_suspects ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND suspect AND flow < 2;
 CREATE INDEX live_gated ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND flow = 2;
 CREATE INDEX live_holding ON {ns}.live (hold) WHERE state = 'running' AND hold IS NOT NULL;
+CREATE INDEX live_turns ON {ns}.live (n) WHERE state = 'blocked' AND blocked_on = 'key';
 CREATE INDEX live_due ON {ns}.live (due_at, n) WHERE state IN ('scheduled', 'retrying');
 CREATE INDEX live_start_by ON {ns}.live (start_by, n) WHERE start_by IS NOT NULL AND state <> 'running';
 CREATE INDEX live_cancels ON {ns}.live (lease) WHERE cancel_requested;

@@ -46,9 +46,9 @@ UPDATE {ns}.flows SET place = NULL WHERE n = ANY(:ns::text::int8[])
 -- part: first
 -- The first of each line of :ns, if it was parked because it was not, locked. Result: n. Relies on the primary key of lines.
 -- Whoever has it locked is waited for: nobody looks at a line again, and a claim may still have locked what was queued when it
--- looked and has been parked since.
+-- looked and has been parked since. Nothing is looked up while nobody waits for a turn. Relies on live_turns.
 SELECT l.n FROM {ns}.live AS l
-WHERE l.n = ANY(ARRAY(
+WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.live WHERE state = 'blocked' AND blocked_on = 'key')) AND l.n = ANY(ARRAY(
         SELECT (SELECT x.n FROM {ns}.lines AS x WHERE x.line = e.line ORDER BY x.place LIMIT 1)
         FROM (SELECT DISTINCT line FROM {ns}.flows WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND n = ANY(:ns::text::int8[]) AND line IS NOT NULL) AS e))
     AND l.state = 'blocked' AND l.blocked_on = 'key' AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.n BETWEEN l.n AND l.n)
