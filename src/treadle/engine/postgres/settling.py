@@ -75,16 +75,17 @@ class Settling:
         now: Now,
     ) -> Steps[list[Verdict]]:
         """Gated jobs end: whoever waited for their room or their turn is called in the same transaction."""
-        leaving = leave_asks(self.sql, leavers, _gated(completed))
+        gated = _gated(completed)
+        leaving = leave_asks(self.sql, leavers, gated)
         *told, clock = yield Asks([*asks, *leaving, Ask(self.sql("shared", "clock"), {"now": now})])
         aside = Woken()
         verdicts = answer(told, aside)
-        gone = [*leavers, *_gated(_done(completed, told))]
         left = told[len(asks) :]
-        if len(gone) < len(leavers) + len(_gated(completed)):
+        if len(done := _done(completed, told)) < len(completed):
             # Who is not live any more, but did not end here, makes room for nobody.
-            left[-1] = yield leave_asks(self.sql, gone)[-1]
-        yield from call_next(self.sql, gone, clock[0][0], left)
+            gated = _gated(done)
+            left[-1] = yield leave_asks(self.sql, [*leavers, *gated])[-1]
+        yield from call_next(self.sql, [*leavers, *gated], clock[0][0], left)
         yield from aside.wakes
         return verdicts
 
