@@ -192,7 +192,7 @@ def test_with_one_of_a_thousand_tenants_flooding_nobody_else_waits_twice_as_long
 
 
 def test_a_record_that_holds_no_weights_is_refused(desk: Desk) -> None:
-    for value in ("[]", "no", '{"a": 0}', '{"a": -1}', '{"a": "1"}', '{"a": true}'):
+    for value in ("[]", "no", '{"a": 0}', '{"a": 1e-9}', '{"a": -1}', '{"a": "1"}', '{"a": true}'):
         with pytest.raises(InvalidOption):
             desk.write(Write(Space.FAIR, "default", value))
 

@@ -21,6 +21,8 @@ MOST_JUDGED = 500
 """Gated jobs judged in one claim: the bound on what those that may not start cost it."""
 RECHECK: Micros = 1_000_000
 """How long those who were freed have time to start before others are freed in their stead."""
+LEAST_WEIGHT = 1e-6
+"""Of a tenant: with less the places of its jobs would leave the whole numbers that engines keep."""
 WHOLE = "\n"
 """The key of the room that is a limit as a whole. No hold can have it: keys hold no line breaks."""
 
@@ -270,8 +272,10 @@ def weights(text: str | None) -> dict[str, float]:
     checked: dict[str, float] = {}
     if isinstance(found, dict):
         for tenant, weight in found.items():  # pyright: ignore[reportUnknownVariableType]
-            if isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 < weight < 1e6:
+            if isinstance(weight, (int, float)) and not isinstance(weight, bool) and LEAST_WEIGHT <= weight < 1e6:
                 checked[str(tenant)] = weight  # pyright: ignore[reportUnknownArgumentType]
         if len(checked) == len(found):  # pyright: ignore[reportUnknownArgumentType]
             return checked
-    raise InvalidOption(text, "weights are a JSON object of numbers above 0 by tenant", 'Write for example {"paid": 3}.')
+    raise InvalidOption(
+        text, "weights are a JSON object of numbers from 0.000001 to a million by tenant", 'Write for example {"paid": 3}.'
+    )

@@ -15,7 +15,6 @@ from treadle.engine.postgres.steps import Ask, Asks, Do, Rows, columns, numbers
 from treadle.engine.rows import to_holds
 from treadle.model.flow import Hold
 from treadle.model.job import Micros
-from treadle.model.state import BlockedOn
 
 CHUNK = 100
 """Gated jobs read at a time; more where more may start, and one that says whether there are others."""
@@ -132,7 +131,8 @@ class GatedClaim:
         self.admission.rooms = rooms | self.admission.rooms
         holds = {each.n: to_holds(each.holds) for each in waiting}
         firsts: dict[str, int] = dict(answers[-2])
-        ours = {n for (n,) in answers[-1]}
+        # Who was sent elsewhere and came back since he was read has another seq, and perhaps another place in his line.
+        ours = set(answers[-1])
         standing = self.admission.rooms
         ready = {
             each: all((hold.limit, hold.key) in standing and (hold.limit, WHOLE) in standing for hold in each)
@@ -141,7 +141,7 @@ class GatedClaim:
         return {
             each.n: Judged(holds[each.n], each.line is None or each.place == firsts[each.line])
             for each in waiting
-            if each.n in ours and ready[holds[each.n]] and (each.line is None or each.line in firsts)
+            if (each.n, each.seq) in ours and ready[holds[each.n]] and (each.line is None or each.line in firsts)
         }
 
     def _merge(
@@ -188,7 +188,7 @@ class GatedClaim:
         cost = next((hold.cost for hold in known.holds if (hold.limit, hold.key) == obstacle.at), 1)
         limit, key = obstacle.at or (None, None)
         self._parked.append((each.n, obstacle.cause, limit, key, cost, -each.priority, each.seq))
-        if obstacle.at is not None and obstacle.cause is BlockedOn.KEY and obstacle.until is None and key != WHOLE:
+        if obstacle.at is not None and obstacle.until is None:
             self._full.add(obstacle.at)
         if limit in self._writing and obstacle.at is not None:
             # The rule that parked it is being changed, and whoever changes it may not see it here.

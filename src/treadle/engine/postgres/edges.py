@@ -35,6 +35,9 @@ def count_down(sql: Statements, ended: Iterable[Ended], now: Micros) -> Steps[Fr
             queues |= yield from _free(sql, freed, now)
         round_ = {}
         if lost:
+            still = yield Ask(sql("edges", "doomed"), {"ns": numbers(lost)})
+            lost = {n: lost[n] for (n,) in still}
+        if lost:
             yield from finish(sql, [Finish(n, State.CANCELLED, reason=f"parent {by}") for n, by in lost.items()], now)
             ids = yield Ask(sql("edges", "ids"), {"ns": numbers(lost)})
             round_ = {n: Ended(n, job, State.CANCELLED) for n, job in ids}

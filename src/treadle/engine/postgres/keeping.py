@@ -11,13 +11,13 @@ from treadle.engine.postgres.leaving import call_next
 from treadle.engine.postgres.moves import write_moves
 from treadle.engine.postgres.rooms import look
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, numbers, texts, verb
+from treadle.engine.postgres.steps import Aside, Ask, Asks, Do, Later, Rows, columns, numbers, texts, verb
 from treadle.engine.session import Wake, topics
 from treadle.model.filter import Retention
 from treadle.model.job import Promoted, Rescued, Witness, micros
 from treadle.model.state import State
 
-_REST = ("old-keys", "rest", "rest-starts", "rest-tenants")
+_OLD = ("old-keys", "rest-starts", "rest-tenants")
 
 
 class Keeping:
@@ -70,8 +70,8 @@ class Keeping:
         moves = Moves(wall, "")
         named = {k: (lease, name) for k, lease, name, _ in leases}
         rescued: list[Rescued] = []
-        for *columns, k in rows:
-            job = Held(*columns)
+        for *held, k in rows:
+            job = Held(*held)
             lease, moves.worker = named[k]
             state = moves.lost(job, seen.get(lease), delay)
             rescued.append(Rescued(job.id, job.attempt, lease, state))
@@ -104,7 +104,10 @@ class Keeping:
                 part = "dead" if state is State.DEAD else "old"
                 values = {"state": state, "age": micros(age), "now": now, "take": limit - pruned}
                 pruned += yield from self._forget(part, values)
-        for part in _REST:
+        resting = yield Ask(self.sql("flows", "resting"), {"now": now})
+        if resting:
+            yield Do(self.sql("flows", "rest"), columns(("name", "key"), resting) | {"now": now})
+        for part in _OLD:
             yield Do(self.sql("flows", part), {"now": now})
         return pruned
 

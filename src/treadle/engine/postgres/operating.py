@@ -78,11 +78,12 @@ class Operating:
         asks = [
             Ask(self.sql("alter", "hold-live"), values),
             Ask(self.sql("alter", "hold-finished"), values),
+            Ask(self.sql("alter", "hold-live"), values),
             Ask(self.sql("shared", "clock"), {"now": now}),
         ]
         if isinstance(change, Replay):
             asks.insert(0, Ask(self.sql("alter", "hold-keys"), values))
-        *held, _, _, clock = yield Asks(asks)
+        *held, _, _, _, clock = yield Asks(asks)
         names = [("unique", key) for rows in held for (key,) in rows]
         rows = yield Ask(self.sql("find", "altered", "from-all", "matching", *_filters(where), "by-ns", "oldest"), values)
         answers = yield from PostgresAlteration(self.sql, change, actor, clock[0][0], keyed=bool(names)).apply(rows)

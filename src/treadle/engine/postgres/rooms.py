@@ -154,7 +154,7 @@ def look(sql: Statements, due: Rows, limit: int) -> Steps[int]:
     yield from come_back(sql, back)
     yield from write_rooms(sql, rooms.values(), now)
     # Whose end is not committed yet counts as running here, and may have looked before anybody was parked.
-    yield from watch(sql, [room for room in kept if room.wakes_at is None and room.key != WHOLE], now)
+    yield from watch(sql, [room for room in kept if room.wakes_at is None], now)
     return len(back)
 
 

@@ -185,7 +185,7 @@ class PostgresSession:
         """Whether the plan is begun again by itself."""
         if time.monotonic() >= deadline:
             return False
-        if isinstance(error, AGAIN) or is_stale(error):
+        if isinstance(error, AGAIN) or is_stale(error) or _known_meanwhile(error):
             return True
         # Done twice, every verb does no harm but one: a claim whose answer was lost has left jobs under the lease.
         return _broken(error) and "claim" not in plan.name.split("+")
@@ -199,6 +199,11 @@ class PostgresSession:
         if isinstance(error, psycopg.Error):
             return translated(error, self._store, patience.seconds) or error
         return error
+
+
+def _known_meanwhile(error: BaseException) -> bool:
+    """Whether somebody else has stored a job of this id since it was looked for: the next look finds it."""
+    return isinstance(error, psycopg.errors.UniqueViolation) and error.diag.constraint_name == "jobs_id"
 
 
 def _broken(error: BaseException) -> bool:

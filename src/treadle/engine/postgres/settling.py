@@ -39,7 +39,7 @@ class Settling:
         yield LateWake("job", lambda: topics(jobs=_final(settlements, verdicts)))
         asks: list[Ask] = []
         if completed:
-            mine = [settlements[i] for i in completed] if others or doubtful else settlements
+            mine = [settlements[i] for i in completed]
             asks = self._complete(lease, mine, now, met=not parents)
         for i in doubtful:
             verdicts[i] = Verdict.LOST
@@ -194,6 +194,10 @@ def _sorted(settlements: Sequence[Settlement]) -> tuple[Sequence[int], list[int]
             first.setdefault((each.ref, each.attempt), i)
         places = [i for (ref, _), i in first.items() if type(ref) is int]
         doubtful = sorted(set(range(len(settlements))) - set(places))
+    ns = [abs(cast("int", settlements[i].ref)) for i in places]
+    if ns != sorted(ns):
+        # Whoever holds several live rows takes them in this order.
+        places = [i for _, i in sorted(zip(ns, places, strict=True))]
     completed = [i for i in places if type(settlements[i].outcome) is Completed]
     if len(completed) == len(settlements):
         return completed, [], []

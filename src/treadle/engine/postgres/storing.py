@@ -35,11 +35,11 @@ def enqueue_judged(sql: Statements, jobs: Sequence[NewJob], now: Now) -> Steps[l
         check_write(write)
     names = [name for job in jobs for name in names_of(job)]
     rows = yield Asks(_questions(sql, jobs, names, now))
-    *_, versions, held_rows, known_rows, taken, clock = rows
+    held_rows, *_, versions, known_rows, taken, clock = rows
     wall: Micros = clock[0][0]
     held = {(kind, key): Holding(job, *rest) for kind, key, job, *rest in held_rows if job}
     known = _known(known_rows)
-    known |= yield from _holders(sql, jobs, held)
+    known |= yield from _holders(sql, held)
     ring = Keyring(wall, held.copy(), {job: each.state for job, each in known.items()})
     facts = to_ledger(versions)
     judgement = judge(jobs, known, facts, ring)
@@ -68,16 +68,16 @@ def _questions(sql: Statements, jobs: Sequence[NewJob], names: Sequence[Name], n
     parents = texts({edge.parent for job in jobs for edge in job.edges})
     ids = texts({job.id for job in jobs} | {edge.parent for job in jobs for edge in job.edges})
     lines = {job.ordering.key for job in jobs if job.ordering is not None}
-    asks: list[Ask] = []
+    asks: list[Ask] = [Ask(sql("flows", "hold-keys"), columns(("kind", "key"), names))]
+    if any(job.unique is not None and job.unique.on_conflict is OnConflict.REPLACE for job in jobs):
+        asks.append(Ask(sql("flows", "hold-holders"), columns(("kind", "key"), names)))
     if parents != "{}":
-        asks.append(Ask(sql("enqueue", "hold-parents"), {"parents": parents}))
-        asks.append(Ask(sql("enqueue", "hold-letters"), {"parents": parents}))
+        asks += [Ask(sql("enqueue", part), {"parents": parents}) for part in ("hold-ended", "hold-parents", "hold-ended")]
     if lines:
         asks.append(Ask(sql("flows", "line-up"), {"lines": texts(lines)}))
     return [
         *asks,
         *ledger_asks(sql, [job.guard.write for job in jobs if job.guard is not None]),
-        Ask(sql("flows", "hold-keys"), columns(("kind", "key"), names)),
         Ask(sql("enqueue", "known"), {"ids": ids}),
         Ask(sql("shared", "numbers"), {"count": len(jobs)}),
         Ask(sql("shared", "clock"), {"now": now}),
@@ -88,15 +88,11 @@ def _known(rows: Rows) -> dict[JobId, Known]:
     return {job: Known(n, State(state), letter == "open") for job, n, state, letter in rows}
 
 
-def _holders(sql: Statements, jobs: Sequence[NewJob], held: Mapping[Name, Holding]) -> Steps[dict[JobId, Known]]:
-    """How the holders of keys stand; those that may be replaced keep still."""
+def _holders(sql: Statements, held: Mapping[Name, Holding]) -> Steps[dict[JobId, Known]]:
+    """How the holders of keys stand."""
     if not held:
         return {}
-    asks = [Ask(sql("enqueue", "known"), {"ids": texts({each.job for each in held.values()})})]
-    if any(job.unique is not None and job.unique.on_conflict is OnConflict.REPLACE for job in jobs):
-        asks.insert(0, Ask(sql("flows", "hold-holders"), asks[0].values))
-    *_, rows = yield Asks(asks)
-    return _known(rows)
+    return _known((yield Ask(sql("enqueue", "known"), {"ids": texts({each.job for each in held.values()})})))
 
 
 def _replace(sql: Statements, replaced: Sequence[tuple[int, JobId, str]], now: Micros) -> Steps[None]:

@@ -99,8 +99,8 @@ SELECT -c.priority, c.seq, c.n, c.suspect::int4, c.holds, c.place, c.line
 FROM candidates AS c CROSS JOIN noted ORDER BY c.priority DESC, c.seq, c.n
 
 -- part: hold
--- Lock those candidates that still wait in their queue. Result: n.
-SELECT n FROM {ns}.live WHERE n = ANY({candidates}) AND (state = 'queued') IS TRUE FOR NO KEY UPDATE SKIP LOCKED
+-- Lock those candidates that still wait in their queue. Result: [n, seq].
+SELECT n, seq FROM {ns}.live WHERE n = ANY({candidates}) AND (state = 'queued') IS TRUE FOR NO KEY UPDATE SKIP LOCKED
 
 -- part: first
 -- The place of the first in each line of the candidates, which nobody can take away before this transaction ends; a line whose first is

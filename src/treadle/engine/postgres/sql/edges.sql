@@ -3,11 +3,17 @@
 
 -- part: met
 -- Settle the edges below completed jobs: children that wait for nobody any more go to the queue, oldest first, or wait for
--- their time. Does nothing at all while no job waits for a parent. Result: [queue, state] of each child touched.
+-- their time. Does nothing at all while no job waits for a parent. The children are held before their edges, as whoever cancels
+-- one does. Result: [queue, state] of each child touched.
 -- Relies on edges_open and the primary keys of finished and live.
-WITH met AS (
+WITH kids AS MATERIALIZED (
+    SELECT l.n FROM {ns}.live AS l
+    WHERE l.n = ANY(ARRAY(SELECT x.child FROM {ns}.edges AS x
+        WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.edges WHERE open)) AND x.parent = ANY(:ns::text::int8[]) AND x.open))
+    ORDER BY l.n FOR NO KEY UPDATE
+), met AS (
     UPDATE {ns}.edges AS x SET open = false
-    WHERE EXISTS (SELECT 1 FROM {ns}.edges WHERE open) AND x.parent = ANY(:ns::text::int8[]) AND x.open
+    WHERE (SELECT count(*) FROM kids) > 0 AND x.parent = ANY(:ns::text::int8[]) AND x.open
         AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n = x.parent AND (f.state = 'completed') IS TRUE OFFSET 0)
     RETURNING x.child
 ), lined AS MATERIALIZED (
@@ -41,6 +47,11 @@ SELECT EXISTS (SELECT 1 FROM {ns}.edges WHERE open)
 -- part: waiting
 -- The open edges below :ns. Result: [parent, child, on_dead], oldest parent first. Relies on edges_open.
 SELECT parent, child, on_dead FROM {ns}.edges WHERE parent = ANY(:ns::text::int8[]) AND open ORDER BY parent, child
+
+-- part: doomed
+-- Which of :ns still wait for parents, locked: one may have been sent back by an operator, and run. Result: n. Relies on the
+-- primary key of live.
+SELECT n FROM {ns}.live WHERE n = ANY(:ns::text::int8[]) AND waiting > 0 ORDER BY n FOR UPDATE
 
 -- part: close
 -- Close single edges. Relies on edges_child.

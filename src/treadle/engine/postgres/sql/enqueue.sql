@@ -159,10 +159,11 @@ SELECT * FROM unnest(:child::text::int8[], :parent::text::int8[], :on_dead::text
 SELECT l.n FROM {ns}.jobs AS j JOIN {ns}.live AS l ON l.n BETWEEN j.n AND j.n
 WHERE j.id = ANY(:parents::text::text[]) ORDER BY l.n + 0 FOR KEY SHARE OF l
 
--- part: hold-letters
--- Let no dead parent be replayed, resolved or erased meanwhile. Relies on the unique id of jobs.
-SELECT d.n FROM {ns}.jobs AS j JOIN {ns}.dead AS d ON d.n BETWEEN j.n AND j.n
-WHERE j.id = ANY(:parents::text::text[]) ORDER BY d.n + 0 FOR SHARE OF d
+-- part: hold-ended
+-- Let no parent that has ended be sent back, resolved, erased or pruned meanwhile. Asked before and behind `hold-parents`: who is
+-- sent back at this moment is found there, and who ends at this moment here. Relies on the unique id of jobs.
+SELECT f.n FROM {ns}.jobs AS j JOIN {ns}.finished AS f ON f.n BETWEEN j.n AND j.n
+WHERE j.id = ANY(:parents::text::text[]) ORDER BY f.n + 0 FOR KEY SHARE OF f
 
 -- part: known
 -- What is known of these ids. Result: [id, n, state, status of the dead letter]. Relies on the unique id of jobs.

@@ -76,22 +76,28 @@ WHERE {probed} OR EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = o.name A
 GROUP BY o.name, o.key
 
 -- part: watch
--- Whoever fills these keys is held for a moment, so that none of them ends without a look at what has just been parked there.
+-- Whoever fills these keys, or limits as a whole, is held for a moment, so that none of them ends without a look at what has just been parked there.
 -- Where one is ending already, or there are too many, the key is looked at again. Relies on live_holding, slots_at and the
 -- primary key of gates.
 WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest(:name::text::text[], :key::text::text[], :running::text::int8[]) AS e(name, key, running)
+    SELECT *, key = chr(10) AS whole, name || E'\n' || CASE WHEN key = chr(10) THEN '' ELSE key END AS low,
+        CASE WHEN key = chr(10) THEN name || E'\x0b' ELSE name || E'\n' || key END AS high
+    FROM unnest(:name::text::text[], :key::text::text[], :running::text::int8[]) AS e(name, key, running)
 ), kept AS MATERIALIZED (
     SELECT e.name, e.key, h.n FROM asked AS e CROSS JOIN LATERAL (
-        SELECT * FROM (SELECT l.n FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = e.name || E'\n' || e.key
+        SELECT * FROM (SELECT l.n FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold BETWEEN e.low AND e.high
             LIMIT :most::int8 FOR KEY SHARE SKIP LOCKED) AS one
         UNION ALL
         SELECT * FROM (SELECT l.n FROM {ns}.slots AS s JOIN {ns}.live AS l ON l.n BETWEEN s.n AND s.n
-            WHERE s.name = e.name AND s.key = e.key AND (l.state = 'running') IS TRUE
-            LIMIT :most::int8 FOR KEY SHARE OF l SKIP LOCKED) AS several) AS h
+            WHERE NOT e.whole AND s.name = e.name AND s.key = e.key AND (l.state = 'running') IS TRUE
+            LIMIT :most::int8 FOR KEY SHARE OF l SKIP LOCKED) AS several
+        UNION ALL
+        SELECT * FROM (SELECT l.n FROM {ns}.slots AS s JOIN {ns}.live AS l ON l.n BETWEEN s.n AND s.n
+            WHERE e.whole AND s.name = e.name AND (l.state = 'running') IS TRUE
+            LIMIT :most::int8 FOR KEY SHARE OF l SKIP LOCKED) AS anywhere) AS h
 ), missed AS MATERIALIZED (
     SELECT e.name, e.key, :now::int8 + CASE WHEN e.running > :most::int8 THEN :later::int8 ELSE 0 END AS at FROM asked AS e
-    WHERE e.running > :most::int8 OR e.running > (SELECT count(*) FROM kept AS k WHERE k.name = e.name AND k.key = e.key)
+    WHERE e.running > :most::int8 OR e.running > (SELECT count(DISTINCT k.n) FROM kept AS k WHERE k.name = e.name AND k.key = e.key)
 )
 UPDATE {ns}.gates AS g SET wakes_at = least(coalesce(g.wakes_at, m.at), m.at)
 FROM missed AS m WHERE (g.name, g.key) >= (m.name, m.key) AND (g.name, g.key) <= (m.name, m.key)
@@ -296,9 +302,10 @@ DELETE FROM {ns}.keys AS k USING unnest(:kind::text::text[], :key::text::text[])
 WHERE k.kind = e.kind AND k.key = e.key AND k.id = ''
 
 -- part: hold-holders
--- Keep these jobs as they are until this transaction ends. Relies on the unique id of jobs.
-SELECT l.n FROM {ns}.jobs AS j JOIN {ns}.live AS l ON l.n = j.n
-WHERE j.id = ANY(:ids::text::text[]) ORDER BY l.n FOR UPDATE OF l
+-- Keep the jobs that have these keys as they are until this transaction ends. Relies on the unique id of jobs.
+SELECT l.n FROM unnest(:kind::text::text[], :key::text::text[]) AS e(kind, key)
+JOIN {ns}.keys AS k ON k.kind = e.kind AND k.key = e.key JOIN {ns}.jobs AS j ON j.id = k.id JOIN {ns}.live AS l ON l.n = j.n
+ORDER BY l.n FOR UPDATE OF l
 
 -- part: forget-keys
 -- Forget the keys of jobs that go; those whose time is not over stay if :kept. Relies on keys_id.
@@ -314,16 +321,26 @@ DELETE FROM {ns}.keys WHERE (kind, key) IN (
         AND (k.kind = 'idempotency' OR NOT EXISTS (SELECT 1 FROM {ns}.jobs AS j WHERE j.id = k.id))
     FOR UPDATE OF k SKIP LOCKED)
 
+-- part: resting
+-- Hold the keys of limits at which nothing seems to count any more. Result: [name, key].
+SELECT g.name, g.key FROM {ns}.gates AS g
+WHERE g.tat <= coalesce(:now::int8, (SELECT {clock})) AND g.closed_until <= coalesce(:now::int8, (SELECT {clock}))
+    AND g.wakes_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM {ns}.slots AS s WHERE s.name = g.name AND s.key = g.key)
+    AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = g.name || E'\n' || g.key)
+    AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = g.name AND p.key = g.key)
+FOR UPDATE OF g SKIP LOCKED
+
 -- part: rest
--- Forget the keys of limits at which nothing counts any more.
-DELETE FROM {ns}.gates WHERE (name, key) IN (
-    SELECT g.name, g.key FROM {ns}.gates AS g
-    WHERE g.tat <= coalesce(:now::int8, (SELECT {clock})) AND g.closed_until <= coalesce(:now::int8, (SELECT {clock}))
-        AND g.wakes_at IS NULL
-        AND NOT EXISTS (SELECT 1 FROM {ns}.slots AS s WHERE s.name = g.name AND s.key = g.key)
-        AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = g.name || E'\n' || g.key)
-        AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = g.name AND p.key = g.key)
-    FOR UPDATE OF g SKIP LOCKED)
+-- Forget those of them at which nothing counts now that nobody can come to them: whoever was there at that moment held the row
+-- and need not have changed it.
+DELETE FROM {ns}.gates AS g USING unnest(:name::text::text[], :key::text::text[]) AS e(name, key)
+WHERE g.name = e.name AND g.key = e.key
+    AND g.tat <= coalesce(:now::int8, (SELECT {clock})) AND g.closed_until <= coalesce(:now::int8, (SELECT {clock}))
+    AND g.wakes_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM {ns}.slots AS s WHERE s.name = g.name AND s.key = g.key)
+    AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = g.name || E'\n' || g.key)
+    AND NOT EXISTS (SELECT 1 FROM {ns}.parked AS p WHERE p.name = g.name AND p.key = g.key)
 
 -- part: rest-starts
 DELETE FROM {ns}.starts AS s WHERE NOT EXISTS (SELECT 1 FROM {ns}.gates AS g WHERE g.name = s.name AND g.key = s.key)
