@@ -136,6 +136,18 @@ def test_a_failed_guard_does_not_keep_the_others_out(desk: Desk) -> None:
     assert [job.id for job in desk.find()] == [good.id]
 
 
+def test_a_job_named_twice_is_answered_for_each_by_itself(desk: Desk) -> None:
+    guarded = desk.new(guard=guard(5))
+    again = desk.new(id=guarded.id)
+    answers = [(each.verdict, each.state) for each in desk.enqueue(guarded, again)]
+    assert answers == [(Stored.GUARDED, None), (Stored.STORED, State.QUEUED)]
+
+    guarded = desk.new(guard=guard(5))
+    again, stranger = desk.new(id=guarded.id), desk.new(edges=(Edge("nobody"),))
+    answers = [(each.verdict, each.state) for each in desk.enqueue(guarded, again, stranger)]
+    assert answers == [(Stored.GUARDED, None), (Stored.REFUSED, None), (Stored.UNKNOWN_PARENT, None)]
+
+
 def test_guards_see_the_writes_of_those_before_them(desk: Desk) -> None:
     first, second, third = desk.new(guard=guard(0)), desk.new(guard=guard(0)), desk.new(guard=guard(1, "2"))
 

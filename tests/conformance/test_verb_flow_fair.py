@@ -127,6 +127,32 @@ def test_who_is_too_late_to_start_stands_in_the_queue_until_it_expires(desk: Des
     assert [each.id for each in desk.claim(lease)] == [last, newcomer]
 
 
+@pytest.mark.parametrize("weight", [16, 80, 400, 2000, 0.3, 7])
+def test_the_step_of_a_tenant_is_a_whole_number_halves_to_the_even_one(desk: Desk, weight: float) -> None:
+    same = 1000 / max(1, round(1000 / weight))
+    desk.write(Write(Space.FAIR, "default", f'{{"a": {weight}, "b": {same}}}'))
+    first = [desk.add(fair="a") for _ in range(3)]
+    other = [desk.add(fair="b") for _ in range(3)]
+
+    claimed = [each.id for each in desk.claim(desk.worker())]
+    assert claimed == [each for pair in zip(first, other, strict=True) for each in pair]
+
+
+def test_what_a_tenant_was_given_counts_on_under_a_smaller_weight(desk: Desk) -> None:
+    lease = desk.worker()
+    desk.add(fair="a")
+    for _ in range(6):
+        desk.add(fair="b")
+    desk.claim(lease, Want("default", 5, 5))
+    desk.add(fair="b")
+    desk.write(Write(Space.FAIR, "default", '{"a": 0.01}'))
+    late = desk.add(fair="a")
+    for _ in range(3):
+        desk.add(fair="b")
+
+    assert desk.claim(lease)[-1].id == late
+
+
 def test_who_comes_back_takes_its_tenants_turn(desk: Desk) -> None:
     by: dict[JobId, str] = {}
     flood(desk, {"a": 3, "b": 3}, by)
@@ -192,7 +218,8 @@ def test_with_one_of_a_thousand_tenants_flooding_nobody_else_waits_twice_as_long
 
 
 def test_a_record_that_holds_no_weights_is_refused(desk: Desk) -> None:
-    for value in ("[]", "no", '{"a": 0}', '{"a": 1e-9}', '{"a": -1}', '{"a": "1"}', '{"a": true}'):
+    numbers = ('{"a": 0}', '{"a": 1e-9}', '{"a": -1}', '{"a": "1"}', '{"a": true}')
+    for value in ("[]", "no", '{"a\\u0000b": 3}', '{"\\ud800": 2}', *numbers):
         with pytest.raises(InvalidOption):
             desk.write(Write(Space.FAIR, "default", value))
 

@@ -6,7 +6,7 @@ from conformance.desk import SECOND, START, Desk
 from treadle.model.errors import InvalidOption
 from treadle.model.flow import Gate, Hold, Rule
 from treadle.model.job import Want
-from treadle.model.outcome import Retrying
+from treadle.model.outcome import Note, NoteKind, Retrying, Verdict
 from treadle.model.record import Space, Write
 from treadle.model.state import State
 
@@ -276,3 +276,25 @@ def test_a_strict_rate_is_never_passed_in_any_window(plain_desk: Desk) -> None:
     assert all(later - earlier >= 60 for earlier, later in zip(starts, starts[100:], strict=False))
     assert starts[-1] == 540
     assert desk.now > START
+
+
+@pytest.mark.parametrize("beside", ['"a\\u0000b"', '"\\ud800"', "NaN", "Infinity"])
+def test_a_rule_with_something_beside_it_that_not_every_engine_reads_is_refused(desk: Desk, beside: str) -> None:
+    with pytest.raises(InvalidOption):
+        desk.write(Write(Space.LIMIT, "api", f'{{"concurrency": 1, "by": {beside}}}'))
+
+    assert desk.run(desk.engine.read(Space.LIMIT)) == []
+
+
+def test_a_throttle_without_a_key_is_one_of_the_limit_without_keys(desk: Desk) -> None:
+    first, second = desk.add(holds=(Hold("api"),)), desk.new(holds=(Hold("api"),))
+    lease = desk.worker()
+    claimed = desk.claim_one(lease, first)
+    note = Note(claimed.ref, first, claimed.attempt, NoteKind.THROTTLE, "api", "5")
+    assert desk.run(desk.engine.note(lease, [note], now=desk.now)) == [Verdict.DONE]
+    desk.enqueue(second)
+
+    assert desk.claim(lease) == []
+    desk.later(5)
+    assert desk.promote().queued == 1
+    desk.claim_one(lease, second.id)

@@ -109,6 +109,16 @@ def test_replacing_settles_the_children_and_the_line(desk: Desk) -> None:
     assert desk.states(waiting, held, freed) == [State.CANCELLED, State.BLOCKED, State.QUEUED]
 
 
+@pytest.mark.parametrize("more", [{}, {"ordering": Ordering("line")}, {"fair": "a"}])
+def test_who_is_freed_by_a_replacement_stands_before_the_new_job(desk: Desk, more: dict[str, Any]) -> None:
+    unique = Unique("key", on_conflict=OnConflict.REPLACE)
+    old = desk.add(unique=unique)
+    child = desk.child(old, on_dead=OnDead.RUN)
+    new = desk.add(unique=unique, **more)
+
+    assert [each.id for each in desk.claim(desk.worker())] == [child, new]
+
+
 def test_a_replaced_head_lets_the_next_go_on(desk: Desk) -> None:
     worker = desk.worker()
     head = desk.add(unique=REPLACE, ordering=Ordering("k"), queue="red")

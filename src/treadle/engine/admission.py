@@ -21,7 +21,7 @@ MOST_JUDGED = 500
 """Gated jobs judged in one claim: the bound on what those that may not start cost it."""
 RECHECK: Micros = 1_000_000
 """How long those who were freed have time to start before others are freed in their stead."""
-LEAST_WEIGHT = 1e-6
+LEAST_WEIGHT = 0.001
 """Of a tenant: with less the places of its jobs would leave the whole numbers that engines keep."""
 WHOLE = "\n"
 """The key of the room that is a limit as a whole. No hold can have it: keys hold no line breaks."""
@@ -244,12 +244,25 @@ def throttled_for(value: str) -> float:
 
 def check_write(write: Write) -> None:
     """Raise `InvalidOption` for a rule or for weights that do not read as such."""
-    if write.value is None:
+    if write.value is None or write.space not in (Space.LIMIT, Space.FAIR):
         return
     if write.space is Space.LIMIT:
         Rule.from_text(write.value)
-    elif write.space is Space.FAIR:
+    else:
         weights(write.value)
+    _check_readable(write.value)
+
+
+def _check_readable(text: str) -> None:
+    """Raise `InvalidOption` for JSON that Python reads and another engine does not, wherever it stands."""
+    rule = "what engines judge by is JSON without NaN, infinities, NUL and halves of characters"
+
+    def refuse(word: str) -> None:
+        raise InvalidOption(word, rule, "Leave it out.")
+
+    plain = json.dumps(json.loads(text, parse_constant=refuse), ensure_ascii=False)
+    if "\\u0000" in plain or any("\ud800" <= each <= "\udfff" for each in plain):
+        raise InvalidOption(text, rule, "Leave it out.")
 
 
 def rooms_woken_by(write: Write) -> tuple[str, str | None] | None:
@@ -277,5 +290,5 @@ def weights(text: str | None) -> dict[str, float]:
         if len(checked) == len(found):  # pyright: ignore[reportUnknownArgumentType]
             return checked
     raise InvalidOption(
-        text, "weights are a JSON object of numbers from 0.000001 to a million by tenant", 'Write for example {"paid": 3}.'
+        text, "weights are a JSON object of numbers from 0.001 to a million by tenant", 'Write for example {"paid": 3}.'
     )

@@ -88,7 +88,9 @@ class Judgement:
     def answers(self, known: Mapping[JobId, Known], places: Mapping[JobId, Place]) -> list[Enqueued]:
         """The answers, once it is known where the chosen belong."""
         states = {job: each.state for job, each in known.items()} | {job: place.state for job, place in places.items()}
-        return [Enqueued(job, verdict, states.get(job)) for verdict, job in self.verdicts]
+        return [
+            Enqueued(job, verdict, None if verdict is Stored.GUARDED else states.get(job)) for verdict, job in self.verdicts
+        ]
 
 
 def flow_of(job: NewJob) -> int:
@@ -128,7 +130,9 @@ def judge(jobs: Sequence[NewJob], known: Mapping[JobId, Known], facts: Ledger, r
     strangers = {i for i in chosen if any(e.parent not in known and e.parent not in new for e in jobs[i].edges)}
     if strangers:
         refused = [
-            (Stored.UNKNOWN_PARENT if i in strangers else Stored.REFUSED, jobs[i].id) if told in new else (verdict, told)
+            (verdict, told)
+            if told not in new or verdict is Stored.GUARDED
+            else (Stored.UNKNOWN_PARENT if i in strangers else Stored.REFUSED, jobs[i].id)
             for i, (verdict, told) in enumerate(verdicts)
         ]
         return Judgement(refused, [], [])

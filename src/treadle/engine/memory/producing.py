@@ -121,9 +121,9 @@ def _refused(turn: Turn, job: NewJob, verdict: _Verdict, ring: Keyring) -> Enque
     told = verdict.holder or job.id
     if verdict.stored is Stored.UNKNOWN_PARENT:
         return Enqueued(job.id, Stored.UNKNOWN_PARENT, None)
-    if told in ring.batch:
+    if told in ring.batch and verdict.stored is not Stored.GUARDED:
         return Enqueued(job.id, Stored.REFUSED, None)
-    row = turn.tables.jobs.get(told)
+    row = None if verdict.stored is Stored.GUARDED else turn.tables.jobs.get(told)
     return Enqueued(told, verdict.stored, None if row is None else row.state)
 
 

@@ -54,6 +54,8 @@ def enqueue_judged(sql: Statements, jobs: Sequence[NewJob], now: Now) -> Steps[l
             # Their end comes first: a new job may have one of their children as its parent.
             yield from _replace(sql, judgement.replaced, wall)
             known = _known((yield Ask(sql("enqueue", "known"), {"ids": texts(known)})))
+            # Children of theirs stand in their queues by now, before the new jobs.
+            taken = yield Ask(sql("shared", "numbers"), {"count": len(chosen)})
         places = place_together(chosen, known, ring, wall)
         own = {job.id: n for job, (n,) in zip(chosen, taken, strict=False)}
         yield from _store(sql, chosen, places, known, own, wall)

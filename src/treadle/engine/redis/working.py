@@ -23,6 +23,7 @@ from treadle.model.outcome import (
     Settlement,
     Snoozed,
     Verdict,
+    throttle_name,
 )
 
 Unfinished = Retrying | Snoozed | Released | Died | Cancelled | Crashed | Expired
@@ -123,7 +124,8 @@ class Working:
         if not notes:
             return []
         rows = [
-            (_number(each.ref), each.id, each.attempt, each.kind, each.name, each.value, _closes_for(each)) for each in notes
+            (_number(each.ref), each.id, each.attempt, each.kind, each.name, each.value, _closes_for(each), _closes(each))
+            for each in notes
         ]
         answer: list[Verdict] = yield Call("note", encode((now, lease, rows)), _verdicts)
         return answer
@@ -161,6 +163,12 @@ def _verdicts(reply: bytes) -> list[Verdict]:
 
 def _number(ref: Ref) -> int:
     return ref if isinstance(ref, int) else 0
+
+
+def _closes(note: Note) -> str:
+    """The room that a throttle closes."""
+    limit, _, key = note.name.partition("\n")
+    return throttle_name(limit, key)
 
 
 def _closes_for(note: Note) -> int:

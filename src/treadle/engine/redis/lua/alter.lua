@@ -98,6 +98,7 @@ end
 function verbs.alter(arg)
   local now, where, limit, actor, change = the_time(arg[1]), arg[2], arg[3], arg[4], arg[5]
   local chosen = {}
+  keyring.begin()
   if limit > 0 then
     walk(where, false, nil, math.huge, function(r)
       chosen[#chosen + 1] = touch(r)

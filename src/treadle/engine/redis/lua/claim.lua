@@ -78,7 +78,9 @@ function remember(said, replies)
 end
 
 function repeated(said)
-  local number = lease_of(cmsgpack.unpack(ARGV[#ARGV - 1])[2])
+  local at = 3
+  while ARGV[at] ~= 'claim' do at = at + 3 + tonumber(ARGV[at + 2]) end
+  local number = lease_of(cmsgpack.unpack(ARGV[at + 1])[2])
   local text = number and call('GET', prefix .. 't:' .. number)
   if not text then return nil end
   local kept = cmsgpack.unpack(text)

@@ -196,6 +196,7 @@ end
 local function store_all(arg, asked, verdicts, known, with_rows, now)
   local ids, lines, which, special = arg[2], arg[3], arg[4], arg[5]
   local stored = 0
+  flush_indices() -- who was freed before stands before these
   for _, verdict in ipairs(verdicts) do
     if verdict == 'S' then stored = stored + 1 end
   end
@@ -240,6 +241,8 @@ end
 
 function verbs.enqueue(arg, asked)
   local now, ids, special = the_time(arg[1]), arg[2], arg[5]
+  fresh_ids, fresh_asked = {}, {}
+  keyring.begin()
   local known = look_up(ids, special)
   local verdicts, refused, holders = judge(ids, special, known, now)
   local any = false

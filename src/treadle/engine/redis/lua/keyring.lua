@@ -10,6 +10,11 @@ local keyring = later(function()
   local known = {} -- name -> what it holds, false for nothing
   local batch, taken, replaced, names_of = {}, {}, {}, {}
 
+  -- Each verb looks anew: of one script, another may have stored, sent back or removed who had a key.
+  function its.begin()
+    known, batch, taken, replaced, names_of = {}, {}, {}, {}, {}
+  end
+
   local function held(name)
     if known[name] == nil then
       local text = call('GET', prefix .. name)

@@ -1,8 +1,8 @@
 -- note: write down what running jobs say in mid-run.
 -- include: rows ranking lines admission gating holders
 --
--- Parameters: {now, lease, notes}; a note is {number, id, attempt, kind, name, value, how long a
--- throttle closes its key, in microseconds}.
+-- Parameters: {now, lease, notes}; a note is {number, id, attempt, kind, name, value, for how long a
+-- throttle closes a room, in microseconds, and the name of that room}.
 -- Result: one character for each: D (done) or L (lost).
 
 function verbs.note(arg)
@@ -19,7 +19,7 @@ function verbs.note(arg)
       more.notes[note[5] == '' and note[4] or note[4] .. '/' .. note[5]] = note[6]
       if note[4] == 'progress' then more.progress = note[6] end
       if note[4] == 'stuck' then r.stuck = 1 end
-      if note[4] == 'throttle' and note[7] > 0 then gating.throttle(note[5], now + note[7]) end
+      if note[4] == 'throttle' and note[7] > 0 then gating.throttle(note[8], now + note[7]) end
       touch(r)
       out[i] = 'D'
     end

@@ -5,6 +5,7 @@
 -- at that priority. Places far behind the first that waits mean nothing any more and go.
 
 local STEP = 1000 -- between two jobs of a tenant of weight 1
+local WIDEST = STEP / 0.001 -- of the least weight there may be, today or tomorrow
 local standings = {} -- of this script: queue and priority -> see `standing_of`, false where nobody shares
 
 local function tenants_of(queue, priority) return prefix .. 'tenants:' .. queue .. '\n' .. priority end
@@ -45,12 +46,10 @@ local ranking = later(function()
 
   local function weights_of(queue)
     local text = call('HGET', prefix .. 'r:fair', queue)
-    local weights, least = text and cjson.decode(cmsgpack.unpack(text)[2]) or {}, 1
-    for _, weight in pairs(weights) do least = math.min(least, weight) end
-    return weights, STEP / least
+    return text and cjson.decode(cmsgpack.unpack(text)[2]) or {}
   end
 
-  -- The first and the last place that is taken, the weights, and the largest step.
+  -- The first and the last place that is taken, and the weights.
   local function standing_of(queue, priority)
     local its_shared, head, back = shared(queue, priority), nil, nil
     flush_indices()
@@ -58,10 +57,8 @@ local ranking = later(function()
       local first, last = ends_of(queue, line)
       if first then head, back = math.min(head or first, first), math.max(back or last, last) end
     end
-    local weights, widest = weights_of(queue)
     local standing = {
-      queue = queue, priority = priority, shared = its_shared, head = head, back = back, weights = weights, widest = widest,
-      known = true,
+      queue = queue, priority = priority, shared = its_shared, head = head, back = back, weights = weights_of(queue), known = true,
     }
     standings[queue .. '\n' .. priority] = standing
     return standing
@@ -74,13 +71,16 @@ local ranking = later(function()
     local place = standing.head or number
     local last = tonumber(call('ZSCORE', key, tenant))
     if last then
-      local step = math.max(1, math.floor(STEP / (standing.weights[tenant] or 1) + 0.5))
+      local exact = STEP / (standing.weights[tenant] or 1)
+      local step = math.floor(exact + 0.5)
+      if step - exact == 0.5 and step % 2 == 1 then step = step - 1 end -- halves to the even number, as elsewhere
+      step = math.max(1, step)
       place = math.max(place, last + step)
     end
     call('ZADD', key, place, tenant)
     if not standing.trimmed then
       standing.trimmed = true
-      call('ZREMRANGEBYSCORE', key, '-inf', '(' .. digits((standing.head or place) - standing.widest))
+      call('ZREMRANGEBYSCORE', key, '-inf', '(' .. digits((standing.head or place) - WIDEST))
     end
     return place
   end
