@@ -8,7 +8,7 @@ import pytest
 from treadle import Treadle
 from treadle.engine.memory.engine import MemoryEngine
 from treadle.model.job import Claimed, Claims
-from treadle.worker.fetcher import Fetcher
+from treadle.worker.fetcher import HANDS, Fetcher
 from treadle.worker.pace import Paces
 from treadle.worker.run import Run
 
@@ -141,3 +141,7 @@ def test_gated_jobs_that_wait_for_what_is_in_hand_are_claimed_after_the_end_of_w
     assert fetcher.awaited() == 1
     del hand.runs["59"]
     assert fetcher.awaited() == 2
+
+    for number in range(HANDS):
+        fetcher.take(ask, claimed(f"later {number}"))
+    assert fetcher.awaited() == 1, "one that runs long is not waited for, and what ended after it is not kept"

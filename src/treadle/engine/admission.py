@@ -285,7 +285,7 @@ def weights(text: str | None) -> dict[str, float]:
     checked: dict[str, float] = {}
     if isinstance(found, dict):
         for tenant, weight in found.items():  # pyright: ignore[reportUnknownVariableType]
-            if isinstance(weight, (int, float)) and not isinstance(weight, bool) and LEAST_WEIGHT <= weight < 1e6:
+            if isinstance(weight, (int, float)) and not isinstance(weight, bool) and LEAST_WEIGHT <= weight <= 1e6:
                 checked[str(tenant)] = weight  # pyright: ignore[reportUnknownArgumentType]
         if len(checked) == len(found):  # pyright: ignore[reportUnknownArgumentType]
             return checked

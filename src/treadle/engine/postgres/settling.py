@@ -38,15 +38,15 @@ class Settling:
             leavers, parents = yield from self._end_otherwise(lease, settlements, others, verdicts, now)
         yield LateWake("job", lambda: topics(jobs=_final(settlements, verdicts)))
         asks: list[Ask] = []
+        mine = [settlements[i] for i in completed]
         if completed:
-            mine = [settlements[i] for i in completed]
             asks = self._complete(lease, mine, now, met=not parents)
         for i in doubtful:
             verdicts[i] = Verdict.LOST
         late = [i for i in (*others, *doubtful) if verdicts[i] is Verdict.LOST and type(settlements[i].ref) is int]
         if late:
             asks.append(Ask(self.sql("settle", "already"), fences([settlements[i] for i in late])))
-        gated = any(cast("int", settlements[i].ref) < 0 for i in completed)
+        gated = any(cast("int", each.ref) < 0 for each in mine)
         if not (asks or leavers or gated or parents):
             return verdicts
 
@@ -57,10 +57,9 @@ class Settling:
                 verdicts[late[place - 1]] = Verdict.ALREADY
             return verdicts
 
-        if parents or gated or leavers:
-            mine = [settlements[i] for i in completed]
-            if parents:
-                return (yield from self._end_family(asks, mine, parents, leavers, answer, now))
+        if parents:
+            return (yield from self._end_family(asks, mine, parents, leavers, answer, now))
+        if gated or leavers:
             return (yield from self._leave(asks, mine, leavers, answer, now))
 
         told: list[Verdict] = yield Later(asks, answer)
