@@ -220,6 +220,18 @@ def test_a_closed_limit_lets_nobody_start_until_it_opens(desk: Desk) -> None:
     assert ids(desk.claim(worker)) == jobs
 
 
+def test_once_nobody_waits_for_a_limit_that_was_closed_there_is_nothing_to_look_at(desk: Desk) -> None:
+    desk.limit("db", closed_until=desk.now + 10 * SECOND)
+    job = desk.add(holds=(Hold("db", "a"),))
+    assert desk.claim(desk.worker()) == []
+    desk.alter_one(job, Cancel())
+    desk.limit("db")
+    desk.later(10)
+
+    desk.promote()
+    assert desk.promote().next_due is None
+
+
 def test_a_limit_that_was_closed_is_probed_by_few_at_a_time(desk: Desk) -> None:
     desk.limit("db", closed_until=desk.now + 10 * SECOND, probes=2)
     jobs = [desk.add(holds=(Hold("db", str(key)),)) for key in range(6)]

@@ -4,17 +4,20 @@ import random
 from collections import Counter
 from typing import Any, NamedTuple
 
-from treadle.model.flow import Hold, Idempotency, OnConflict, Ordering, Rule, Unique
-from treadle.model.job import Claimed, Job, JobId
+from treadle.model.flow import WAITING_OR_RUNNING, Hold, Idempotency, OnConflict, Ordering, Rule, Unique
+from treadle.model.job import Claimed, Job, JobId, NewJob
 from treadle.model.record import Space, Write, paused_key, paused_task
 from treadle.model.state import State
 
 Dice = random.Random
 
 SECOND = 1_000_000
+DAY = 86_400 * SECOND
 LIMITS = ("api", "db")
 KEYS = ("", "x")
 WAITING = (State.SCHEDULED, State.BLOCKED)
+DURING = {"u": (WAITING_OR_RUNNING,), "v": (WAITING_OR_RUNNING, WAITING, (State.QUEUED, State.COMPLETED, State.DEAD), ())}
+"""For how long a job may want each unique key: of those who want one for different times several may live."""
 
 
 class Start(NamedTuple):
@@ -26,15 +29,17 @@ class Start(NamedTuple):
 
 def flow(dice: Dice, task: str) -> dict[str, Any]:
     """What a new job may ask of others; most often nothing."""
-    holds = [Hold(dice.choice(LIMITS), dice.choice(KEYS), dice.choice((1, 1, 2))) for _ in range(dice.choice((1, 1, 2)))]
+    costs = (1, 1, 2, 5)
+    holds = [Hold(dice.choice(LIMITS), dice.choice(KEYS), dice.choice(costs)) for _ in range(dice.choice((1, 1, 2, 3)))]
     asked: dict[str, Any] = {}
     if dice.random() < 0.5:
         asked["holds"] = tuple(holds)
     if dice.random() < 0.3:
         asked["ordering"] = Ordering(dice.choice("mn"), task == "other")
-    if dice.random() < 0.1:
+    if dice.random() < 0.2:
         on_conflict, within = dice.choice(list(OnConflict)), dice.choice((None, None, 5.0))
-        asked["unique"] = Unique(dice.choice("uv"), within=within, on_conflict=on_conflict)
+        key = dice.choice("uv")
+        asked["unique"] = Unique(key, dice.choice(DURING[key]), within, on_conflict)
     if dice.random() < 0.1:
         asked["idempotency"] = Idempotency(dice.choice("ij"), dice.choice("12"), dice.choice((1.0, 5.0)))
     if dice.random() < 0.15:
@@ -49,6 +54,11 @@ def rule(dice: Dice, now: int) -> Rule:
         Rule(rate=3, period=4 * SECOND, strict=True),
         Rule(concurrency=dice.choice((1, 2))),
         Rule(rate=4, period=SECOND, burst=4, concurrency=2),
+        Rule(rate=1, period=3 * SECOND),
+        Rule(rate=dice.choice((3, 7)), period=dice.choice((1, 7)) * DAY, burst=3),
+        Rule(rate=2, period=SECOND, strict=True, concurrency=1),
+        Rule(rate=7, period=SECOND, burst=2, concurrency=3, closed_until=now + SECOND, probes=2),
+        Rule(),
         Rule(closed_until=now + dice.choice((-1, 1, 3)) * SECOND, probes=dice.choice((1, 2))),
     ]
     return dice.choice(rules)
@@ -63,7 +73,7 @@ def record(dice: Dice, now: int) -> Write:
         Write(Space.LIMIT, dice.choice(LIMITS), None),
         Write(Space.PAUSED, key, dice.choice((None, None, "{}"))),
         Write(Space.PAUSED, paused_task("other"), dice.choice((None, None, "{}"))),
-        Write(Space.FAIR, dice.choice(("red", "blue")), dice.choice((None, '{"p": 3, "": 2}'))),
+        Write(Space.FAIR, dice.choice(("red", "blue")), dice.choice((None, '{"p": 3, "": 2}', '{"q": 0.3, "r": 7000}'))),
     ]
     return dice.choice(writes)
 
@@ -75,8 +85,16 @@ class Ledger:
         self.rules: dict[str, Rule] = {}
         self.starts: dict[tuple[str, str], list[Start]] = {}
         self.unique: dict[JobId, str | None] = {}
+        """The key that nobody else has until a job ends."""
         self.line: dict[JobId, int] = {}
         self.steps = 0
+
+    def stored(self, job: NewJob) -> None:
+        """A new job was stored."""
+        unique = job.unique
+        self.unique[job.id] = unique.key if unique is not None and len(DURING[unique.key]) == 1 else None
+        if job.guard is not None:
+            self.ruled(job.guard.write)
 
     def ruled(self, write: Write) -> None:
         """A rule was written: what started under another does not count against it."""
@@ -124,7 +142,7 @@ def _open(job: Job) -> bool:
 
 
 def _check_rate(starts: list[Start], bounds: Rule) -> None:
-    """The last start, and every window that ends with it."""
+    """The last start, and every window that ends with it. One that costs more than the rule ever allows starts alone."""
     if bounds.rate is None or bounds.period is None:
         return
     spent = 0
@@ -132,6 +150,6 @@ def _check_rate(starts: list[Start], bounds: Rule) -> None:
         spent += start.cost
         span = starts[-1].at - start.at
         if bounds.strict:
-            assert span >= bounds.period or spent <= bounds.rate
+            assert span >= bounds.period or spent <= max(bounds.rate, starts[-1].cost)
         else:
-            assert spent <= bounds.burst + span / bounds.interval + 1e-9
+            assert spent <= max(bounds.burst, starts[-1].cost) + span / bounds.interval + 1e-9

@@ -3,6 +3,8 @@
 What holds for all of them:
 
 * **Atomic.** A plan happens whole or not at all.
+* **Together.** Plans put together happen in their order. Claims come last: what they take may want a step of its own behind
+  the rest (PostgreSQL looks for gated jobs in a second transaction).
 * **Batch first.** Sequences in, a list in the same order out. One is a batch of one.
 * **Fenced.** `settle`, `renew` and `note` show (job, attempt, lease); a loser is told `LOST` and changes nothing.
 * **Expected things are values.** A known id, a failed guard, a lost lease never raise, so a plan can run inside a user's

@@ -137,14 +137,15 @@ ON CONFLICT DO NOTHING
 
 -- part: lock-gates
 -- Hold the rows of these keys, in order: wait for them if this transaction holds none yet, else only try. A limit as a whole
--- need not be held while nobody waits there and it never closed. Result: [name, key, tat, interval, closed_until, wakes_at] of
+-- need not be held while nobody waits there, it never closed and nobody is to look at it. Result: [name, key, tat, interval, closed_until, wakes_at] of
 -- those that nobody else can change now. Relies on parked_at and the primary keys of gates and records.
 WITH asked AS MATERIALIZED (
     SELECT e.name, e.key, e.key <> chr(10)
         OR (SELECT true FROM {ns}.parked AS p WHERE p.name = e.name AND p.key = e.key
             ORDER BY p.name, p.key, p.priority DESC, p.seq, p.n + 0 LIMIT 1) IS NOT NULL
         OR EXISTS (SELECT 1 FROM {ns}.records AS r
-            WHERE r.space = 'limit' AND r.key = e.name AND r.value::json ->> 'closed_until' IS NOT NULL) AS needed
+            WHERE r.space = 'limit' AND r.key = e.name AND r.value::json ->> 'closed_until' IS NOT NULL)
+        OR EXISTS (SELECT 1 FROM {ns}.gates AS g WHERE g.name = e.name AND g.key = e.key AND g.wakes_at IS NOT NULL) AS needed
     FROM unnest({names}, {keys}) AS e(name, key)
 )
 SELECT * FROM (
