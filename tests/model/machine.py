@@ -25,6 +25,7 @@ from treadle.model.state import State
 LENGTHS = (0.0, 1.0, 5.0, 60.0, 600.0)
 LIMITS = (0, 1, 3, 1000, 1000)
 """How many jobs a verb may touch."""
+TURNS = 10
 FREE = tuple(space for space in Space if space not in (Space.LIMIT, Space.FAIR, Space.AGE, Space.AGED))
 """Records that may hold anything."""
 VALUES = ("1", "2", "0.3", "-1", "null", '"1"', "true", "1e3", "[]")
@@ -55,6 +56,7 @@ class Engines(Watched):
             self.let_time_pass: 1,
             self.go_to_an_edge_of_time: 3,
             self.promote: 3,
+            self.promote_all: 1,
             self.rescue: 3,
             self.prune: 1,
             self.age: 1,
@@ -206,6 +208,14 @@ class Engines(Watched):
         limit = dice.choice(LIMITS)
         self.chorus.ask(lambda engine: engine.promote(limit=limit, now=self.now))
 
+    def promote_all(self, _dice: Dice) -> None:
+        """Whoever always comes back at once has soon nothing to do: a worker would look without end."""
+        for _ in range(TURNS):
+            promoted = self.chorus.ask(lambda engine: engine.promote(now=self.now))
+            if promoted.next_due is None or promoted.next_due > self.now:
+                return
+        raise AssertionError(f"after {TURNS} turns something is still due: {promoted}")
+
     def rescue(self, dice: Dice) -> None:
         witnesses = [
             Witness(self.some_lease(dice), dice.choice(("", "signal 9")), dice.random() < 0.3)
@@ -240,6 +250,7 @@ class Engines(Watched):
 
     def has_altered(self, change: Change, altered: Sequence[Altered]) -> None:
         self.removed += sum(each.done and each.after is None for each in altered)
+        self.ended_once |= {each.id for each in altered if each.before.final}
         if isinstance(change, Replay):
             self.sent_back |= {each.id for each in altered if each.done}
 

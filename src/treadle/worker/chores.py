@@ -29,6 +29,10 @@ TRIM_EVERY = 5.0
 RETRY = 1.0
 """Seconds until a chore tries again that did not reach the store."""
 BATCH = 1000
+EAGER = 0.001
+"""Seconds until the next look where something is due by our clock and was not by the store's, twice as many each time: a clock
+that is a second ahead cost the store a thousand looks for each job that was due at a certain time.
+"""
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ class Chores:
         self._poll = poll
         self._crash_delay = crash_delay
         self._told: str | None = None
+        self._eager = EAGER
         self.rows: list[Chore] = [
             Chore("promote", poll, self._promote),
             Chore("rescue", min(RESCUE_EVERY, lease), self._rescue),
@@ -110,7 +115,9 @@ class Chores:
         if promoted.next_due is None:
             return None
         # The store's clock may differ from ours, so its word only ever shortens the wait.
-        return min(self._poll, max(0.001, promoted.next_due / 1e6 - time.time()))
+        ahead = promoted.next_due / 1e6 - time.time()
+        self._eager = EAGER if ahead > 0 or promoted.queued or promoted.expired else self._eager * 2
+        return min(self._poll, max(self._eager, ahead))
 
     async def _rescue(self) -> float | None:
         if self._outage.away:
