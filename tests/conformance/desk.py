@@ -197,7 +197,7 @@ class Desk:
     def rescue(self, *witnesses: Witness, delay: float = 1.0) -> list[Rescued]:
         return self.run(self.engine.rescue(witnesses, delay=delay, now=self.now))
 
-    def alter(self, where: Filter, change: Change, *, actor: str = "ada", limit: int = 1000) -> list[Altered]:
+    def alter(self, where: Filter, change: Change, *, actor: str | None = "ada", limit: int = 1000) -> list[Altered]:
         return self.run(self.engine.alter(where, change, actor=actor, limit=limit, now=self.now))
 
     def alter_one(self, job: JobId, change: Change) -> Altered:

@@ -315,6 +315,17 @@ def test_one_audit_line_names_every_job_that_changed(desk: Desk) -> None:
     assert desk.bench.audit()[-1] == AuditEntry("grace", "cancel", frozenset(jobs))
 
 
+def test_what_is_nobodys_doing_leaves_no_audit_line(desk: Desk) -> None:
+    job = desk.add()
+
+    [raised] = desk.alter(Filter(ids=[job]), Prioritise(5), actor=None)
+    [ended] = desk.alter(Filter(ids=[job]), Cancel("the queue is full"), actor=None)
+
+    assert (raised.done, ended.done) == (True, True)
+    assert (desk.job(job).priority, desk.job(job).reason) == (5, "the queue is full")
+    assert desk.bench.audit() == []
+
+
 def test_a_batch_of_blocked_jobs_is_cancelled_down_their_edges(desk: Desk) -> None:
     root = desk.add(queue="beside")
     middle = desk.add(edges=(Edge(root),), tags=("x",))

@@ -1,14 +1,16 @@
 """prune: what retention lets go, and what is kept in spite of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from conformance.desk import DEATH, Desk
-from treadle.model.filter import Annotate, Cancel, Filter, Replay, Resolve, Retention
+from treadle.model.filter import Annotate, Cancel, Filter, Prioritise, Replay, Resolve, Retention
 from treadle.model.job import JobId, OnDead
 from treadle.model.outcome import Completed, Expired, Outcome, Retrying, Snoozed
 from treadle.model.state import State
 
-FOREVER = Retention(completed=None, completed_count=None, cancelled=None, expired=None, dead=None)
+FOREVER = Retention(completed=None, completed_count=None, cancelled=None, expired=None, dead=None, audit=None)
 NOTHING_KEPT = Retention(completed=0.0, completed_count=0, cancelled=0.0, expired=0.0, dead=0.0)
 
 
@@ -55,7 +57,38 @@ def test_none_keeps_for_ever(desk: Desk) -> None:
     desk.alter_one(ended(desk, DEATH), Resolve())
     desk.later(1e9)
 
+    lines = desk.bench.audit()
+
     assert prune(desk, FOREVER) == 0
+    assert desk.bench.audit() == lines
+
+
+def test_old_lines_of_the_audit_go_uncounted(desk: Desk) -> None:
+    job = desk.add()
+    desk.alter_one(job, Prioritise(1))
+    desk.later(30)
+    desk.alter_one(job, Cancel())
+    lines = desk.bench.audit()
+    desk.later(30)
+    assert prune(desk, replace(FOREVER, audit=60.0)) == 0
+    assert desk.bench.audit() == lines
+    desk.later(1e-6)
+
+    assert prune(desk, replace(FOREVER, audit=60.0)) == 0
+    assert desk.bench.audit() == lines[1:]
+
+
+def test_no_more_lines_of_the_audit_go_at_a_time_than_ten_for_each_job_that_may(desk: Desk) -> None:
+    job = ended(desk, DEATH)
+    for _ in range(25):
+        desk.alter_one(job, Annotate("again"))
+    desk.later(1)
+
+    left: list[int] = []
+    for limit in (0, 1, 1, 1):
+        prune(desk, replace(FOREVER, audit=0.5), limit)
+        left.append(len(desk.bench.audit()))
+    assert left == [25, 15, 5, 0]
 
 
 def test_the_defaults_are_a_day_and_a_week(desk: Desk) -> None:

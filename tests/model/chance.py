@@ -112,6 +112,7 @@ def retention(dice: Dice) -> Retention:
         cancelled=dice.choice(ages),
         expired=dice.choice(ages),
         dead=dice.choice(ages),
+        audit=dice.choice(ages),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from conformance.desk import Bench
+from conformance.desk import AuditEntry, Bench
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
 from treadle.engine.session import Session
@@ -44,6 +44,7 @@ class Seen(NamedTuple):
     leases: list[Lease]
     records: list[Record]
     gates: list[Gate]
+    audit: list[AuditEntry]
 
 
 class Voice(NamedTuple):
@@ -52,13 +53,14 @@ class Voice(NamedTuple):
     name: str
     engine: Engine
     session: Session
+    audit: Callable[[], list[AuditEntry]]
 
 
 class Chorus:
     """Runs every plan on all stores, and compares each answer with that of the first."""
 
     def __init__(self, benches: dict[str, Bench]) -> None:
-        self._voices = [Voice(name, bench.store.engine, bench.store.session()) for name, bench in benches.items()]
+        self._voices = [Voice(name, bench.store.engine, bench.store.session(), bench.audit) for name, bench in benches.items()]
 
     def close(self) -> None:
         for voice in self._voices:
@@ -93,7 +95,7 @@ class Chorus:
 
     def look(self, now: int) -> Seen:
         """Everything that the stores show."""
-        return self._same([_seen(voice.engine, voice.session, now) for voice in self._voices])
+        return self._same([_seen(voice, now) for voice in self._voices])
 
     def _same(self, answers: Sequence[Any]) -> Any:
         """The answer that all gave."""
@@ -136,10 +138,11 @@ def new_id(number: int) -> JobId:
     return f"018bcfe5-6800-7000-8000-{number:012x}"
 
 
-def _seen(engine: Engine, session: Session, now: int) -> Seen:
-    jobs = [settled(job) for job in session.run(engine.find(Filter(), EVERYTHING))]
-    records = [record for space in Space for record in session.run(engine.read(space))]
-    return Seen(jobs, session.run(engine.leases(now=now)), records, session.run(engine.gates()))
+def _seen(voice: Voice, now: int) -> Seen:
+    engine, run = voice.engine, voice.session.run
+    jobs = [settled(job) for job in run(engine.find(Filter(), EVERYTHING))]
+    records = [record for space in Space for record in run(engine.read(space))]
+    return Seen(jobs, run(engine.leases(now=now)), records, run(engine.gates()), voice.audit())
 
 
 def _difference(right: Any, given: Any) -> str:

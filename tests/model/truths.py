@@ -37,7 +37,7 @@ class Watched(RuleBasedStateMachine):
         self.started: set[tuple[JobId, int]] = set()
         self.ended_once: set[JobId] = set()
         self.sent_back: set[JobId] = set()
-        self.seen = Seen([], [], [], [])
+        self.seen = Seen([], [], [], [], [])
         self.ledger = Ledger()
         self.stack = ExitStack()
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))

@@ -83,5 +83,5 @@ def _turn(engine: Engine, queue: str, after: Micros, its: Round, record: Record 
             raised.setdefault(min(CRITICAL, job.priority + STEP), []).append(job.id)
     for priority, ids in sorted(raised.items()):
         meant = Filter(ids=ids, states=[State.QUEUED])
-        yield from engine.alter(meant, Prioritise(priority), actor="ageing", limit=len(ids)).begin()
+        yield from engine.alter(meant, Prioritise(priority), actor=None, limit=len(ids)).begin()
     return sum(len(ids) for ids in raised.values()), goes_on

@@ -30,7 +30,7 @@ def urged(jobs: Sequence[NewJob], answers: Sequence[Enqueued]) -> dict[JobId, in
     return wanted
 
 
-def lift(engine: Engine, wanted: Mapping[JobId, int], actor: str = "treadle") -> Plan[int]:
+def lift(engine: Engine, wanted: Mapping[JobId, int]) -> Plan[int]:
     """Make these jobs and their ancestors as urgent as is wanted of them, those that wait and are less so; how many were."""
 
     def begin() -> Steps[int]:
@@ -51,7 +51,7 @@ def lift(engine: Engine, wanted: Mapping[JobId, int], actor: str = "treadle") ->
                         above[parent] = max(above.get(parent, urgency), urgency)
             for urgency, ids in sorted(raised.items()):
                 meant = Filter(ids=ids, states=_WAITING)
-                altered = yield from engine.alter(meant, Prioritise(urgency), actor=actor, limit=len(ids)).begin()
+                altered = yield from engine.alter(meant, Prioritise(urgency), actor=None, limit=len(ids)).begin()
                 lifted += sum(each.done for each in altered)
             left = above
         return lifted

@@ -215,7 +215,7 @@ def shed(engine: Engine, sheds: Sequence[Shed], jobs: Sequence[NewJob], answers:
             if victims:
                 reason = f"shed: queue {queue} is over its cap, {excess.why}"
                 cancel = Cancel(reason)
-                yield from engine.alter(Filter(ids=victims), cancel, actor="treadle", limit=len(victims)).begin()
+                yield from engine.alter(Filter(ids=victims), cancel, actor=None, limit=len(victims)).begin()
 
     return Plan("shed", begin)
 

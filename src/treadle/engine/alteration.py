@@ -16,6 +16,8 @@ from treadle.model.state import BlockedOn, State
 _WAITING = (State.SCHEDULED, State.RETRYING)
 _PARKED = (BlockedOn.KEY, BlockedOn.LIMIT)
 _REPLAYABLE = (State.DEAD, State.CANCELLED, State.EXPIRED)
+LINES = 10
+"""Lines of the audit that one `prune` removes at most, for each job that it may."""
 
 
 Values = Mapping[str, Any]
@@ -42,7 +44,7 @@ class Found(NamedTuple):
 class Alteration(ABC):
     """One change to a batch of jobs, with its audit line."""
 
-    def __init__(self, change: Change, actor: str, now: Micros) -> None:
+    def __init__(self, change: Change, actor: str | None, now: Micros) -> None:
         self.change = change
         self.actor = actor
         self.now = now
@@ -64,7 +66,7 @@ class Alteration(ABC):
             case Erase():
                 answers = yield from self._erase(jobs)
         changed = [answer.id for answer in answers if answer.done]
-        if changed:
+        if changed and self.actor is not None:
             values = {
                 "now": self.now,
                 "actor": self.actor,

@@ -188,15 +188,19 @@ class Engine(Protocol):
 
         An open dead letter is never pruned, nor a job that a live job names as a parent (it may read its result). Of each
         state the longest finished go first. Uncounted go what limits and keys have no use for any more: unique keys whose job
-        is gone and whose time is over, idempotency keys whose time is over, keys of limits at rest.
+        is gone and whose time is over, idempotency keys whose time is over, keys of limits at rest, and the oldest lines of
+        the audit that are older than wanted, ten times `limit` at most.
         """
         ...
 
-    def alter(self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None) -> Plan[list[Altered]]:
+    def alter(
+        self, where: Filter, change: Change, *, actor: str | None, limit: int = 1000, now: Now = None
+    ) -> Plan[list[Altered]]:
         """Apply one change to up to `limit` jobs, oldest first, and write the audit line in the same step.
 
         `limit` counts the jobs that match, permitted or not. A move that the table does not permit leaves the job alone
-        and answers `done=False`; an alter that changed nothing leaves no audit line.
+        and answers `done=False`. An alter that changed nothing leaves no audit line, and neither does one that is nobody's
+        doing (`actor` None): what happens by itself would fill the audit.
 
         `Prioritise` lets queued and parked jobs enter their queue at the new priority, oldest first, each with a new `seq`, or
         where its tenant's turn is there: a parked job is `queued` then. What waits for a time or for parents enters there when

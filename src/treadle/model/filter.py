@@ -223,7 +223,8 @@ class Altered(NamedTuple):
 class Retention:
     """How long finished jobs are kept, in seconds by state, and how many completed ones at most (None: for ever).
 
-    A dead letter is kept while it is open; `dead` seconds are counted from its resolution or replay.
+    A dead letter is kept while it is open; `dead` seconds are counted from its resolution or replay. `audit` is for the lines
+    that say who changed what.
     """
 
     completed: float | None = 86_400.0
@@ -231,3 +232,4 @@ class Retention:
     cancelled: float | None = 7 * 86_400.0
     expired: float | None = 7 * 86_400.0
     dead: float | None = 30 * 86_400.0
+    audit: float | None = 90 * 86_400.0

@@ -117,7 +117,9 @@ class ClockedEngine:
     def prune(self, retention: Retention, *, limit: int = 1000, now: Now = None) -> Plan[int]:
         return self._engine.prune(retention, limit=limit, now=self._at(now))
 
-    def alter(self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None) -> Plan[list[Altered]]:
+    def alter(
+        self, where: Filter, change: Change, *, actor: str | None, limit: int = 1000, now: Now = None
+    ) -> Plan[list[Altered]]:
         return self._engine.alter(where, change, actor=actor, limit=limit, now=self._at(now))
 
     def find(self, where: Filter, page: Page) -> Plan[list[Job]]:

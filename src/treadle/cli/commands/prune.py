@@ -46,7 +46,9 @@ def command(older_than: float | None, keep: int | None, dry_run: bool, yes: bool
 
 
 def _retention(older_than: float | None, keep: int | None) -> Retention:
-    return Retention(completed=older_than, completed_count=keep, cancelled=older_than, expired=older_than, dead=None)
+    return Retention(
+        completed=older_than, completed_count=keep, cancelled=older_than, expired=older_than, dead=None, audit=None
+    )
 
 
 def _meant(app: "Treadle", older_than: float | None, keep: int | None) -> int:

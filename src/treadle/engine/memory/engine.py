@@ -87,7 +87,9 @@ class MemoryEngine:
         return (yield from _do(lambda turn: housekeeping.prune(turn, retention, limit), now))
 
     @plan
-    def alter(self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None) -> Steps[list[Altered]]:
+    def alter(
+        self, where: Filter, change: Change, *, actor: str | None, limit: int = 1000, now: Now = None
+    ) -> Steps[list[Altered]]:
         return (yield from _do(lambda turn: operating.alter(turn, where, change, actor, limit), now))
 
     @plan

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, takewhile
 
+from treadle.engine.alteration import LINES
 from treadle.engine.keying import Kind
 from treadle.engine.memory.attempt import end_attempt
 from treadle.engine.memory.family import settle_children
@@ -72,6 +73,8 @@ def prune(turn: Turn, retention: Retention, limit: int) -> int:
         kept = name[0] == Kind.UNIQUE and holding.job in turn.tables.jobs
         if not kept and (holding.until is None or holding.until <= turn.now):
             turn.tables.put_key(name, None)
+    old = takewhile(lambda line: _older(turn, line.at, retention.audit), turn.tables.audit[: LINES * limit])
+    turn.tables.drop_audit(sum(1 for _ in old))
     return len(doomed)
 
 

@@ -19,7 +19,7 @@ SENT_AT_ONCE = frozenset({State.SCHEDULED, State.RETRYING})
 SENT_BACK = frozenset({State.DEAD, State.CANCELLED, State.EXPIRED})
 
 
-def alter(turn: Turn, where: Filter, change: Change, actor: str, limit: int) -> list[Altered]:
+def alter(turn: Turn, where: Filter, change: Change, actor: str | None, limit: int) -> list[Altered]:
     """Apply one change to the oldest jobs that match, and write the audit line."""
     rows = matching(turn.tables, where)[:limit]
     altered = [_alter_one(turn, row, change, actor) for row in rows]
@@ -31,12 +31,12 @@ def alter(turn: Turn, where: Filter, change: Change, actor: str, limit: int) -> 
                 _forget_keys(turn, each.id)
     call_next(turn)
     changed = tuple(each.id for each in altered if each.done)
-    if changed:
+    if changed and actor is not None:
         turn.tables.put_audit(AuditLine(turn.now, actor, type(change).__name__.lower(), changed, remark(change)))
     return altered
 
 
-def _alter_one(turn: Turn, row: Row, change: Change, actor: str) -> Altered:
+def _alter_one(turn: Turn, row: Row, change: Change, actor: str | None) -> Altered:
     match change:
         case Cancel():
             after = _cancel(turn, row, change)
@@ -86,7 +86,7 @@ def _taken_by(turn: Turn, row: Row, change: Replay) -> JobId | None:
     return refused.get(row.id)
 
 
-def _replay(turn: Turn, row: Row, change: Replay, actor: str) -> Row | None:
+def _replay(turn: Turn, row: Row, change: Replay, actor: str | None) -> Row | None:
     if not _may_replay(row, change):
         return None
     letter = row.dead
@@ -112,7 +112,7 @@ def _replay(turn: Turn, row: Row, change: Replay, actor: str) -> Row | None:
     return turn.enter(fresh)
 
 
-def _resolve(turn: Turn, row: Row, change: Resolve, actor: str) -> Row | None:
+def _resolve(turn: Turn, row: Row, change: Resolve, actor: str | None) -> Row | None:
     if not row.letter_open or row.dead is None:
         return None
     note = row.dead.note if change.note is None else change.note

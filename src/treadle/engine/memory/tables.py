@@ -162,6 +162,12 @@ class Tables:
         self._journal.append(self.audit.pop)
         self.audit.append(line)
 
+    def drop_audit(self, count: int) -> None:
+        """Remove so many of the oldest lines of the audit."""
+        gone = self.audit[:count]
+        self._journal.append(lambda: self.audit.__setitem__(slice(0, 0), gone))
+        del self.audit[:count]
+
     def _set_job(self, job: JobId, row: Row | None) -> None:
         old = self.jobs.get(job)
         if old is not None:

@@ -21,7 +21,7 @@ from treadle.model.state import State
 class PostgresAlteration(Alteration):
     """`keyed`: some of the jobs may want a unique key back, which is held."""
 
-    def __init__(self, sql: Statements, change: Change, actor: str, now: Micros, *, keyed: bool) -> None:
+    def __init__(self, sql: Statements, change: Change, actor: str | None, now: Micros, *, keyed: bool) -> None:
         super().__init__(change, actor, now)
         self.sql = sql
         self.keyed = keyed

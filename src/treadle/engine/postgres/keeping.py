@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.engine.alteration import LINES
 from treadle.engine.contract import Now
 from treadle.engine.moving import GATED, Ended, Finish, Held, Leaver, Moves
 from treadle.engine.plan import Steps
@@ -104,6 +105,8 @@ class Keeping:
                 part = "dead" if state is State.DEAD else "old"
                 values = {"state": state, "age": micros(age), "now": now, "take": limit - pruned}
                 pruned += yield from self._forget(part, values)
+        if retention.audit is not None:
+            yield Do(self.sql("prune", "audit"), {"age": micros(retention.audit), "now": now, "take": LINES * limit})
         resting = yield Ask(self.sql("flows", "resting"), {"now": now})
         if resting:
             yield Do(self.sql("flows", "rest"), columns(("name", "key"), resting) | {"now": now})

@@ -66,7 +66,9 @@ class Operating:
     sql: Statements
 
     @verb
-    def alter(self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None) -> Steps[list[Altered]]:
+    def alter(
+        self, where: Filter, change: Change, *, actor: str | None, limit: int = 1000, now: Now = None
+    ) -> Steps[list[Altered]]:
         """Apply one change to up to `limit` jobs, oldest first, and write the audit line in the same step."""
         values = _values(where) | {"at": -1, "take": limit}
         source = yield from self._cheapest(where, values)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from treadle.engine.alteration import LINES
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps, plan
 from treadle.engine.redis.steps import Call, encode
@@ -33,10 +34,10 @@ class Keeping:
         """Delete finished jobs older or more than `retention` allows, `limit` at most."""
         ages = [
             False if age is None else micros(age)
-            for age in (retention.completed, retention.cancelled, retention.expired, retention.dead)
+            for age in (retention.completed, retention.cancelled, retention.expired, retention.dead, retention.audit)
         ]
         keep: int | bool = False if retention.completed_count is None else retention.completed_count
-        answer: int = yield Call("prune", encode((now, limit, ages[0], keep, *ages[1:])), int)
+        answer: int = yield Call("prune", encode((now, limit, ages[0], keep, *ages[1:], LINES * limit)), int)
         return answer
 
 

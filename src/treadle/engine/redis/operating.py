@@ -118,7 +118,9 @@ class Operating:
         return answer
 
     @plan
-    def alter(self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None) -> Steps[list[Altered]]:
+    def alter(
+        self, where: Filter, change: Change, *, actor: str | None, limit: int = 1000, now: Now = None
+    ) -> Steps[list[Altered]]:
         """Apply one change to the oldest jobs that match, and write the audit line."""
         parameters = encode((now, packed_filter(where), limit, actor, _packed_change(change)))
         answer: list[Altered] = yield Call("alter", parameters, _read_altered)

@@ -22,7 +22,7 @@ from treadle.model.state import State
 class SqliteAlteration(Alteration):
     """One change, written in sets."""
 
-    def __init__(self, sql: Source, change: Change, actor: str, now: Micros) -> None:
+    def __init__(self, sql: Source, change: Change, actor: str | None, now: Micros) -> None:
         super().__init__(change, actor, now)
         self.sql = sql
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.engine.alteration import LINES
 from treadle.engine.contract import Now
 from treadle.engine.moving import GATED, Ended, Finish, Held, Leaver, Moves
 from treadle.engine.plan import Steps, plan
@@ -130,6 +131,8 @@ class Keeping:
                 part = "dead" if state is State.DEAD else "old"
                 values = {"state": state, "before": wall - micros(age), "take": limit - len(ns)}
                 ns += yield from self._forget(part, values, wall)
+        if retention.audit is not None:
+            yield Do(self.sql("prune", "audit"), {"before": wall - micros(retention.audit), "take": LINES * limit})
         for part in _REST:
             yield Do(self.sql("flows", part), {"now": wall})
         return len(ns)

@@ -70,7 +70,9 @@ class Operating:
     sql: Source
 
     @plan
-    def alter(self, where: Filter, change: Change, *, actor: str, limit: int = 1000, now: Now = None) -> Steps[list[Altered]]:
+    def alter(
+        self, where: Filter, change: Change, *, actor: str | None, limit: int = 1000, now: Now = None
+    ) -> Steps[list[Altered]]:
         """Apply one change to up to `limit` jobs, oldest first, and write the audit line in the same step."""
         clock: Instant = yield Clock(now)
         values = _values(where) | {"at": -1, "take": limit}

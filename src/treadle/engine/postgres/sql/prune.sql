@@ -27,3 +27,9 @@ SELECT o.n FROM (
     WHERE f.state = 'completed' ORDER BY f.finished_at, f.n LIMIT :excess::int8) AS o
 WHERE NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n = x.child WHERE x.parent = o.n)
 ORDER BY o.finished_at, o.n LIMIT :take::int8
+
+-- part: audit
+-- Remove those of the oldest :take lines of the audit that were written more than :age microseconds ago; who prunes beside us
+-- has the others. Relies on the primary key of audit.
+DELETE FROM {ns}.audit WHERE k = ANY(ARRAY(SELECT a.k FROM {ns}.audit AS a ORDER BY a.k LIMIT :take::int8 FOR UPDATE SKIP LOCKED))
+    AND at < coalesce(:now::int8, (SELECT {clock})) - :age::int8

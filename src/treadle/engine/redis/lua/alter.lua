@@ -124,7 +124,7 @@ function verbs.alter(arg)
     drop_rows(erased, true, now)
   end
   call_next(now)
-  if #changed > 0 then
+  if #changed > 0 and actor then
     local note = change.note
     if change.kind == 'cancel' then note = change.reason ~= '' and change.reason or nil end
     local line = '\149' .. cmsgpack.pack(now, actor, change.kind, changed, note)

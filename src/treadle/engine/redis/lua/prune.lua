@@ -1,7 +1,8 @@
 -- prune: delete finished jobs older or more than the retention allows, the longest finished of each state first.
 -- include: rows ranking lines admission gating family keyring removal
 --
--- Parameters: {now, limit, completed, completed_count, cancelled, expired, dead}: ages in microseconds, false for ever.
+-- Parameters: {now, limit, completed, completed_count, cancelled, expired, dead, audit, lines}: ages in microseconds, false for
+-- ever, and how many lines of the audit may go.
 -- Result: how many were deleted.
 
 local CHUNK = 200
@@ -90,6 +91,22 @@ local function forget_rooms()
   end
 end
 
+-- Lines of the audit stand in the order in which they were written, each as the packed array that `alter` made.
+local function forget_lines(before_moment, most)
+  local key = prefix .. 'audit'
+  while most > 0 do
+    local group = call('LRANGE', key, 0, math.min(CHUNK, most) - 1)
+    local old = 0
+    for _, line in ipairs(group) do
+      if cmsgpack.unpack(line)[1] >= before_moment then break end
+      old = old + 1
+    end
+    if old > 0 then call('LTRIM', key, old, -1) end
+    if old < CHUNK then return end
+    most = most - old
+  end
+end
+
 local function always() return true end
 local function before(age) return '(' .. digits(now - age) end
 
@@ -109,5 +126,6 @@ function verbs.prune(arg)
   for i = completed + 1, #doomed do leave(doomed[i]) end
   drop_rows(doomed, false, now)
   forget_rooms()
+  if arg[8] then forget_lines(now - arg[8], arg[9]) end
   return #doomed
 end

@@ -25,3 +25,7 @@ SELECT o.n FROM (
     WHERE f.state = 'completed' ORDER BY f.finished_at, f.n LIMIT :excess) AS o
 WHERE NOT EXISTS (SELECT 1 FROM {ns}_edges AS x JOIN {ns}_live AS c ON c.n = x.child WHERE x.parent = o.n)
 ORDER BY o.finished_at, o.n LIMIT :take
+
+-- part: audit
+-- Remove those of the oldest :take lines of the audit that were written before :before. Relies on the primary key of audit.
+DELETE FROM {ns}_audit WHERE k IN (SELECT k FROM {ns}_audit ORDER BY k LIMIT :take) AND at < :before
