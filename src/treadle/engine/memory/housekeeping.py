@@ -73,6 +73,9 @@ def prune(turn: Turn, retention: Retention, limit: int) -> int:
         kept = name[0] == Kind.UNIQUE and holding.job in turn.tables.jobs
         if not kept and (holding.until is None or holding.until <= turn.now):
             turn.tables.put_key(name, None)
+    for key, meter in list(turn.tables.meters.items()):
+        if meter.tat <= turn.now and meter.closed_until <= turn.now and meter.wakes_at is None:
+            turn.tables.put_meter(key, None)
     old = takewhile(lambda line: _older(turn, line.at, retention.audit), turn.tables.audit[: LINES * limit])
     turn.tables.drop_audit(sum(1 for _ in old))
     return len(doomed)

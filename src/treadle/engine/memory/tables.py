@@ -125,8 +125,8 @@ class Tables:
         """Store a record, or remove it (None)."""
         self._put(self.records, (space, key), record)
 
-    def put_meter(self, key: Key, meter: Meter) -> None:
-        """Remember what became of a key of a limit."""
+    def put_meter(self, key: Key, meter: Meter | None) -> None:
+        """Remember what became of a key of a limit, or forget it (None)."""
         self._journal.append(partial(self._set_meter, key, self.meters.get(key)))
         self._set_meter(key, meter)
 

@@ -284,7 +284,7 @@ class _Conversation:
             return rows
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[list[Rows]] = self._loop.create_future()
-        self._timer = self._at(self._until)
+        self._timer = self._set_timer()
         self._loop.add_reader(self._socket, self._go_on, _READ)
         self._write(need)
         try:
@@ -297,10 +297,8 @@ class _Conversation:
     def _go_on(self, ready: int) -> None:
         if self._end.done():
             return
-        if ready == _READ and self._until < self._deadline:
-            self._timer.cancel()
-            self._until = self._deadline
-            self._timer = self._at(self._deadline)
+        if ready == _READ:
+            self._until = self._deadline  # the timer finds that when it goes off, which it hardly ever does
         try:
             self._write(self._talk.send(ready))
         except StopIteration as stop:
@@ -316,9 +314,13 @@ class _Conversation:
             self._loop.remove_writer(self._socket)
         self._writing = writing
 
-    def _at(self, until: float) -> asyncio.TimerHandle:
-        return self._loop.call_later(max(0.0, until - time.monotonic()), self._overdue)
+    def _set_timer(self) -> asyncio.TimerHandle:
+        return self._loop.call_later(max(0.0, self._until - time.monotonic()), self._overdue)
 
     def _overdue(self) -> None:
-        if not self._end.done():
+        if self._end.done():
+            return
+        if time.monotonic() < self._until:
+            self._timer = self._set_timer()
+        else:
             self._end.set_exception(Overdue())
