@@ -459,3 +459,41 @@ def test_deadlock_fan_in_enqueued_while_its_parents_end_in_one_batch(own_desk: D
         other.rollback()
         enqueue.join(PATIENCE)
         mine.commit()
+
+
+def test_a_parent_stays_that_is_one_too_many_while_a_child_of_it_is_stored(own_desk: Desk, database: str) -> None:
+    parent = own_desk.add()
+    own_desk.run_once(parent)
+    child = own_desk.new(edges=(Edge(parent),))
+    keeps_none = Retention(completed=None, completed_count=0)
+    with user(database) as storing, psycopg.connect(database, autocommit=True) as asking:
+        own_desk.bench.store.borrow(storing).run(own_desk.engine.enqueue([child], now=own_desk.now))
+        with beside(lambda: own_desk.run(own_desk.engine.prune(keeps_none, now=own_desk.now))) as pruning:
+            pruning.start()
+            ends_or_waits(pruning, storing, asking)
+            storing.commit()
+
+    assert [each for each, _, _ in own_desk.job(child.id).parents] == [parent]
+
+
+def test_a_child_is_freed_and_cancelled_at_once(own_desk: Desk, database: str) -> None:
+    parent = own_desk.add()
+    child = own_desk.add(edges=(Edge(parent, OnDead.RUN),))
+    lease = own_desk.worker()
+    running = own_desk.claim_one(lease, parent)
+    end = own_desk.engine.settle(lease, [Settlement(running.ref, parent, running.attempt, DEATH, 0.0)], now=own_desk.now)
+    with (
+        user(database) as operating,
+        psycopg.connect(database, autocommit=True) as asking,
+        beside(lambda: own_desk.run(end)) as ending,
+    ):
+
+        def begin() -> None:
+            ending.start()
+            blocked_by(operating, asking)
+
+        session = interrupted(own_desk, operating, "shared", "finish", begin)
+        session.run(own_desk.engine.alter(Filter(ids=[child]), Cancel(), actor="ada", now=own_desk.now))
+        operating.commit()
+
+    assert own_desk.states(parent, child) == [State.DEAD, State.CANCELLED]

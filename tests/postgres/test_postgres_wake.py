@@ -1,5 +1,7 @@
 """Wakes across processes: the table of sleepers, what a lost connection does, and names that fit a channel."""
 
+import os
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,6 +65,25 @@ def test_another_process_is_woken(database: str, own_desk: Desk) -> None:
     assert waiter.wait(PATIENCE)
     waiter.close()
     other.close()
+
+
+def test_a_process_with_many_open_files_is_woken(store: PostgresStore, own_desk: Desk) -> None:
+    """`select` knows no file above 1023: the listener's thread ended there without a word."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 4096:
+        pytest.skip("so many files may not be opened here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, before[1]))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        waiter = store.waiter(["queue:default"])
+        waiter.idle(True)
+        own_desk.add()
+        assert waiter.wait(PATIENCE)
+        waiter.close()
+    finally:
+        for each in files:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_waiter_whose_connection_is_lost_listens_again(

@@ -25,5 +25,5 @@ def test_a_worker_whose_clock_is_ahead_looks_less_and_less_often(monkeypatch: py
     async def waits(count: int) -> list[float | None]:
         return [await promote.work() for _ in range(count)]
 
-    assert asyncio.run(waits(10)) == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 0.5]
+    assert asyncio.run(waits(10)) == [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5]
     app.close()

@@ -17,6 +17,7 @@ from treadle.engine.jitter import jittered
 from treadle.engine.session import Session, Store
 from treadle.model.filter import Retention
 from treadle.model.job import Micros
+from treadle.worker.eagerness import Eagerness
 from treadle.worker.outage import UNREACHED, Outage
 from treadle.worker.trim import trimmer
 
@@ -92,7 +93,7 @@ class Chores:
         self._poll = poll
         self._crash_delay = crash_delay
         self._told: str | None = None
-        self._eager = EAGER
+        self._eager = Eagerness(EAGER, poll)
         self.rows: list[Chore] = [
             Chore("promote", poll, self._promote),
             Chore("rescue", min(RESCUE_EVERY, lease), self._rescue),
@@ -116,8 +117,8 @@ class Chores:
             return None
         # The store's clock may differ from ours, so its word only ever shortens the wait.
         ahead = promoted.next_due / 1e6 - time.time()
-        self._eager = EAGER if ahead > 0 or promoted.queued or promoted.expired else self._eager * 2
-        return min(self._poll, max(self._eager, ahead))
+        pause = self._eager.after(vain=not (ahead > 0 or promoted.queued or promoted.expired))
+        return min(self._poll, max(EAGER, pause, ahead))
 
     async def _rescue(self) -> float | None:
         if self._outage.away:

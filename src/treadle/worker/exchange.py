@@ -18,6 +18,7 @@ from treadle.engine.session import Durability, Session, Waiter
 from treadle.model.job import LeaseId, Micros
 from treadle.model.outcome import Cause, Died, Note, Settlement
 from treadle.worker.doubt import Doubt
+from treadle.worker.eagerness import Eagerness
 from treadle.worker.fetcher import Ask, Fetcher
 from treadle.worker.notes import Notes
 from treadle.worker.outage import UNREACHED, Outage
@@ -42,6 +43,12 @@ ABREAST = 500
 """Outcomes from which on they are told while the worker goes on claiming, where the store does well with both at once.
 
 So many take the store longer than a second exchange and its commit do; fewer are told together with the claim.
+"""
+
+VAIN, VAIN_MOST = 0.001, 0.05
+"""Seconds between claims that bring nothing though more is next, at first and at most. What is next may be held by somebody's
+own transaction for as long as that lasts: without a pause 400 claims a second waited for its end. But it may also be that the
+first 500 had to be parked, and no pause may keep what stands behind ten thousand of them for long.
 """
 
 
@@ -94,6 +101,7 @@ class Exchange:
         self._telling: asyncio.Task[None] | None = None
         self._idle = False
         self._patience = 0.0
+        self._eager = Eagerness(VAIN, VAIN_MOST)
         self.claiming: bool = False
         """Whether a claim is under way, whose jobs nobody here knows of yet."""
 
@@ -208,7 +216,17 @@ class Exchange:
         if batch:
             self._settler.confirm(batch, rest.pop(0))
         await self._claimed(asks, rest, monotonic() - began)
-        if len(self._settler) or (asks and self.fetcher is not None and self.fetcher.hungry):
+        if len(self._settler):
+            self._signal.set()
+        elif asks and self.fetcher is not None and self.fetcher.hungry:
+            self._claim_again(vain=not any(claims.jobs for claims in rest))
+
+    def _claim_again(self, *, vain: bool) -> None:
+        """More is next: ask again at once, or, where nothing of it was given, a little later each time."""
+        pause = self._eager.after(vain=vain)
+        if pause > VAIN:
+            asyncio.get_running_loop().call_later(pause, self._signal.set)
+        else:
             self._signal.set()
 
     async def _carry(self, plan: Plan[tuple[Any, ...]], durability: Durability, size: int) -> tuple[Any, ...]:

@@ -82,8 +82,9 @@ class Inflight:
     def ended(self, run: Run, outcome: Outcome, took: float | None = None) -> None:
         """An attempt is over: forget it here, and let the settler tell the store."""
         claimed = run.claimed
-        if self.runs.pop(claimed.id, None) is not run:
+        if self.runs.get(claimed.id) is not run:
             return
+        del self.runs[claimed.id]
         if run.deadline is not None:
             self._deadlines.drop(run)
         if claimed.id == self._suspect:

@@ -5,11 +5,14 @@ from typing import Any, Protocol, TypeVar
 
 from treadle.engine.plan import Plan, adrive, drive
 from treadle.engine.postgres import lent_asyncpg, lent_loan, lent_psycopg
+from treadle.engine.postgres.carry import only_reads
+from treadle.engine.postgres.statements import compiled
 from treadle.engine.postgres.steps import Ask, Asks, Do, Later, Marks, Recall, Rows, Statement
 from treadle.engine.session import Durability, Session, Wake
 from treadle.model.errors import NotTransactional
 
 R = TypeVar("R")
+_LEVEL = compiled("SELECT current_setting('transaction_isolation')")
 
 
 class Lent(Protocol):
@@ -80,7 +83,11 @@ class BorrowedSession:
         def one(step: Ask | Do) -> Rows:
             return ask(step.statement, [step.values[name] for name in step.statement.names])
 
+        level = _Level(plan)
+
         def send(step: Any) -> Any:
+            if level.matters(step):
+                level.check(ask(_LEVEL, []))
             if isinstance(step, Later):
                 answer: Any = step
                 while isinstance(answer, Later):
@@ -103,7 +110,11 @@ class BorrowedSession:
         async def one(step: Ask | Do) -> Rows:
             return await aask(step.statement, [step.values[name] for name in step.statement.names])
 
+        level = _Level(plan)
+
         async def send(step: Any) -> Any:
+            if level.matters(step):
+                level.check(await aask(_LEVEL, []))
             if isinstance(step, Later):
                 answer: Any = step
                 while isinstance(answer, Later):
@@ -119,6 +130,37 @@ class BorrowedSession:
 
     def close(self) -> None:
         """Nothing to give back: the connection is the user's."""
+
+
+class _Level:
+    """How far the user's transaction sees. Who locks and then looks must see what he has waited for.
+
+    At the stricter levels he sees what was there when the transaction began: an end called nobody whom others had parked
+    meanwhile, and a child of a parent that ended meanwhile waited for ever.
+    """
+
+    def __init__(self, plan: Plan[Any]) -> None:
+        self._plan = plan
+        self._begun = False
+
+    def matters(self, step: Any) -> bool:
+        """Whether this is a plan's first step and it goes on from what others do: not a question, nor a plain enqueue."""
+        if self._begun or isinstance(step, Recall | Wake):
+            return False
+        self._begun = True
+        plain = isinstance(step, Later) and self._plan.name.startswith("enqueue")
+        return not (plain or only_reads(self._plan.name))
+
+    @staticmethod
+    def check(rows: Rows) -> None:
+        """Raise `NotTransactional` at any level but `READ COMMITTED`."""
+        [[level]] = rows
+        if level != "read committed":
+            raise NotTransactional(
+                f"{level}: a transaction at this level sees nothing that others have committed since it began, so it can end "
+                "no job, and store none with parents, limits, an order or a key of its own. Nothing was changed. Use READ "
+                "COMMITTED for this transaction, or make the call after its commit."
+            )
 
 
 def _silent(step: Any) -> Any:

@@ -20,6 +20,8 @@ from treadle.engine.session import LateWake, Wake
 R = TypeVar("R")
 Carrying = Generator[None, list[Rows], R]
 
+_BEGIN = (b"BEGIN ISOLATION LEVEL READ COMMITTED",)
+"""Said each time: behind a pooler a connection keeps no settings, and at any other level nobody sees what he has waited for."""
 READS = frozenset({"find", "count", "read", "leases", "held", "gates"})
 SWEEP = 1.0
 """Seconds after which a claim looks at its whole queue again: what was stored late, behind the marks, waits no longer."""
@@ -179,7 +181,7 @@ class Carrier:
         if self._begun:
             return
         self._begun = True
-        for command in self._look if reads else (b"BEGIN",):
+        for command in self._look if reads else _BEGIN:
             self._link.command(command)
         if reads:
             self._link.hurry()

@@ -47,6 +47,7 @@ def count_down(sql: Statements, ended: Iterable[Ended], now: Micros) -> Steps[Fr
 
 def _free(sql: Statements, met: dict[int, list[int]], now: Micros) -> Steps[frozenset[str]]:
     """Count met parents down; children left with none go to the queue, or wait for their time."""
+    yield Do(sql("edges", "hold"), {"ns": numbers(met)})
     yield Do(sql("flows", "queue-up"), {"ns": numbers(met)})
     pairs = [(child, parent) for child, parents in met.items() for parent in parents]
     yield Do(sql("edges", "close"), columns(("child", "parent"), pairs))

@@ -115,7 +115,8 @@ class Keeping:
         return pruned
 
     def _forget(self, part: str, values: dict[str, Any]) -> Steps[int]:
-        ns = [n for (n,) in (yield Ask(self.sql("prune", part), values))]
+        locked = [n for (n,) in (yield Ask(self.sql("prune", part), values))]
+        ns = [n for (n,) in (yield Ask(self.sql("prune", "childless"), {"ns": numbers(locked)}))] if locked else []
         if ns:
             yield from forget(self.sql, ns, values["now"], erase=False)
         return len(ns)

@@ -125,11 +125,12 @@ class Hub:
                     self._attend(link)
                 finally:
                     link.close()
-            except (psycopg.Error, Overdue, StoreError, OSError) as error:
+            except Exception as error:
                 if self._stopping:
                     return None
                 self._down()
-                log.debug("not listening for a moment: %s", error)
+                known = isinstance(error, (psycopg.Error, Overdue, StoreError, OSError))
+                log.log(logging.DEBUG if known else logging.ERROR, "not listening for a moment: %s", error, exc_info=not known)
             self._rest(jittered(pause))
             pause = min(2.0, pause * 2)
         return None
@@ -146,7 +147,7 @@ class Hub:
     def _rest(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self._stopping and (left := end - time.monotonic()) > 0:
-            select.select([self._inbox], [], [], left)
+            _readable([self._inbox.fileno()], left)
             self._drain()
 
     def _attend(self, link: Link) -> None:
@@ -223,7 +224,7 @@ class Hub:
             if left <= 0 or self._stopping:
                 return
             inbox = self._inbox.fileno()
-            ready, _, _ = select.select([pg.socket, inbox], [], [], left)
+            ready = _readable([pg.socket, inbox], left)
             if pg.socket in ready:
                 pg.consume_input()
             if inbox in ready:
@@ -281,3 +282,11 @@ class PostgresWaiter(Sleeper):
         super().close()
         self.is_idle = False
         self._hub.leave(self)
+
+
+def _readable(files: Sequence[int], seconds: float) -> set[int]:
+    """Which of these there is something to read from, within so many seconds. `select.select` knows no file above 1023."""
+    poll = select.poll()
+    for each in files:
+        poll.register(each, select.POLLIN)
+    return {file for file, _ in poll.poll(seconds * 1000)}

@@ -179,7 +179,9 @@ class RedisWaiter:
             except _NOT_NOW:
                 if time.monotonic() >= deadline:
                     raise TimeoutError from None
-                select.select([], [self._dialled.sock], [], 0.05)
+                poll = select.poll()
+                poll.register(self._dialled.sock, select.POLLOUT)
+                poll.poll(50)
 
     def _confirm(self, replies: int, deadline: float) -> None:
         """Read until the server has written the topics down; a wake that comes after the subscription is kept."""

@@ -53,6 +53,10 @@ SELECT parent, child, on_dead FROM {ns}.edges WHERE parent = ANY(:ns::text::int8
 -- primary key of live.
 SELECT n FROM {ns}.live WHERE n = ANY(:ns::text::int8[]) AND waiting > 0 ORDER BY n FOR UPDATE
 
+-- part: hold
+-- Hold children before their edges, as whoever cancels one does. Relies on the primary key of live.
+SELECT n FROM {ns}.live WHERE n = ANY(:ns::text::int8[]) ORDER BY n FOR NO KEY UPDATE
+
 -- part: close
 -- Close single edges. Relies on edges_child.
 UPDATE {ns}.edges AS x SET open = false

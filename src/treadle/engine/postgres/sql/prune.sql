@@ -22,11 +22,19 @@ SELECT count(*) FROM {ns}.finished WHERE state = 'completed'
 
 -- part: many-old
 -- Of the :excess longest finished completed jobs, those that may go, :take at most. Result: n. Relies on finished_age.
-SELECT o.n FROM (
-    SELECT f.n, f.finished_at FROM {ns}.finished AS f
-    WHERE f.state = 'completed' ORDER BY f.finished_at, f.n LIMIT :excess::int8) AS o
-WHERE NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n = x.child WHERE x.parent = o.n)
-ORDER BY o.finished_at, o.n LIMIT :take::int8
+SELECT f.n FROM (
+    SELECT l.n FROM {ns}.finished AS l WHERE l.state = 'completed' ORDER BY l.finished_at, l.n LIMIT :excess::int8) AS o
+JOIN {ns}.finished AS f ON f.n BETWEEN o.n AND o.n
+WHERE NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n BETWEEN x.child AND x.child
+        WHERE x.parent BETWEEN f.n AND f.n)
+ORDER BY f.finished_at, f.n LIMIT :take::int8 FOR UPDATE OF f SKIP LOCKED
+
+-- part: childless
+-- Those of :ns, which are locked by now, that no live job names as a parent: one may have been stored while they were looked for.
+-- Result: n. Relies on edges_parent and the primary key of live.
+SELECT e.n FROM unnest(:ns::text::int8[]) AS e(n)
+WHERE NOT EXISTS (SELECT 1 FROM {ns}.edges AS x JOIN {ns}.live AS c ON c.n BETWEEN x.child AND x.child
+        WHERE x.parent BETWEEN e.n AND e.n)
 
 -- part: audit
 -- Remove those of the oldest :take lines of the audit that were written more than :age microseconds ago; who prunes beside us
