@@ -253,3 +253,37 @@ def test_what_was_shed_or_there_already_is_not_counted_as_waiting(app, work, mon
     shed = work.enqueue(9)
     assert shed.job().reason == "shed: queue bulk is over its cap, 3 jobs wait there, 1 more come, and its cap is 3"
     assert waiting(app) == 3
+
+
+def test_those_that_one_producer_stores_side_by_side_count_for_each_other(app, work):
+    app.queue("bulk", cap=Cap(10))
+
+    async def store_many():
+        return await asyncio.gather(*(work.aenqueue(number) for number in range(50)), return_exceptions=True)
+
+    answers = asyncio.run(store_many())
+
+    assert sum(isinstance(each, QueueFull) for each in answers) == 40
+    assert waiting(app) == 10
+    with pytest.raises(QueueFull):
+        work.enqueue(0)
+    app.client.cancel(Filter(queues=["bulk"]))
+    work.enqueue(0)
+
+
+def test_each_queue_is_counted_anew_in_its_own_time(app, work, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(pressure, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(pressure, "FRESH", 1.0)
+    monkeypatch.setattr(pressure, "RECORDS", 1e9)
+    for name in ("bulk", "beside"):
+        app.queue(name, cap=Cap(1))
+    other = work.options(queue="beside")
+    other.enqueue(0)
+    work.enqueue(0)
+    app.client.cancel(Filter(states=[State.QUEUED]))
+    clock[0] += 1.0
+    work.enqueue(0)  # counts its own queue, and says nothing of the other
+    clock[0] += 0.5
+
+    other.enqueue(0)

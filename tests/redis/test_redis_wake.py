@@ -11,7 +11,7 @@ from treadle import Filter, State, Treadle
 from treadle.engine.redis import wake
 from treadle.engine.redis.address import Address
 from treadle.engine.redis.store import RedisStore
-from treadle.model.job import Want
+from treadle.model.job import Want, Witness
 from treadle.model.outcome import Completed, Released
 from treadle.worker.worker import Worker
 from worker.serving import serve as serve_beside
@@ -87,6 +87,19 @@ def test_a_topic_that_nobody_hears_is_forgotten(store: RedisStore, desk: Desk) -
     assert server.ask("HLEN", f"{tag}:ears:job") == b":0\r\n"
     for waiter in waiters:
         waiter.close()
+
+
+def test_nobody_listens_for_a_lease_that_is_over(store: RedisStore, desk: Desk) -> None:
+    server, tag = valkey.shared(), store.tag.decode()
+    lease = desk.worker()
+    waiter = store.waiter([f"lease:{lease}"])
+    waiter.idle(True)
+    assert server.ask("HLEN", f"{tag}:ears") == b":1\r\n"
+
+    desk.rescue(Witness(lease, "signal 9"))
+
+    assert server.ask("HLEN", f"{tag}:ears") == b":0\r\n"
+    waiter.close()
 
 
 def test_a_waiter_declares_itself_to_a_full_server_and_hears(serve: Serve, desk_at: DeskAt) -> None:

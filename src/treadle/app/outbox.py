@@ -127,7 +127,11 @@ class Outbox:
     def _store(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         if not batch.jobs:
             return []
-        answers = self._read(batch, sheds, session.run(self._plan(batch, sheds), batch.durability))
+        coming = self.pressure.expect(batch.jobs)
+        try:
+            answers = self._read(batch, sheds, session.run(self._plan(batch, sheds), batch.durability))
+        finally:
+            self.pressure.arrived(coming)
         raising = self._raising(session, batch, answers)
         if raising is not None:
             with _best_effort():
@@ -137,7 +141,11 @@ class Outbox:
     async def _astore(self, session: Session, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         if not batch.jobs:
             return []
-        answers = self._read(batch, sheds, await session.arun(self._plan(batch, sheds), batch.durability))
+        coming = self.pressure.expect(batch.jobs)
+        try:
+            answers = self._read(batch, sheds, await session.arun(self._plan(batch, sheds), batch.durability))
+        finally:
+            self.pressure.arrived(coming)
         raising = self._raising(session, batch, answers)
         if raising is not None:
             with _best_effort():

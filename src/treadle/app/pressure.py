@@ -5,6 +5,7 @@ a second, or twenty times as long as the count takes where that is more.
 """
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -66,7 +67,9 @@ class Pressure:
         self._said: Mapping[str, Cap | None] = {}
         self._said_until = 0.0
         self._levels: dict[str, Level] = {}
-        self._levels_until = 0.0
+        self._levels_until: dict[str, float] = {}
+        self._coming: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._signalled: dict[str, float] = {}
 
     @property
@@ -80,7 +83,7 @@ class Pressure:
         records = now >= self._said_until and bool(jobs)
         if not records and not self._capped(jobs):
             return None
-        stale = now >= self._levels_until or any(queue not in self._levels for queue in self._capped(jobs))
+        stale = any(now >= self._levels_until.get(queue, 0.0) for queue in self._capped(jobs))
         if not records and not stale:
             return None
         return self._asking(records, sorted({job.queue for job in jobs}))
@@ -91,7 +94,7 @@ class Pressure:
         if reading.caps is not None:
             self._said, self._said_until = reading.caps, now + RECORDS
         self._levels.update(reading.levels)
-        self._levels_until = now + max(FRESH, SHARE * (now - since))
+        self._levels_until.update(dict.fromkeys(reading.levels, now + max(FRESH, SHARE * (now - since))))
 
     def over(self, jobs: Sequence[NewJob]) -> bool:
         """Whether some queue would be over its cap if all of these were new to it."""
@@ -119,6 +122,24 @@ class Pressure:
                     raise QueueFull(_refusal(queue, excess.why, cap, waited), queue)
         return 0.0, sheds
 
+    def expect(self, jobs: Sequence[NewJob]) -> Counter[str]:
+        """These are on their way: until `arrived` they count as if they stood there. How many for each capped queue.
+
+        Else whoever stores many side by side judged each by what was there before all of them.
+        """
+        capped = self._capped(jobs)
+        coming = Counter(job.queue for job in jobs if job.queue in capped)
+        if coming:
+            with self._lock:
+                self._coming.update(coming)
+        return coming
+
+    def arrived(self, coming: Counter[str]) -> None:
+        """What was expected was stored, or was not."""
+        if coming:
+            with self._lock:
+                self._coming.subtract(coming)
+
     def added(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued], sheds: Sequence[Shed]) -> None:
         """These were stored where the answers say so, and for some of them others went: so it counts until the next count."""
         if not self._levels:
@@ -133,7 +154,8 @@ class Pressure:
                 self._levels[queue] = level._replace(depth=level.depth + number)
 
     def _excess(self, queue: str, cap: Cap, jobs: Sequence[NewJob]) -> Excess | None:
-        return judge(cap, self._levels.get(queue, Level(0, 0.0)), _coming(queue, jobs))
+        level = self._levels.get(queue, Level(0, 0.0))
+        return judge(cap, level._replace(depth=level.depth + self._coming[queue]), _coming(queue, jobs))
 
     def _cap(self, queue: str) -> Cap | None:
         if queue in self._said:

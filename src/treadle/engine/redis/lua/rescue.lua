@@ -31,6 +31,7 @@ function verbs.rescue(arg)
     call('HDEL', prefix .. 'leases', lease)
     call('HDEL', prefix .. 'workers', lease)
     call('HDEL', prefix .. 'who', number)
+    call('HDEL', prefix .. 'ears', 'lease:' .. lease)
     call('DEL', prefix .. 'h:' .. number, prefix .. 'x:' .. number, prefix .. 't:' .. number)
   end
   settle_children(now)
