@@ -16,6 +16,7 @@ from treadle import (
     InvalidOption,
     QueueFull,
     State,
+    Treadle,
     Unique,
 )
 from treadle.app import pressure
@@ -255,20 +256,24 @@ def test_what_was_shed_or_there_already_is_not_counted_as_waiting(app, work, mon
     assert waiting(app) == 3
 
 
-def test_those_that_one_producer_stores_side_by_side_count_for_each_other(app, work):
+@pytest.mark.usefixtures("app")
+def test_those_that_one_producer_stores_side_by_side_count_for_each_other(tmp_path):
+    app = Treadle(f"sqlite:///{tmp_path}/jobs.db")  # in memory nothing is ever under way
     app.queue("bulk", cap=Cap(10))
+    work = app.task(name="work", queue="bulk")(lambda: None)
 
     async def store_many():
-        return await asyncio.gather(*(work.aenqueue(number) for number in range(50)), return_exceptions=True)
+        return await asyncio.gather(*(work.aenqueue() for _ in range(50)), return_exceptions=True)
 
     answers = asyncio.run(store_many())
 
     assert sum(isinstance(each, QueueFull) for each in answers) == 40
     assert waiting(app) == 10
     with pytest.raises(QueueFull):
-        work.enqueue(0)
+        work.enqueue()
     app.client.cancel(Filter(queues=["bulk"]))
-    work.enqueue(0)
+    work.enqueue()
+    app.close()
 
 
 def test_each_queue_is_counted_anew_in_its_own_time(app, work, monkeypatch):
