@@ -192,6 +192,26 @@ def test_a_breaker_opens_on_a_run_of_failures_and_closes_when_a_probe_succeeds(
     assert any("the breaker of limit provider is open" in each.message for each in caplog.records)
 
 
+def test_a_limit_that_was_opened_by_hand_is_closed_by_a_success_though_it_has_no_breaker(app: Treadle) -> None:
+    limit = app.limit("provider", concurrency=5)
+
+    @app.task(name="work", limits=[limit])
+    async def work() -> None:
+        pass
+
+    async def scene(_: Worker) -> None:
+        await app.client.limits.aopen("provider", duration="0.1s")
+        await app.aenqueue_many([work.call() for _ in range(3)])
+        await until(completed(app, 3))
+
+        async def closed() -> bool:
+            return (await app.client.limits.alist())[0].breaker == "closed"
+
+        await until(closed)
+
+    assert serve(app, scene) == 0
+
+
 def test_no_attempt_starts_between_a_probe_that_fails_and_the_breaker_that_opens_again(app: Treadle) -> None:
     limit = app.limit("provider", breaker=Breaker(1, open_for="0.1s"))
     starts: list[int] = []

@@ -24,6 +24,10 @@ log: logging.Logger = logging.getLogger("treadle.worker")
 
 LOOK = 1.0
 """Seconds within which a success is told to a breaker; failures are told before their attempts are settled."""
+BY_HAND = Breaker(failures=1_000_000)
+"""For limits whose code declares no breaker: nothing opens them but an operator, or the code of before. A success closes them
+all the same: they let one job at a time through for ever.
+"""
 REMEMBERED = 1000
 """Attempts of one limit that are kept while the store cannot be reached."""
 
@@ -46,6 +50,8 @@ class Turned(NamedTuple):
 class Breakers:
     """Counts failures in a row here, opens a breaker for everybody, and closes it when a probe of this worker succeeded.
 
+    A limit without a breaker may have been opened by hand: of it a success is told now and then, and nothing else.
+
     What is counted is what this worker sees: with several workers a breaker opens when one of them has seen enough.
 
     A failure is told before its attempt is settled. The settling frees the attempt's place, and of a breaker that is half
@@ -57,7 +63,7 @@ class Breakers:
     def __init__(self, engine: Engine, session: Session, limits: Mapping[str, Limit]) -> None:
         self._engine = engine
         self._session = session
-        self._rules: dict[str, Breaker] = {name: limit.breaker for name, limit in limits.items() if limit.breaker is not None}
+        self._rules: dict[str, Breaker] = {name: limit.breaker or BY_HAND for name, limit in limits.items()}
         self._runs: dict[str, int] = {}
         self._told: dict[str, list[Told]] = {}
         self._failed = False
@@ -71,11 +77,14 @@ class Breakers:
         well = _well(outcome, run.throttled)
         if well is None or run.started is None:
             return
-        claimed = run.claimed.claimed_at
-        seen = Seen(claimed, claimed + micros(monotonic() - run.started), well)
+        seen: Seen | None = None
         for name in run.settings.held:
-            if name not in self._rules:
+            rule = self._rules.get(name)
+            if rule is None or (rule is BY_HAND and (not well or name in self._told)):
                 continue
+            if seen is None:
+                claimed = run.claimed.claimed_at
+                seen = Seen(claimed, claimed + micros(monotonic() - run.started), well)
             told = self._told.setdefault(name, [])
             if well and told and told[-1].seen.well:
                 told[-1] = Told(seen, "")
