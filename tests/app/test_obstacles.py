@@ -3,6 +3,7 @@
 import pytest
 
 from treadle import Context, GiveUp, Obstacle, OnDead, Ordered, Retry, State, Treadle, Unique, UnknownLimit
+from treadle.app import obstacles
 from treadle.model.job import Want, WorkerInfo
 from treadle.testing import drain
 
@@ -86,6 +87,18 @@ def test_a_pause_of_a_limit_that_only_its_app_knows_is_listed(app):
     app.client.pause(limit="provdier")
     (view,) = app.client.limits.list()
     assert (view.name, view.rate, view.declared, list(view.paused)) == ("provdier", None, None, [""])
+
+
+def test_a_breaker_whose_time_is_over_is_half_open(app, contact, monkeypatch):
+    drain(app)
+    contact.enqueue("acme")
+    drain(app)
+    app.client.limits.open("smtp", duration="1h")
+    job = contact.enqueue("acme")
+    drain(app)
+    now = obstacles.here()
+    monkeypatch.setattr(obstacles, "here", lambda: now + 2 * 3600 * 1_000_000)
+    assert obstacle(app, job).why == "the breaker of limit smtp is half open: 1 at a time may try, until one succeeds"
 
 
 def test_a_breaker_says_who_opened_it_and_why(app, contact):

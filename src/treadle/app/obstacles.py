@@ -8,6 +8,7 @@ from treadle.app.hours import see_opening, until_open
 from treadle.app.limitbook import EVER, LimitBook, read_limit
 from treadle.app.limits import describe
 from treadle.app.pausing import Pause, paused_keys, read_pause
+from treadle.app.storetime import here
 from treadle.app.twins import see_twins
 from treadle.app.typed import typed
 from treadle.app.upgrading import TOO_NEW
@@ -213,6 +214,8 @@ def at_limit(limit: str, key: str | None, rooms: Rooms) -> Obstacle:
 def _closed(limit: str, book: LimitBook | None) -> str:
     if book is None or book.closed_until is None:
         return f"limit {limit} was closed, and jobs come back to their queues"
+    if book.closed_until <= here():
+        return f"the breaker of limit {limit} is half open: {book.probes:,} at a time may try, until one succeeds"
     until = "it is closed" if book.closed_until >= EVER else clock(book.closed_until)
     who = "" if book.opened_by is None else f", opened by {book.opened_by}"
     return f"the breaker of limit {limit} is open until {until}{who}" + (f": {book.why}" if book.why else "")
