@@ -14,7 +14,7 @@ from conformance.engines import ENGINES
 from model.machine import Engines
 from model.truths import SEED
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "10"))
 STEPS = int(os.environ.get("MODEL_STEPS", "80"))
 PHASES = tuple(Phase) if os.environ.get("MODEL_SHRINK") else (Phase.generate,)
 
