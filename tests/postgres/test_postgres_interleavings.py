@@ -18,7 +18,7 @@ from treadle.engine.postgres.steps import Rows, Statement
 from treadle.model.filter import Cancel, Erase, Filter, Prioritise, Replay, Retention
 from treadle.model.flow import Hold, OnConflict, Ordering, Unique
 from treadle.model.job import Edge, OnDead, Stored, Want
-from treadle.model.outcome import Completed, Settlement, Verdict
+from treadle.model.outcome import Completed, Outcome, Settlement, Verdict
 from treadle.model.state import State
 
 PATIENCE = 20.0
@@ -326,7 +326,10 @@ def test_a_child_that_came_back_meanwhile_is_not_cancelled_while_it_runs(own_des
     assert desk.state(child) is State.RUNNING
 
 
-def test_a_parent_is_not_pruned_while_its_child_is_being_stored(own_desk: Desk, database: str) -> None:
+@pytest.mark.parametrize(
+    "retention", [Retention(completed=0.0), Retention(completed=None, completed_count=0)], ids=["too old", "one too many"]
+)
+def test_a_parent_is_not_pruned_while_its_child_is_being_stored(own_desk: Desk, database: str, retention: Retention) -> None:
     desk = own_desk
     parent = desk.add()
     desk.run_once(parent)
@@ -334,11 +337,10 @@ def test_a_parent_is_not_pruned_while_its_child_is_being_stored(own_desk: Desk, 
 
     with psycopg.connect(database) as storing, psycopg.connect(database, autocommit=True) as asking:
         desk.bench.store.borrow(storing).run(desk.engine.enqueue([child], now=desk.now))
-        pruning = threading.Thread(target=desk.prune_all)
-        pruning.start()
-        ends_or_waits(pruning, storing, asking)
-        storing.commit()
-        pruning.join(PATIENCE)
+        with beside(lambda: desk.run(desk.engine.prune(retention, now=desk.now + 1))) as pruning:
+            pruning.start()
+            ends_or_waits(pruning, storing, asking)
+            storing.commit()
 
     assert [kin[0] for kin in desk.job(child.id).parents] == [parent]
 
@@ -420,14 +422,16 @@ def test_deadlock_enqueue_of_a_child_and_replace_of_its_parent(own_desk: Desk, d
     circle(desk, database, plan, *part, lambda: desk.enqueue(desk.new(unique=unique)))
 
 
-def test_deadlock_cancel_of_a_child_and_end_of_its_parent(own_desk: Desk, database: str) -> None:
+@pytest.mark.parametrize("end", [Completed(), DEATH], ids=["completed", "died"])
+def test_deadlock_cancel_of_a_child_and_end_of_its_parent(own_desk: Desk, database: str, end: Outcome) -> None:
     desk = own_desk
     parent = desk.add()
-    child = desk.child(parent)
+    child = desk.child(parent, on_dead=OnDead.RUN)
     lease = desk.worker()
     running = desk.claim_one(lease, parent)
     plan = desk.engine.alter(Filter(ids=[child]), Cancel(), actor="ada", now=desk.now)
-    circle(desk, database, plan, "shared", "finish", lambda: desk.settle(lease, (running, Completed())))
+    circle(desk, database, plan, "shared", "finish", lambda: desk.settle(lease, (running, end)))
+    assert desk.state(child) is State.CANCELLED
 
 
 def test_deadlock_fan_in_enqueued_while_its_parents_end_in_one_batch(own_desk: Desk, database: str) -> None:
@@ -459,41 +463,3 @@ def test_deadlock_fan_in_enqueued_while_its_parents_end_in_one_batch(own_desk: D
         other.rollback()
         enqueue.join(PATIENCE)
         mine.commit()
-
-
-def test_a_parent_stays_that_is_one_too_many_while_a_child_of_it_is_stored(own_desk: Desk, database: str) -> None:
-    parent = own_desk.add()
-    own_desk.run_once(parent)
-    child = own_desk.new(edges=(Edge(parent),))
-    keeps_none = Retention(completed=None, completed_count=0)
-    with user(database) as storing, psycopg.connect(database, autocommit=True) as asking:
-        own_desk.bench.store.borrow(storing).run(own_desk.engine.enqueue([child], now=own_desk.now))
-        with beside(lambda: own_desk.run(own_desk.engine.prune(keeps_none, now=own_desk.now))) as pruning:
-            pruning.start()
-            ends_or_waits(pruning, storing, asking)
-            storing.commit()
-
-    assert [each for each, _, _ in own_desk.job(child.id).parents] == [parent]
-
-
-def test_a_child_is_freed_and_cancelled_at_once(own_desk: Desk, database: str) -> None:
-    parent = own_desk.add()
-    child = own_desk.add(edges=(Edge(parent, OnDead.RUN),))
-    lease = own_desk.worker()
-    running = own_desk.claim_one(lease, parent)
-    end = own_desk.engine.settle(lease, [Settlement(running.ref, parent, running.attempt, DEATH, 0.0)], now=own_desk.now)
-    with (
-        user(database) as operating,
-        psycopg.connect(database, autocommit=True) as asking,
-        beside(lambda: own_desk.run(end)) as ending,
-    ):
-
-        def begin() -> None:
-            ending.start()
-            blocked_by(operating, asking)
-
-        session = interrupted(own_desk, operating, "shared", "finish", begin)
-        session.run(own_desk.engine.alter(Filter(ids=[child]), Cancel(), actor="ada", now=own_desk.now))
-        operating.commit()
-
-    assert own_desk.states(parent, child) == [State.DEAD, State.CANCELLED]

@@ -5,7 +5,6 @@ a second, or twenty times as long as the count takes where that is more.
 """
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -68,8 +67,7 @@ class Pressure:
         self._said_until = 0.0
         self._levels: dict[str, Level] = {}
         self._levels_until: dict[str, float] = {}
-        self._coming: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._coming: dict[object, Counter[str]] = {}
         self._signalled: dict[str, float] = {}
 
     @property
@@ -122,23 +120,21 @@ class Pressure:
                     raise QueueFull(_refusal(queue, excess.why, cap, waited), queue)
         return 0.0, sheds
 
-    def expect(self, jobs: Sequence[NewJob]) -> Counter[str]:
-        """These are on their way: until `arrived` they count as if they stood there. How many for each capped queue.
+    def expect(self, jobs: Sequence[NewJob]) -> object:
+        """These are on their way: until they have `arrived`, by what this returns, they count as if they stood there.
 
         Else whoever stores many side by side judged each by what was there before all of them.
         """
-        capped = self._capped(jobs)
-        coming = Counter(job.queue for job in jobs if job.queue in capped)
-        if coming:
-            with self._lock:
-                self._coming.update(coming)
+        if not self._capped(jobs):
+            return None
+        coming = object()
+        self._coming[coming] = Counter(job.queue for job in jobs)
         return coming
 
-    def arrived(self, coming: Counter[str]) -> None:
+    def arrived(self, coming: object) -> None:
         """What was expected was stored, or was not."""
-        if coming:
-            with self._lock:
-                self._coming.subtract(coming)
+        if coming is not None:
+            del self._coming[coming]
 
     def added(self, jobs: Sequence[NewJob], answers: Sequence[Enqueued], sheds: Sequence[Shed]) -> None:
         """These were stored where the answers say so, and for some of them others went: so it counts until the next count."""
@@ -155,7 +151,8 @@ class Pressure:
 
     def _excess(self, queue: str, cap: Cap, jobs: Sequence[NewJob]) -> Excess | None:
         level = self._levels.get(queue, Level(0, 0.0))
-        return judge(cap, level._replace(depth=level.depth + self._coming[queue]), _coming(queue, jobs))
+        depth = level.depth + sum(each[queue] for each in list(self._coming.values()))
+        return judge(cap, level._replace(depth=depth), _coming(queue, jobs))
 
     def _cap(self, queue: str) -> Cap | None:
         if queue in self._said:

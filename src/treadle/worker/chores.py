@@ -106,7 +106,7 @@ class Chores:
 
     def wake_at(self, moment: Micros) -> None:
         """A claim has parked jobs that are to be looked at again at this moment, by the store's clock."""
-        self.rows[0].call(max(0.001, moment / 1e6 - time.time()))
+        self.rows[0].call(max(EAGER, moment / 1e6 - time.time()))
 
     async def _promote(self) -> float | None:
         promoted = await self._session.arun(self._engine.promote(limit=BATCH))

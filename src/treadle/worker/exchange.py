@@ -216,18 +216,13 @@ class Exchange:
         if batch:
             self._settler.confirm(batch, rest.pop(0))
         await self._claimed(asks, rest, monotonic() - began)
-        if len(self._settler):
+        hungry = bool(asks) and self.fetcher is not None and self.fetcher.hungry
+        pause = self._eager.after(vain=hungry and not any(claims.jobs for claims in rest)) if asks else 0.0
+        if len(self._settler) or (hungry and pause <= VAIN):
             self._signal.set()
-        elif asks and self.fetcher is not None and self.fetcher.hungry:
-            self._claim_again(vain=not any(claims.jobs for claims in rest))
-
-    def _claim_again(self, *, vain: bool) -> None:
-        """More is next: ask again at once, or, where nothing of it was given, a little later each time."""
-        pause = self._eager.after(vain=vain)
-        if pause > VAIN:
+        elif hungry:
+            # More is next and nothing of it was given: ask again, a little later each time.
             asyncio.get_running_loop().call_later(pause, self._signal.set)
-        else:
-            self._signal.set()
 
     async def _carry(self, plan: Plan[tuple[Any, ...]], durability: Durability, size: int) -> tuple[Any, ...]:
         """Run the plan of one exchange that settles `size` jobs."""
