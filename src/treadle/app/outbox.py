@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle.app.after_commit import after_commit
 from treadle.app.connection import Connection
+from treadle.app.group_commit import GroupCommit
 from treadle.app.lifting import lift, urged
 from treadle.app.pressure import Pressure, Shed, shed, strangers
 from treadle.app.queue import Queue
@@ -52,6 +53,7 @@ class Outbox:
         self.connection = connection
         self.pressure: Pressure = Pressure(connection, {} if queues is None else queues)
         """What is known of queues that have caps."""
+        self._group_commit = GroupCommit(connection)
         self._looked_for_workers = False
 
     def send(self, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
@@ -129,7 +131,11 @@ class Outbox:
             return []
         coming = self.pressure.expect(batch.jobs)
         try:
-            answers = self._read(batch, sheds, session.run(self._plan(batch, sheds), batch.durability))
+            if self._is_shared(session, batch, sheds):
+                told: Any = [self._group_commit.store(session, batch.jobs[0], batch.durability)]
+            else:
+                told = session.run(self._plan(batch, sheds), batch.durability)
+            answers = self._read(batch, sheds, told)
         finally:
             self.pressure.arrived(coming)
         raising = self._raising(session, batch, answers)
@@ -143,7 +149,11 @@ class Outbox:
             return []
         coming = self.pressure.expect(batch.jobs)
         try:
-            answers = self._read(batch, sheds, await session.arun(self._plan(batch, sheds), batch.durability))
+            if self._is_shared(session, batch, sheds):
+                told: Any = [await self._group_commit.astore(session, batch.jobs[0], batch.durability)]
+            else:
+                told = await session.arun(self._plan(batch, sheds), batch.durability)
+            answers = self._read(batch, sheds, told)
         finally:
             self.pressure.arrived(coming)
         raising = self._raising(session, batch, answers)
@@ -151,6 +161,13 @@ class Outbox:
             with _best_effort():
                 await session.arun(raising)
         return answers
+
+    def _is_shared(self, session: Session, batch: Batch, sheds: list[Shed]) -> bool:
+        """Whether this goes with others: a lone job that neither waits for what others hold nor is refused for their sake."""
+        return (
+            len(batch.jobs) == 1 and not batch.jobs[0].is_judged and not sheds
+            and session is self.connection.session and self._looked_for_workers
+        )  # fmt: skip
 
     def _raising(self, session: Session, batch: Batch, answers: Sequence[Enqueued]) -> Plan[int] | None:
         """What makes the parents that were stored before as urgent as what waits for them now.

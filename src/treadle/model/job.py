@@ -79,6 +79,14 @@ class NewJob:
     idempotency: Idempotency | None = None
     fair: str | None = None
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether other jobs or rules have a say in how it is stored; a plain job only says when it is due."""
+        return bool(
+            self.edges or self.guard is not None or self.unique is not None or self.idempotency is not None
+            or self.holds or self.ordering is not None or self.fair is not None
+        )  # fmt: skip
+
 
 class Stored(StrEnum):
     """What became of one new job."""

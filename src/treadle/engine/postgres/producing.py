@@ -33,7 +33,7 @@ class Producing:
             return []
         timed = tagged = False
         for job in jobs:
-            if _is_judged(job):
+            if job.is_judged:
                 return (yield from enqueue_judged(self.sql, jobs, now))
             if job.delay is not None or job.run_at is not None or job.start_within is not None:
                 timed = True
@@ -113,13 +113,6 @@ class Producing:
 @lru_cache(maxsize=256)
 def _wake(queue: str) -> Wake:
     return Wake(topics((queue,)))
-
-
-def _is_judged(job: NewJob) -> bool:
-    return bool(
-        job.edges or job.guard is not None or job.unique is not None or job.idempotency is not None
-        or job.holds or job.ordering is not None or job.fair is not None
-    )  # fmt: skip
 
 
 def _one(job: NewJob, now: Now) -> dict[str, Any]:
