@@ -42,8 +42,8 @@ class Seat:
     __slots__ = ("durability", "job", "told")
 
     def __init__(self, job: NewJob, durability: Durability) -> None:
-        self.job = job
-        self.durability = durability
+        self.job: NewJob = job
+        self.durability: Durability = durability
         self.told: Any = None
 
     def tell(self, what: "Enqueued | StoreError | Crew | None") -> None:
@@ -59,7 +59,7 @@ class Group:
     """Those who store by one session now, and those who wait until one of them is back."""
 
     def __init__(self, session: Session, abreast: int, future: Callable[[], Any]) -> None:
-        self.session = session
+        self.session: Session = session
         self._abreast = abreast
         self._future = future
         self._lock = Lock()
