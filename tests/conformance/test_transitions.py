@@ -31,6 +31,7 @@ OUTCOMES: list[Outcome] = [
     Retrying(5.0, "{}"),
     Snoozed(5.0),
     Released(),
+    Released(5.0),
     DEATH,
     Cancelled("own"),
     Crashed("signal 9", 5.0),

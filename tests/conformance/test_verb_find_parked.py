@@ -5,7 +5,7 @@ import pytest
 from conformance.desk import DEATH, Desk
 from treadle.model.filter import Filter, Page, Resolve
 from treadle.model.flow import Hold, Ordering, Parked
-from treadle.model.outcome import Completed, Retrying, Snoozed
+from treadle.model.outcome import Completed, Released, Retrying
 from treadle.model.record import Space, Write, paused_key
 from treadle.model.state import State
 
@@ -73,15 +73,15 @@ def test_behind_a_dead_letter_that_stops_the_line(desk: Desk) -> None:
 def test_why_a_job_was_put_off_is_kept_with_the_attempt(desk: Desk) -> None:
     job = desk.add()
     worker = desk.worker()
-    seen = desk.finish(worker, desk.claim_one(worker, job), Snoozed(10.0, '{"error": "TooNew"}'))
-    assert (seen.state, seen.snoozes, seen.failures) == (State.SCHEDULED, 1, 0)
+    seen = desk.finish(worker, desk.claim_one(worker, job), Released(10.0, '{"error": "TooNew"}'))
+    assert (seen.state, seen.releases, seen.failures) == (State.SCHEDULED, 1, 0)
     desk.later(10)
     desk.promote()
-    seen = desk.finish(worker, desk.claim_one(worker, job), Snoozed(10.0))
+    seen = desk.finish(worker, desk.claim_one(worker, job), Released(10.0))
 
     assert [(each.outcome, each.delay, each.error) for each in seen.attempts] == [
-        ("snoozed", 10.0, '{"error": "TooNew"}'),
-        ("snoozed", 10.0, None),
+        ("released", 10.0, '{"error": "TooNew"}'),
+        ("released", 10.0, None),
     ]
 
 

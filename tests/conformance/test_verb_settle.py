@@ -95,6 +95,33 @@ def test_released_is_queued_again_at_the_back(desk: Desk) -> None:
     assert again[1].attempt == 2
 
 
+def test_released_with_a_delay_is_scheduled_and_charged_as_nothing_else(desk: Desk) -> None:
+    lease, claimed = running(desk)
+
+    job = desk.finish(lease, claimed, Released(3.0, '{"type": "E"}'))
+
+    assert (job.state, job.due_at, job.lease) == (State.SCHEDULED, desk.now + 3 * SECOND, None)
+    assert counters(desk, job.id) == (0, 0, 0, 1)
+    assert only_record(desk, job.id) == AttemptRecord(1, "released", "w1", desk.now, desk.now, 3.0, '{"type": "E"}', None)
+    assert desk.claim(lease) == []
+    desk.later(3)
+    desk.promote()
+    assert [each.id for each in desk.claim(lease)] == [job.id]
+
+
+def test_who_is_put_off_beyond_his_start_by_deadline_expires_at_it(desk: Desk) -> None:
+    lease, claimed = running(desk, start_within=5.0)
+    job = desk.finish(lease, claimed, Released(60.0))
+    assert (job.state, job.start_by) == (State.SCHEDULED, desk.now + 5 * SECOND)
+    desk.later(5)
+    assert desk.promote().expired == 0
+
+    desk.later(1)
+
+    assert desk.promote().expired == 1
+    assert desk.job(job.id).state is State.EXPIRED
+
+
 def test_died_becomes_an_open_dead_letter(desk: Desk) -> None:
     lease, claimed = running(desk)
 
@@ -168,7 +195,7 @@ def test_a_budget_of_one_crash_dies_at_the_first(desk: Desk) -> None:
     assert (job.state, job.reason) == (State.DEAD, UNSETTLED)
 
 
-@pytest.mark.parametrize("outcome", [Retrying(1.0, "{}"), Snoozed(1.0), Crashed("x", 1.0), Released()])
+@pytest.mark.parametrize("outcome", [Retrying(1.0, "{}"), Snoozed(1.0), Crashed("x", 1.0), Released(), Released(1.0)])
 def test_only_released_keeps_the_start_by_deadline(desk: Desk, outcome: Outcome) -> None:
     lease, claimed = running(desk, start_within=60.0)
 
@@ -271,7 +298,14 @@ def suspect(desk: Desk) -> tuple[LeaseId, Claimed]:
 
 @pytest.mark.parametrize(
     ("outcome", "still"),
-    [(Retrying(1.0, "{}"), False), (Snoozed(1.0), False), (Released(), True), (Crashed("x", 1.0), True), (Completed(), False)],
+    [
+        (Retrying(1.0, "{}"), False),
+        (Snoozed(1.0), False),
+        (Released(), True),
+        (Released(1.0), True),
+        (Crashed("x", 1.0), True),
+        (Completed(), False),
+    ],
 )
 def test_who_was_seen_to_end_without_harm_is_no_suspect(desk: Desk, outcome: Outcome, still: bool) -> None:
     lease, claimed = suspect(desk)

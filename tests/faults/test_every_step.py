@@ -36,6 +36,7 @@ OUTCOMES: list[Outcome] = [
     Retrying(1.0, "{}"),
     Snoozed(1.0),
     Released(),
+    Released(5.0),
     DEATH,
     Cancelled("no"),
     Crashed("signal 9", 1.0),

@@ -38,9 +38,7 @@ def test_giving_up_lets_the_others_through(tmp_path: Path) -> None:
         gate.close()
 
 
-def test_who_has_just_been_inside_cannot_come_before_who_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_has_just_been_inside_cannot_come_before_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # With no patience a look at the outer door is a stand behind it: it cannot be seen shut and be open again.
     monkeypatch.setattr("treadle.engine.sqlite.gate._PATIENCE", 0.0)
     first, second = Gate(tmp_path), Gate(tmp_path)

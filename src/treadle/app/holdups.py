@@ -85,7 +85,7 @@ def _see_put_off(engine: Engine) -> Plan[list[Holdup]]:
         jobs = yield from engine.find(Filter(states=[State.SCHEDULED]), Page(limit=_NEWEST)).begin()
         alike: dict[tuple[str, int], list[Job]] = {}
         for job in jobs:
-            if job.snoozes:
+            if job.releases:
                 alike.setdefault((job.task, job.version), []).append(job)
         found: list[Holdup] = []
         for same in alike.values():

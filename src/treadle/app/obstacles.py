@@ -64,9 +64,9 @@ class Rooms(NamedTuple):
 def see_obstacles(engine: Engine, jobs: Sequence[Job], now: Micros) -> Plan[Mapping[JobId, Obstacle]]:
     """What keeps jobs that wait from starting, for those among `jobs` of which that can be said."""
     queued = [job for job in jobs if job.state is State.QUEUED]
-    snoozed = [job for job in jobs if job.state is State.SCHEDULED and job.snoozes]
+    released = [job for job in jobs if job.state is State.SCHEDULED and job.releases]
     held = [job.id for job in jobs if job.state is State.BLOCKED]
-    held += [job.id for job in snoozed if not job.attempts and job.attempt <= FEW_ATTEMPTS]
+    held += [job.id for job in released if not job.attempts and job.attempt <= FEW_ATTEMPTS]
     stopping = [job.id for job in jobs if job.stops]
 
     def begin() -> Steps[Mapping[JobId, Obstacle]]:
@@ -79,7 +79,7 @@ def see_obstacles(engine: Engine, jobs: Sequence[Job], now: Micros) -> Plan[Mapp
                     obstacle = Obstacle(why=_suspected(job.crashes))
                 if obstacle is not None:
                     found[job.id] = obstacle
-        for job in snoozed:
+        for job in released:
             told = put_off(job.attempts[-1]) if job.attempts else None
             if told is not None:
                 found[job.id] = told

@@ -124,7 +124,8 @@ class Engine(Protocol):
         cancel request that is handed `Retrying`, `Snoozed`, `Released` or `Crashed` does, with the request's reason.
         `Crashed` becomes `retrying` or, when `crashes` reaches the job's `max_crashes`, `dead` with cause `worker_lost`.
         Every outcome but `Completed` appends an `AttemptRecord`. `Retrying`, `Snoozed` and `Crashed` set `due_at` and drop
-        the start-by deadline; only `Released` keeps both, and goes to the back of its priority with a new `seq`.
+        the start-by deadline. Only `Released` keeps both and goes to the back of its priority with a new `seq`, or with a
+        delay, keeps the deadline and is `scheduled`.
         `Retrying` and `Snoozed` clear the suspect mark: the job was seen to end without harm.
 
         What an ended parent does to a child that waits for it: completed, or ended otherwise with `run`, counts down, and

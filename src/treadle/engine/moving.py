@@ -119,14 +119,14 @@ class Moves:
                     self._end(job, State.CANCELLED, took, job.reason, failures=1)
                 else:
                     self._later(job, State.RETRYING, delay, failures=1)
-            case Snoozed(delay, error):
-                self._attempt(job, "snoozed", None if stop else delay, error=error)
+            case Snoozed(delay):
+                self._attempt(job, "snoozed", None if stop else delay)
                 if stop:
                     self._end(job, State.CANCELLED, took, job.reason, snoozes=1)
                 else:
                     self._later(job, State.SCHEDULED, delay, snoozes=1)
-            case Released():
-                self._release(job, took)
+            case Released(delay, error):
+                self._release(job, took, delay, error=error)
             case Crashed(exit_, delay):
                 self.crash(job, "crashed", exit_, delay, took, suspect=bool(job.suspect))
             case Died(cause, reason, fingerprint, error):
@@ -149,7 +149,7 @@ class Moves:
         """
         if witness is None or not witness.spared or job.max_crashes <= 1:
             return self.crash(job, "rescued", None if witness is None else witness.exit, delay, None, suspect=True)
-        return self._release(job, None, witness.exit)
+        return self._release(job, None, 0.0, exit_=witness.exit)
 
     def crash(self, job: Held, label: str, exit_: str | None, delay: float, took: float | None, *, suspect: bool) -> State:
         """The process under the job died: cancelled if that was asked for, dead when its budget is spent, else later.
@@ -171,19 +171,26 @@ class Moves:
         return State.RETRYING
 
     def _later(
-        self, job: Held, state: State, delay: float, *, failures: int = 0, crashes: int = 0, snoozes: int = 0,
-        suspect: bool = False,
+        self, job: Held, state: State, delay: float, *, start_by: Micros | None = None, suspect: bool = False,
+        failures: int = 0, crashes: int = 0, snoozes: int = 0, releases: int = 0,
     ) -> None:  # fmt: skip
         self._leave(job, None)
         first_failed = self.now if failures else None
         due = self.now + micros(delay)
-        self.reentries.append(Reentry(job.n, state, due, None, suspect, failures, crashes, snoozes, 0, first_failed))
+        entry = Reentry(job.n, state, due, start_by, suspect, failures, crashes, snoozes, releases, first_failed)
+        self.reentries.append(entry)
 
-    def _release(self, job: Held, took: float | None, exit_: str | None = None) -> State:
-        self._attempt(job, "released", None, exit_=exit_)
+    def _release(
+        self, job: Held, took: float | None, delay: float, *, error: str | None = None, exit_: str | None = None
+    ) -> State:
+        later = delay > 0 and not job.cancel_requested
+        self._attempt(job, "released", delay if later else None, error=error, exit_=exit_)
         if job.cancel_requested:
             self._end(job, State.CANCELLED, took, job.reason, releases=1)
             return State.CANCELLED
+        if later:
+            self._later(job, State.SCHEDULED, delay, start_by=job.start_by, suspect=bool(job.suspect), releases=1)
+            return State.SCHEDULED
         self._back(job)
         return State.QUEUED
 

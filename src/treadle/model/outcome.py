@@ -46,18 +46,21 @@ class Retrying:
 
 @dataclass(slots=True, frozen=True)
 class Snoozed:
-    """The body asked for a later turn, in `delay` seconds; no failure is counted.
-
-    `error` is the JSON text of an `ErrorRecord` where it was put off for a reason that is not the body's own, or None.
-    """
+    """The body asked for a later turn, in `delay` seconds; no failure is counted."""
 
     delay: float
-    error: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class Released:
-    """The worker hands the job back unfinished; no failure is counted."""
+    """The worker hands the job back unfinished; no failure is counted, and its start-by deadline stands.
+
+    It waits in its queue again, or comes back to it after `delay` seconds, if that is more than 0. `error` is the JSON text
+    of an `ErrorRecord` that says why, or None.
+    """
+
+    delay: float = 0.0
+    error: str | None = None
 
 
 @dataclass(slots=True, frozen=True)

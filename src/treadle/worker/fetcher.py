@@ -12,7 +12,7 @@ from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
 from treadle.model.errors import InvalidArguments
 from treadle.model.job import Claimed, Claims, JobId, LeaseId, Want
-from treadle.model.outcome import Cause, Died, Released, Snoozed
+from treadle.model.outcome import Cause, Died, Released
 from treadle.policy import fairness
 from treadle.worker.executors.port import Executor
 from treadle.worker.inflight import Inflight
@@ -321,7 +321,7 @@ class Fetcher:
                 mine,
                 NEWER_DELAY,
             )
-        self._inflight.ended(run, Snoozed(NEWER_DELAY, too_new(claimed.task, claimed.version, mine)))
+        self._inflight.ended(run, Released(NEWER_DELAY, too_new(claimed.task, claimed.version, mine)))
 
     def _shared(self, ask: Ask, jobs: list[Claimed]) -> list[Claimed]:
         """Charge each queue for what it was given, and mix the queues as their weights say, each in its own order."""

@@ -20,6 +20,9 @@ from treadle.model.outcome import (
 )
 from treadle.model.state import State
 
+LATER = Retrying | Snoozed | Released | Crashed
+"""The outcomes that may put a job off."""
+
 
 def next_state(row: Row, outcome: Outcome) -> State:
     """Where this outcome leads: a request to cancel wins over every wish to go on."""
@@ -38,8 +41,8 @@ def next_state(row: Row, outcome: Outcome) -> State:
             return State.RETRYING
         case Snoozed():
             return State.SCHEDULED
-        case Released():
-            return State.QUEUED
+        case Released(delay):
+            return State.SCHEDULED if delay > 0 else State.QUEUED
         case Crashed():
             return State.RETRYING if row.crashes + 1 < row.max_crashes else State.DEAD
 
@@ -50,7 +53,7 @@ def end_attempt(turn: Turn, row: Row, outcome: Outcome, *, said: str, exit_seen:
     `said` is the name under which the attempt is recorded.
     """
     state = next_state(row, outcome)
-    delay = outcome.delay if isinstance(outcome, Retrying | Snoozed | Crashed) and not state.final else None
+    delay = outcome.delay if isinstance(outcome, LATER) and not state.final and state is not State.QUEUED else None
     if not isinstance(outcome, Completed):
         row = _recorded(turn, row, outcome, said, delay, exit_seen)
     turn.free_slots(row)
@@ -59,14 +62,15 @@ def end_attempt(turn: Turn, row: Row, outcome: Outcome, *, said: str, exit_seen:
     if state is State.QUEUED:
         return turn.queue(replace(row, reason=None))
     if delay is not None:
-        return turn.tables.put_job(replace(row, state=state, due_at=turn.after(delay), start_by=None, reason=None))
+        start_by = row.start_by if isinstance(outcome, Released) else None
+        return turn.tables.put_job(replace(row, state=state, due_at=turn.after(delay), start_by=start_by, reason=None))
     return _ended(turn, row, state, outcome, exit_seen)
 
 
 def _recorded(turn: Turn, row: Row, outcome: Outcome, said: str, delay: float | None, exit_seen: str | None) -> Row:
     assert row.lease is not None
     assert row.claimed_at is not None
-    error = outcome.error if isinstance(outcome, Retrying | Snoozed | Died) else None
+    error = outcome.error if isinstance(outcome, Retrying | Released | Died) else None
     entry = AttemptRecord(row.attempt, said, turn.worker_of(row.lease), row.claimed_at, turn.now, delay, error, exit_seen)
     return replace(row, attempts=(*row.attempts, entry))
 

@@ -180,10 +180,10 @@ def _told(outcome: Unfinished) -> tuple[object, ...]:
     match outcome:
         case Retrying(delay, error):
             return "retrying", micros(delay), delay, error or False
-        case Snoozed(delay, error):
-            return "snoozed", micros(delay), delay, error or False
-        case Released():
-            return ("released",)
+        case Snoozed(delay):
+            return "snoozed", micros(delay), delay
+        case Released(delay, error):
+            return "released", micros(delay), delay, error or False
         case Died(cause, reason, fingerprint, error):
             return "died", cause, reason, fingerprint, error or False
         case Cancelled(reason):

@@ -23,7 +23,7 @@ from treadle.app.app import Treadle
 from treadle.app.context import Context, Ending
 from treadle.app.task import AnyTask
 from treadle.model.job import Claimed
-from treadle.model.outcome import NoteKind, Outcome, Released, Snoozed
+from treadle.model.outcome import NoteKind, Outcome, Released
 from treadle.worker.execution import completing, run_sync
 from treadle.worker.executors.wire import (
     Feed,
@@ -120,7 +120,7 @@ class Child:
         task = self._app.registry.get(claimed.task)
         if task is None:
             log.error("this process does not know task %s, though its worker does: was the code changed?", claimed.task)
-            return Snoozed(UNKNOWN_DELAY)
+            return Released(UNKNOWN_DELAY)
         context = Context(claimed, Reporter(self, number, task, claimed)) if task.wants_context else None
         settings = task.settings_for(claimed.options)
         outcome: Outcome = Released()

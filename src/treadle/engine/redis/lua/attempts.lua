@@ -2,7 +2,7 @@
 
 local UNSETTLED = 'its worker ended without settling it'
 
-local function next_state(r, kind)
+local function next_state(r, kind, delay)
   if kind == 'completed' then return COMPLETED end
   if kind == 'died' then return DEAD end
   if kind == 'cancelled' then return CANCELLED end
@@ -10,7 +10,7 @@ local function next_state(r, kind)
   if r.cancel == 1 then return CANCELLED end
   if kind == 'retrying' then return RETRYING end
   if kind == 'snoozed' then return SCHEDULED end
-  if kind == 'released' then return QUEUED end
+  if kind == 'released' then return (delay or 0) > 0 and SCHEDULED or QUEUED end
   return r.crashes + 1 < r.max_crashes and RETRYING or DEAD
 end
 
@@ -32,8 +32,8 @@ local COUNTERS = {retrying = 'failures', died = 'failures', snoozed = 'snoozes',
 -- `said` is the name under which the attempt is recorded.
 local function end_attempt(r, now, how, said)
   local kind = how.kind
-  local state = next_state(r, kind)
-  local delay = state < COMPLETED and how.delay or nil
+  local state = next_state(r, kind, how.delay)
+  local delay = state < COMPLETED and state ~= QUEUED and how.delay or nil
   if kind ~= 'completed' then record(r, now, said, delay and how.seconds, how.problem, how.exit) end
   local counter = COUNTERS[kind]
   if counter then r[counter] = r[counter] + 1 end
@@ -45,7 +45,8 @@ local function end_attempt(r, now, how, said)
   if state < COMPLETED and seen(r).reason then warm(r).reason = nil end
   if state == QUEUED then return queue(r) end
   if delay then
-    r.state, r.due, r.start_by = state, now + delay, nil
+    r.state, r.due = state, now + delay
+    if kind ~= 'released' then r.start_by = nil end
     return enter(r)
   end
   if kind == 'completed' then

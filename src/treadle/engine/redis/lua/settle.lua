@@ -2,14 +2,14 @@
 -- include: rows ranking lines admission gating holders family attempts
 --
 -- Parameters: {now, lease, numbers, ids, attempts, outcomes, results, twice}. `outcomes` maps the place of a settlement that is
--- not a plain completion to {kind, ...}: {delay, seconds, problem or false} for `retrying` and `snoozed`; {cause, reason,
+-- not a plain completion to {kind, ...}: {delay, seconds, problem or false} for `retrying` and `released`; {delay, seconds} for `snoozed`; {cause, reason,
 -- fingerprint, problem or false} for `died`; {reason} for `cancelled`; {delay, seconds, exit} for `crashed`.
 -- `results` maps the place of a completion to its result. `twice`: some job stands in the batch more than once.
 -- Result: one character for each: D (done), A (already) or L (lost).
 
 local function how_of(kind, s, result)
   local how = {kind = kind, result = result}
-  if kind == 'retrying' or kind == 'snoozed' or kind == 'crashed' then
+  if kind == 'retrying' or kind == 'snoozed' or kind == 'released' or kind == 'crashed' then
     how.delay, how.seconds = s[2], s[3]
     if kind == 'crashed' then how.exit = s[4] else how.problem = s[4] or nil end
   elseif kind == 'died' then
