@@ -9,10 +9,14 @@ from servers.ground import Ground
 
 from . import journal
 from .account import Account
-from .journal import Journal
+from .journal import Journal, Tail
 
 AWAY = 2.0
 """Seconds at most that a dead server stays so; what it needs to recover comes on top."""
+
+PROMISED = 20
+"""Jobs that a server must have acknowledged before it dies once more: on a busy machine one that forgets had made two promises
+in three lives, and was not found out."""
 
 
 class Weather:
@@ -26,6 +30,8 @@ class Weather:
         self._draw = draw
         self._lease = lease
         self._journal = Journal(folder / journal.FAULTS)
+        self._acknowledged = Tail(folder / journal.ACKNOWLEDGED)
+        self._promised = 0
         self._number = 0
         self._until: float | None = None
         self._end: Callable[[], None] = ground.proxy.pass_
@@ -65,7 +71,11 @@ class Weather:
         self._until, self._last_bad = None, time.monotonic()
 
     def kill(self) -> bool:
-        """End the server; it comes back after a while, at most `AWAY` seconds."""
+        """End the server, unless it has hardly promised anything; it comes back after a while, at most `AWAY` seconds."""
+        self._promised += len(list(self._acknowledged.news()))
+        if self._promised < PROMISED:
+            return False
+        self._promised = 0
         self._note("server killed")
         self._account.away = True
         self._ground.kill()

@@ -29,11 +29,18 @@ def awaited(bench: Bench) -> Iterator[Run]:
 
 @contextmanager
 def borrowed(bench: Bench) -> Iterator[Run]:
+    """A worker whose job was completed in a user's transaction settles it afterwards all the same: so does this."""
+    session = bench.store.session()
+
     def run(plan: Plan[Any]) -> Any:
         with bench.transaction() as connection:
-            return bench.store.borrow(connection).run(plan)
+            answer = bench.store.borrow(connection).run(plan)
+        if plan.name == "settle":
+            session.run(plan)
+        return answer
 
     yield run
+    session.close()
 
 
 WAYS: dict[str, Callable[[Bench], AbstractContextManager[Run]]] = {

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from conformance.desk import DEATH, TASKS, Desk
+from postgres.steps import ours
 from treadle.engine.admission import RECHECK
 from treadle.engine.plan import together
 from treadle.engine.session import Session
@@ -152,7 +153,7 @@ def test_who_is_parked_while_the_last_ahead_is_ending_is_called_however_early_it
 
     with psycopg.connect(database) as ending:
         ends = [Settlement(running.ref, first, running.attempt, Completed(), 0.0)]
-        assert desk.bench.store.borrow(ending).run(desk.engine.settle(lease, ends, now=desk.now)) == [Verdict.DONE]
+        assert ours(ending).run(desk.engine.settle(lease, ends, now=desk.now)) == [Verdict.DONE]
         assert desk.claim(lease) == []
         assert desk.state(second) is State.BLOCKED
         assert desk.promote().queued == 0
@@ -208,7 +209,7 @@ def test_a_place_that_a_dead_parent_gave_is_not_committed_behind_a_later_one(own
 
     with psycopg.connect(database) as ending, psycopg.connect(database, autocommit=True) as asking:
         ends = [Settlement(running.ref, parent, running.attempt, DEATH, 0.0)]
-        assert desk.bench.store.borrow(ending).run(desk.engine.settle(lease, ends, now=desk.now)) == [Verdict.DONE]
+        assert ours(ending).run(desk.engine.settle(lease, ends, now=desk.now)) == [Verdict.DONE]
         at_once([lambda: desk.enqueue(later) and None, lambda: commit_when_waited_for(ending, asking)])
 
     first = desk.claim_one(lease, child)

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from conformance.desk import DEATH, TASKS, Desk
+from postgres.steps import Ours, ours
 from postgres.test_postgres_crowd import at_once, commit_when_waited_for
 from treadle.engine.admission import RECHECK
-from treadle.engine.postgres.borrow import BorrowedSession
 from treadle.engine.postgres.lent_psycopg import LentPsycopg
 from treadle.engine.postgres.steps import Rows, Statement
 from treadle.model.filter import Cancel, Erase, Filter, Prioritise, Replay, Retention
@@ -39,8 +39,8 @@ class Interrupted(LentPsycopg):
         return super().ask(statement, values)
 
 
-def interrupted(desk: Desk, connection: Any, verb: str, part: str, then: Callable[[], None], time: int = 1) -> BorrowedSession:
-    return BorrowedSession(Interrupted(connection, desk.bench.store.statements(verb, part), then, time))  # type: ignore[attr-defined]
+def interrupted(desk: Desk, connection: Any, verb: str, part: str, then: Callable[[], None], time: int = 1) -> Ours:
+    return Ours(Interrupted(connection, desk.bench.store.statements(verb, part), then, time))  # type: ignore[attr-defined]
 
 
 def ends_or_waits(thread: threading.Thread, connection: psycopg.Connection[Any], asking: psycopg.Connection[Any]) -> None:
@@ -174,7 +174,7 @@ def test_a_job_parked_at_a_limit_with_probes_is_called_though_the_end_of_the_pro
 
     with psycopg.connect(database) as ending:
         ends = [Settlement(running.ref, first, running.attempt, Completed(), 0.0)]
-        assert desk.bench.store.borrow(ending).run(desk.engine.settle(lease, ends, now=desk.now)) == [Verdict.DONE]
+        assert ours(ending).run(desk.engine.settle(lease, ends, now=desk.now)) == [Verdict.DONE]
         desk.limit("api", closed_until=desk.now + 1, probes=1)
         desk.later(1)
         desk.enqueue(second)

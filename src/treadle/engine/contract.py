@@ -128,6 +128,9 @@ class Engine(Protocol):
         delay, keeps the deadline and is `scheduled`.
         `Retrying` and `Snoozed` clear the suspect mark: the job was seen to end without harm.
 
+        In a user's transaction an engine may store the ends alone, and note that the rest is still to be done: by the
+        holder's own `settle` after the commit, which finds the job completed `ALREADY`, or by the next `promote`.
+
         What an ended parent does to a child that waits for it: completed, or ended otherwise with `run`, counts down, and
         the last one frees the child (`scheduled` while it is not yet due); dead with `hold` leaves it blocked; ended
         otherwise with `cancel` or `hold` cancels it, with the reason `parent ID` (one of them), and so on down. Children

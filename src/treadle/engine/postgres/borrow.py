@@ -7,7 +7,7 @@ from treadle.engine.plan import Plan, adrive, drive
 from treadle.engine.postgres import lent_asyncpg, lent_loan, lent_psycopg
 from treadle.engine.postgres.carry import only_reads
 from treadle.engine.postgres.statements import compiled
-from treadle.engine.postgres.steps import Ask, Asks, Do, Later, Marks, Recall, Rows, Statement
+from treadle.engine.postgres.steps import Abroad, Ask, Asks, Do, Later, Marks, Recall, Rows, Statement
 from treadle.engine.session import Durability, Session, Wake
 from treadle.model.errors import NotTransactional
 
@@ -97,7 +97,7 @@ class BorrowedSession:
                 return one(step)
             if isinstance(step, Asks):
                 return [one(each) for each in step.asks]
-            return _silent(step)
+            return self.unasked(step)
 
         return drive(plan, send)
 
@@ -124,9 +124,19 @@ class BorrowedSession:
                 return await one(step)
             if isinstance(step, Asks):
                 return [await one(each) for each in step.asks]
-            return _silent(step)
+            return self.unasked(step)
 
         return await adrive(plan, send)
+
+    def unasked(self, step: Any) -> Any:
+        """What needs no connection: no marks are kept here, and nobody is woken."""
+        if isinstance(step, Recall):
+            return {}
+        if isinstance(step, Abroad):
+            return True
+        if isinstance(step, Wake):
+            return None
+        raise TypeError(f"{step!r} is not a step of the PostgreSQL engine")
 
     def close(self) -> None:
         """Nothing to give back: the connection is the user's."""
@@ -145,7 +155,7 @@ class _Level:
 
     def matters(self, step: Any) -> bool:
         """Whether this is a plan's first step and it goes on from what others do: not a question, nor a plain enqueue."""
-        if self._begun or isinstance(step, Recall | Wake):
+        if self._begun or isinstance(step, Recall | Abroad | Wake):
             return False
         self._begun = True
         plain = isinstance(step, Later) and self._plan.name.startswith("enqueue")
@@ -161,12 +171,3 @@ class _Level:
                 "no job, and store none with parents, limits, an order or a key of its own. Nothing was changed. Use READ "
                 "COMMITTED for this transaction, or make the call after its commit."
             )
-
-
-def _silent(step: Any) -> Any:
-    """What needs no connection: no marks are kept here, and nobody is woken."""
-    if isinstance(step, Recall):
-        return {}
-    if isinstance(step, Wake):
-        return None
-    raise TypeError(f"{step!r} is not a step of the PostgreSQL engine")

@@ -14,7 +14,7 @@ from treadle.engine.plan import Plan, Steps
 from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.driver import Link
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Anew, Ask, Asks, Do, Later, Marks, Recall, Rows, Verb, texts
+from treadle.engine.postgres.steps import Abroad, Anew, Ask, Asks, Do, Later, Marks, Recall, Rows, Verb, texts
 from treadle.engine.session import LateWake, Wake
 
 R = TypeVar("R")
@@ -139,9 +139,12 @@ class Carrier:
         """The first step that is more than a wake, or what the plan returns without one."""
         try:
             step = next(steps)
-            while isinstance(step, Wake):
-                self._wakes.append(step)
-                step = next(steps)
+            while isinstance(step, Wake | Abroad):
+                if isinstance(step, Abroad):
+                    step = steps.send(False)
+                else:
+                    self._wakes.append(step)
+                    step = next(steps)
         except StopIteration as stop:
             return _Ended(stop.value)
         return step
@@ -165,6 +168,8 @@ class Carrier:
                     self._put(Ask(*step))
                 elif kind is Recall:
                     answer = self._memory.recall(*step)
+                elif kind is Abroad:
+                    answer = False
                 elif isinstance(step, Wake):
                     self._wakes.append(step)
                 elif kind is _Ended:

@@ -48,11 +48,11 @@ def count_down(sql: Statements, ended: Iterable[Ended], now: Micros) -> Steps[Fr
 def _free(sql: Statements, met: dict[int, list[int]], now: Micros) -> Steps[frozenset[str]]:
     """Count met parents down; children left with none go to the queue, or wait for their time."""
     yield Do(sql("edges", "hold"), {"ns": numbers(met)})
-    yield Do(sql("flows", "queue-up"), {"ns": numbers(met)})
+    late = yield Ask(sql("flows", "try-up"), {"ns": numbers(met)})
     pairs = [(child, parent) for child, parents in met.items() for parent in parents]
     yield Do(sql("edges", "close"), columns(("child", "parent"), pairs))
     counts = columns(("n", "met"), [(child, len(parents)) for child, parents in met.items()])
-    rows = yield Ask(sql("edges", "count-down"), counts | {"now": now})
+    rows = yield Ask(sql("edges", "count-down"), counts | {"now": now, "late": numbers(n for (n,) in late)})
     return frozenset(queue for queue, state in rows if state == State.QUEUED)
 
 

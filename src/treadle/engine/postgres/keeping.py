@@ -7,8 +7,9 @@ from treadle.engine.alteration import LINES
 from treadle.engine.contract import Now
 from treadle.engine.moving import GATED, Ended, Finish, Held, Leaver, Moves
 from treadle.engine.plan import Steps
+from treadle.engine.postgres.aftermath import ended_of, leavers_of, take_on
 from treadle.engine.postgres.edges import any_open, finish, wake_children
-from treadle.engine.postgres.leaving import call_next
+from treadle.engine.postgres.leaving import call_next, leave_asks
 from treadle.engine.postgres.moves import write_moves
 from treadle.engine.postgres.rooms import look
 from treadle.engine.postgres.statements import Statements
@@ -31,9 +32,10 @@ class Keeping:
         """Queue what is due and expire what missed its start-by deadline, `limit` of each."""
         values = {"now": now, "take": limit}
         following = Ask(self.sql("promote", "next"))
-        late, due = yield Asks([Ask(self.sql("promote", "late"), values), Ask(self.sql("flows", "due"), values)])
+        parts = (("promote", "late"), ("flows", "due"), ("aftermath", "take"))
+        late, due, left = yield Asks([Ask(self.sql(*part), values) for part in parts])
         queueing = Ask(self.sql("promote", "queue"), values)
-        if not late and not due:
+        if not late and not due and not left:
 
             def answer(rows: list[Rows], aside: Aside) -> Promoted:
                 queued, [moments] = rows
@@ -43,16 +45,20 @@ class Keeping:
 
             promoted: Promoted = yield Later([queueing, following], answer)
             return promoted
-        ended = [Ended(n, job, State.EXPIRED) for n, job, _, _ in late]
-        if ended:
-            yield from finish(self.sql, [Finish(each.n, State.EXPIRED) for each in ended], late[0][2])
+        expired = [Ended(n, job, State.EXPIRED) for n, job, _, _ in late]
+        if expired:
+            yield from finish(self.sql, [Finish(each.n, State.EXPIRED) for each in expired], late[0][2])
         queued = yield queueing
-        yield Wake(topics((queue for (queue,) in queued), (each.id for each in ended)))
-        if ended:
+        yield Wake(topics((queue for (queue,) in queued), (each.id for each in expired)))
+        if late or left:
+            wall = late[0][2] if late else left[0][3]
             if (yield from any_open(self.sql)):
-                yield from wake_children(self.sql, ended, late[0][2])
-            gated = [Leaver(n, State.EXPIRED) for n, _, _, flow in late if flow == GATED]
-            yield from call_next(self.sql, gated, late[0][2], ran=False)
+                yield from wake_children(self.sql, [*expired, *ended_of(left)], wall)
+            over = [Leaver(n, State.EXPIRED) for n, _, _, flow in late if flow == GATED]
+            gone = leavers_of(left)
+            if over or gone:
+                told = yield Asks(leave_asks(self.sql, over, gone, ran=bool(gone)))
+                yield from call_next(self.sql, [*over, *gone], wall, told)
             due = yield Ask(self.sql("flows", "due"), values)
         freed = (yield from look(self.sql, due, limit)) if due else 0
         [moments] = yield following
@@ -124,6 +130,7 @@ class Keeping:
 
 def forget(sql: Statements, ns: Sequence[int], now: Now, *, erase: bool) -> Steps[None]:
     """Remove every trace of jobs; their keys last as long as was asked for, unless they are erased."""
+    yield from take_on(sql, ns, now)
     values = {"ns": numbers(ns), "now": now, "kept": not erase}
     yield Do(sql("flows", "forget-keys"), values)
     yield Do(sql("shared", "forget"), values)

@@ -47,7 +47,7 @@ def call_next(
     again = {each.n for each in leavers if each.state is not State.COMPLETED}.intersection(n for (n,) in unplaced)
     if again:
         yield Do(sql("flows", "unplaced"), {"ns": numbers(again)})
-    back: list[int] = [n for (n,) in first] if unplaced else []
+    back: list[int] = [n for (n,) in first]
     back += yield from _fill(sql, freed, now)
     yield from come_back(sql, back)
 

@@ -1,16 +1,18 @@
 """How attempts end: settle."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from treadle.engine.contract import Now
 from treadle.engine.moving import Ended, Held, Leaver, Moves
 from treadle.engine.plan import Steps
+from treadle.engine.postgres.aftermath import take_on
 from treadle.engine.postgres.edges import any_open, wake_children
 from treadle.engine.postgres.leaving import call_next, leave_asks
 from treadle.engine.postgres.moves import write_moves
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Aside, Ask, Asks, Later, Rows, Woken, literal, numbers, texts, verb
+from treadle.engine.postgres.steps import Abroad, Anew, Aside, Ask, Asks, Do, Later, Rows, Woken, literal, numbers, texts, verb
 from treadle.engine.session import LateWake, Wake, topics
 from treadle.model.job import LeaseId, Ref
 from treadle.model.outcome import Completed, Note, Settlement, Verdict
@@ -18,6 +20,9 @@ from treadle.model.state import State
 
 BRIEF = 0.0005
 """Run times below this, in seconds, are stored as zero: the record keeps milliseconds."""
+
+Answer = Callable[[list[Rows], Aside], list[Verdict]]
+"""Makes the verdicts of the rows of the statements."""
 
 
 class Settling:
@@ -57,20 +62,45 @@ class Settling:
                 verdicts[late[place - 1]] = Verdict.ALREADY
             return verdicts
 
-        if parents:
-            return (yield from self._end_family(asks, mine, parents, leavers, answer, now))
-        if gated or leavers:
-            return (yield from self._leave(asks, mine, leavers, answer, now))
+        if completed and not others and (yield Abroad()):
+            return (yield from self._leave_behind(asks, mine, answer))
+        if parents or leavers or gated:
+            end = self._end_family if parents else self._leave
+            verdicts = yield from end(asks, mine, parents, leavers, answer, now)
+            return (yield from self._take_on(settlements, verdicts, now))
+        told: list[Verdict] | Anew = yield Later(asks, partial(self._or_take_on, settlements, answer, now))
+        return (yield from told.begin()) if isinstance(told, Anew) else told
 
-        told: list[Verdict] = yield Later(asks, answer)
-        return told
+    def _leave_behind(self, asks: list[Ask], completed: Sequence[Settlement], answer: Answer) -> Steps[list[Verdict]]:
+        """The ends themselves in a user's transaction; what follows from them is left to others (see `aftermath`)."""
+        complete, _met, *already = asks
+        refused, *told = yield Asks([complete, *already])
+        ended = _done(completed, [refused])
+        if ended:
+            yield Do(self.sql("aftermath", "leave"), {"ns": numbers([abs(cast("int", each.ref)) for each in ended])})
+        return answer([refused, [], *told], Woken())
+
+    def _take_on(self, settlements: Sequence[Settlement], verdicts: list[Verdict], now: Now) -> Steps[list[Verdict]]:
+        """Do what has been left by those that were completed before: in a user's transaction, perhaps."""
+        pairs = zip(settlements, verdicts, strict=True)
+        ns = [abs(each.ref) for each, verdict in pairs if verdict is Verdict.ALREADY and isinstance(each.ref, int)]
+        if ns:
+            yield from take_on(self.sql, ns, now)
+        return verdicts
+
+    def _or_take_on(
+        self, settlements: Sequence[Settlement], answer: Answer, now: Now, rows: list[Rows], aside: Aside
+    ) -> list[Verdict] | Anew:
+        verdicts = answer(rows, aside)
+        return Anew(lambda: self._take_on(settlements, verdicts, now)) if Verdict.ALREADY in verdicts else verdicts
 
     def _leave(
         self,
         asks: list[Ask],
         completed: Sequence[Settlement],
+        _parents: Sequence[Ended],
         leavers: Sequence[Leaver],
-        answer: Callable[[list[Rows], Aside], list[Verdict]],
+        answer: Answer,
         now: Now,
     ) -> Steps[list[Verdict]]:
         """Gated jobs end: whoever waited for their room or their turn is called in the same transaction."""
@@ -94,7 +124,7 @@ class Settling:
         completed: Sequence[Settlement],
         parents: Sequence[Ended],
         leavers: Sequence[Leaver],
-        answer: Callable[[list[Rows], Aside], list[Verdict]],
+        answer: Answer,
         now: Now,
     ) -> Steps[list[Verdict]]:
         """Parents end otherwise too: the children of all are told at once, so that they queue up by their age."""

@@ -117,6 +117,10 @@ class Recall(NamedTuple):
     tasks: str
 
 
+class Abroad(NamedTuple):
+    """Answer whether this is a user's transaction, which stays open for as long as he likes."""
+
+
 @dataclass(slots=True, frozen=True)
 class Verb(Plan[R]):
     """A plan of this engine as it left the engine: whatever a `Later` answers is what the plan answers."""
@@ -132,7 +136,7 @@ def verb(method: Callable[Concatenate[E, P], Steps[R]]) -> Callable[Concatenate[
     return planned
 
 
-Step = Ask | Asks | Do | Later | Recall | Wake
+Step = Ask | Asks | Do | Later | Recall | Abroad | Wake
 
 
 def literal(values: Iterable[Any]) -> str:

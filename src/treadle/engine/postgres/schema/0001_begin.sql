@@ -120,6 +120,9 @@ CREATE UNIQUE INDEX edges_child ON {ns}.edges (child, (parent + 0));
 CREATE INDEX edges_parent ON {ns}.edges (parent);
 CREATE INDEX edges_open ON {ns}.edges (parent) WHERE open;
 
+-- The jobs that were completed in users' transactions, until somebody has done what follows from that.
+CREATE TABLE {ns}.aftermath (n int8 PRIMARY KEY);
+
 CREATE TABLE {ns}.tags (tag text COLLATE "C" NOT NULL, n int8 NOT NULL, PRIMARY KEY (tag, n));
 
 -- A note that is written again gets a new k: the largest is the latest.

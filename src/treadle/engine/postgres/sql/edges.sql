@@ -3,7 +3,8 @@
 
 -- part: met
 -- Settle the edges below completed jobs: children that wait for nobody any more go to the queue, oldest first, or wait for
--- their time. Does nothing at all while no job waits for a parent. The children are held before their edges, as whoever cancels
+-- their time; so does for a moment who would enter a line that is somebody else's now (see `try-up` in `flows`). Does nothing
+-- at all while no job waits for a parent. The children are held before their edges, as whoever cancels
 -- one does. Result: [queue, state] of each child touched.
 -- Relies on edges_open and the primary keys of finished and live.
 WITH kids AS MATERIALIZED (
@@ -16,17 +17,16 @@ WITH kids AS MATERIALIZED (
     WHERE (SELECT count(*) FROM kids) > 0 AND x.parent = ANY(:ns::text::int8[]) AND x.open
         AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n = x.parent AND (f.state = 'completed') IS TRUE OFFSET 0)
     RETURNING x.child
-), lined AS MATERIALIZED (
-    SELECT count(pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0))) AS locks FROM (
-        SELECT DISTINCT hashtext(f.line) & 1023 AS h
-        FROM met JOIN {ns}.flows AS f ON f.n BETWEEN met.child AND met.child WHERE f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
 ), counted AS MATERIALIZED (
-    SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
-    FROM (SELECT child AS n, count(*)::int4 AS met FROM met CROSS JOIN lined WHERE lined.locks >= 0
-        GROUP BY child ORDER BY child) AS o
+    SELECT o.n, o.met, o.late, nextval('{ns}.numbers') AS seq FROM (
+        SELECT child AS n, count(*)::int4 AS met, NOT coalesce((
+            SELECT pg_try_advisory_xact_lock(hashtextextended('{ns} line ' || (hashtext(f.line) & 1023), 0)) FROM {ns}.flows AS f
+            WHERE f.n BETWEEN child AND child AND f.line IS NOT NULL AND f.place IS NULL), true) AS late
+        FROM met GROUP BY child ORDER BY child) AS o
 ), held AS MATERIALIZED (
     SELECT c.*, l.flow, CASE WHEN l.waiting <> c.met THEN 'blocked'
-        WHEN l.due_at > coalesce(:now::int8, {clock}) THEN 'scheduled' ELSE 'queued' END AS state
+        WHEN c.late OR l.due_at > coalesce(:now::int8, {clock}) THEN 'scheduled' ELSE 'queued' END AS state,
+        coalesce(l.due_at, :now::int8, {clock}) AS due_at
     FROM counted AS c JOIN {ns}.live AS l ON l.n BETWEEN c.n AND c.n WHERE l.state = 'blocked' FOR NO KEY UPDATE OF l
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (
@@ -36,7 +36,8 @@ WITH kids AS MATERIALIZED (
 )
 UPDATE {ns}.live AS l
 SET waiting = l.waiting - c.met, state = c.state, blocked_on = CASE WHEN c.state = 'blocked' THEN l.blocked_on END,
-    seq = CASE WHEN c.state = 'queued' THEN coalesce((SELECT s.seq FROM entered AS s WHERE s.n = c.n), c.seq) ELSE l.seq END
+    seq = CASE WHEN c.state = 'queued' THEN coalesce((SELECT s.seq FROM entered AS s WHERE s.n = c.n), c.seq) ELSE l.seq END,
+    due_at = CASE WHEN c.state = 'scheduled' THEN c.due_at ELSE l.due_at END
 FROM held AS c WHERE l.n BETWEEN c.n AND c.n
 RETURNING l.queue, l.state
 
@@ -64,14 +65,17 @@ FROM unnest(:child::text::int8[], :parent::text::int8[]) AS e(child, parent)
 WHERE x.child BETWEEN e.child AND e.child AND x.parent BETWEEN e.parent AND e.parent AND x.open
 
 -- part: count-down
--- Take :met parents off the count of each; those with none left go to the queue, oldest first, or wait for their time.
+-- Take :met parents off the count of each; those with none left go to the queue, oldest first, or wait for their time, as those
+-- of :late do for a moment.
 -- Result: [queue, state] of each. Relies on the primary key of live.
 WITH c AS MATERIALIZED (
     SELECT o.n, o.met, nextval('{ns}.numbers') AS seq
     FROM (SELECT * FROM unnest(:n::text::int8[], :met::text::int4[]) AS u(n, met) ORDER BY n) AS o
 ), held AS MATERIALIZED (
     SELECT c.*, l.flow,
-        CASE WHEN l.waiting <> c.met THEN 'blocked' WHEN l.due_at > :now::int8 THEN 'scheduled' ELSE 'queued' END AS state
+        CASE WHEN l.waiting <> c.met THEN 'blocked'
+            WHEN l.due_at > :now::int8 OR c.n = ANY((SELECT :late::text::int8[])::int8[]) THEN 'scheduled' ELSE 'queued' END AS state,
+        coalesce(l.due_at, :now::int8) AS due_at
     FROM c JOIN {ns}.live AS l ON l.n BETWEEN c.n AND c.n WHERE l.state = 'blocked' FOR NO KEY UPDATE OF l
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (
@@ -81,7 +85,8 @@ WITH c AS MATERIALIZED (
 )
 UPDATE {ns}.live AS l
 SET waiting = l.waiting - c.met, state = c.state, blocked_on = CASE WHEN c.state = 'blocked' THEN l.blocked_on END,
-    seq = CASE WHEN c.state = 'queued' THEN coalesce((SELECT s.seq FROM entered AS s WHERE s.n = c.n), c.seq) ELSE l.seq END
+    seq = CASE WHEN c.state = 'queued' THEN coalesce((SELECT s.seq FROM entered AS s WHERE s.n = c.n), c.seq) ELSE l.seq END,
+    due_at = CASE WHEN c.state = 'scheduled' THEN c.due_at ELSE l.due_at END
 FROM held AS c WHERE l.n BETWEEN c.n AND c.n
 RETURNING l.queue, l.state
 

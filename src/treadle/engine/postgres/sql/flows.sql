@@ -18,6 +18,13 @@ SELECT pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0)) FROM (
     SELECT DISTINCT hashtext(line) & 1023 AS h FROM {ns}.flows
     WHERE n = ANY(:ns::text::int8[]) AND line IS NOT NULL AND place IS NULL ORDER BY h) AS o
 
+-- part: try-up
+-- As `queue-up`, without a wait: who gives places may be a user's transaction, and its user slow. Result: those of :ns whose
+-- line is somebody else's; `promote` tries again with them.
+SELECT o.n FROM (
+    SELECT n, line FROM {ns}.flows WHERE n = ANY(:ns::text::int8[]) AND line IS NOT NULL AND place IS NULL OFFSET 0) AS o
+WHERE NOT pg_try_advisory_xact_lock(hashtextextended('{ns} line ' || (hashtext(o.line) & 1023), 0))
+
 -- part: line-up
 -- As `queue-up`, for lines that are named.
 SELECT pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0)) FROM (

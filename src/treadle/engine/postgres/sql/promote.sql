@@ -7,19 +7,21 @@ WHERE l.start_by IS NOT NULL AND l.state <> 'running' AND l.start_by < coalesce(
 ORDER BY l.start_by, l.n LIMIT :take::int8 FOR UPDATE OF l SKIP LOCKED
 
 -- part: queue
--- Queue the :take jobs due first, without those that are late. Result: [queue] of each. Relies on live_due.
+-- Queue the :take jobs due first, without those that are late. Whose line is somebody else's comes next time: that may be a
+-- user's transaction, and its user slow. Result: [queue] of each. Relies on live_due.
 WITH due AS MATERIALIZED (
     SELECT w.n, w.due_at, w.queue, w.priority, w.flow FROM {ns}.live AS w
     WHERE w.state IN ('scheduled', 'retrying') AND w.due_at <= coalesce(:now::int8, (SELECT {clock}))
         AND (w.start_by IS NULL OR w.start_by >= coalesce(:now::int8, (SELECT {clock})))
     ORDER BY w.due_at, w.n LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED
 ), lined AS MATERIALIZED (
-    SELECT count(pg_advisory_xact_lock(hashtextextended('{ns} line ' || o.h, 0))) AS locks FROM (
-        SELECT DISTINCT hashtext(f.line) & 1023 AS h FROM due JOIN {ns}.flows AS f ON f.n BETWEEN due.n AND due.n
-        WHERE due.flow = 2 AND f.line IS NOT NULL AND f.place IS NULL ORDER BY h) AS o
+    SELECT due.*, CASE WHEN due.flow = 2 THEN coalesce((
+        SELECT pg_try_advisory_xact_lock(hashtextextended('{ns} line ' || (hashtext(f.line) & 1023), 0)) FROM {ns}.flows AS f
+        WHERE f.n BETWEEN due.n AND due.n AND f.line IS NOT NULL AND f.place IS NULL), true) ELSE true END AS ours
+    FROM due
 ), c AS MATERIALIZED (
     SELECT o.*, nextval('{ns}.numbers') AS number
-    FROM (SELECT due.* FROM due CROSS JOIN lined WHERE lined.locks >= 0 ORDER BY due.due_at, due.n) AS o
+    FROM (SELECT n, due_at, queue, priority, flow FROM lined WHERE ours ORDER BY due_at, n) AS o
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (SELECT array_agg(c.n) AS ns, array_agg(c.number) AS numbers FROM c
         WHERE {shared} OR EXISTS (SELECT 1 FROM c WHERE c.flow > 0)) AS a, {ns}.enter(a.ns, a.numbers) AS s
