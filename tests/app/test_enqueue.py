@@ -18,6 +18,7 @@ from treadle import (
     OnDead,
     Retries,
     State,
+    StoreBusy,
     Treadle,
     UnknownParent,
     UnknownTask,
@@ -260,6 +261,13 @@ def test_redacted_values_are_stored_but_not_shown(app):
     assert task.prepare(stored.args)[0] == ("ada", "hunter2")
 
 
+class Broken:
+    """A session whose store is not reached."""
+
+    def run(self, plan, durability=Durability.DEFAULT):
+        raise StoreBusy("memory: it is away")
+
+
 class Watching:
     """A session that remembers how strict each plan was asked to be."""
 
@@ -294,6 +302,47 @@ def test_the_first_enqueue_says_when_no_worker_has_ever_served_the_store(app, wo
         f"no worker has ever served {app.store.location}: the job waits there until one does. "  # noqa: ISC004
         "Start one with `treadle worker MODULE`."
     ]
+
+
+def warnings(caplog):
+    return [each.getMessage() for each in caplog.records if "no worker has ever served" in each.getMessage()]
+
+
+class Far:
+    """A session whose store takes a while, so that others come meanwhile."""
+
+    def __init__(self, session):
+        self.session = session
+
+    async def arun(self, plan, durability=Durability.DEFAULT):
+        await asyncio.sleep(0)
+        return await self.session.arun(plan, durability)
+
+
+def test_first_enqueues_at_the_same_time_say_it_once(app, work, caplog):
+    store, session = app.store, app.session
+    app.connection.exchange((store, Far(session)))
+
+    async def crowd():
+        await asyncio.gather(*(work.aenqueue(number) for number in range(16)))
+
+    asyncio.run(crowd())
+    app.connection.exchange((store, session))
+
+    assert len(app.client.find()) == 16
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_first_enqueue_that_fails_leaves_it_to_the_next(app, work, caplog):
+    store, session = app.store, app.session
+    app.connection.exchange((store, Broken()))
+    with pytest.raises(StoreBusy):
+        work.enqueue(1)
+    app.connection.exchange((store, session))
+
+    work.enqueue(2)
+
+    assert len(warnings(caplog)) == 1
 
 
 def test_it_says_nothing_once_a_worker_has(app, work, caplog):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ from treadle.model.filter import Filter
 from treadle.model.flow import Hold
 from treadle.model.job import Want
 from treadle.model.outcome import Completed, Settlement
+
+PATIENCE = 20.0
 
 
 def asking(text: str, name: str = "read") -> Plan[Any]:
@@ -333,4 +336,33 @@ def test_many_threads_enqueue_and_claim_without_losing_or_doubling(store: Postgr
         thread.join(60)
     assert sorted(claimed) == sorted(job.id for job in jobs)
     assert session.run(engine.count(Filter(), ()))[0].count == 600
+    session.close()
+
+
+def test_connections_that_a_crowd_has_opened_are_hung_up_when_it_has_gone(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = store.session()
+
+    async def crowd(size: int) -> None:
+        await asyncio.gather(*(session.arun(asking("SELECT pg_sleep(0.05)")) for _ in range(size)))
+
+    def connections() -> int:
+        mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        with psycopg.connect(store.location) as asked:
+            [[count]] = asked.execute(mine).fetchall()
+            return count
+
+    asyncio.run(crowd(5))
+    for _ in range(5):
+        session.run(asking("SELECT 1"))
+    opened = connections()
+    assert opened >= 5, "it may come again at once"
+
+    monkeypatch.setattr("treadle.engine.postgres.pool.IDLE", 0.0)
+    for _ in range(5):
+        session.run(asking("SELECT 1"))
+    deadline = time.monotonic() + PATIENCE
+    while connections() > opened - 4:
+        assert time.monotonic() < deadline, "the server never heard a farewell"
     session.close()

@@ -55,6 +55,7 @@ class Outbox:
         """What is known of queues that have caps."""
         self._group_commit = GroupCommit(connection)
         self._looked_for_workers = False
+        self._looking = False
 
     def send(self, calls: Sequence["Call[Any]"]) -> list[Enqueued]:
         """Store every call, or none.
@@ -130,14 +131,17 @@ class Outbox:
         if not batch.jobs:
             return []
         coming = self.pressure.expect(batch.jobs)
+        looks = False
         try:
             if self._is_shared(session, batch, sheds):
                 told: Any = [self._group_commit.store(session, batch.jobs[0], batch.durability)]
             else:
-                told = session.run(self._plan(batch, sheds), batch.durability)
+                looks = self._takes_look()
+                told = session.run(self._plan(batch, sheds, look=looks), batch.durability)
             answers = self._read(batch, sheds, told)
         finally:
             self.pressure.arrived(coming)
+            self._looking = self._looking and not looks
         raising = self._raising(session, batch, answers)
         if raising is not None:
             with _best_effort():
@@ -148,14 +152,17 @@ class Outbox:
         if not batch.jobs:
             return []
         coming = self.pressure.expect(batch.jobs)
+        looks = False
         try:
             if self._is_shared(session, batch, sheds):
                 told: Any = [await self._group_commit.astore(session, batch.jobs[0], batch.durability)]
             else:
-                told = await session.arun(self._plan(batch, sheds), batch.durability)
+                looks = self._takes_look()
+                told = await session.arun(self._plan(batch, sheds, look=looks), batch.durability)
             answers = self._read(batch, sheds, told)
         finally:
             self.pressure.arrived(coming)
+            self._looking = self._looking and not looks
         raising = self._raising(session, batch, answers)
         if raising is not None:
             with _best_effort():
@@ -166,8 +173,18 @@ class Outbox:
         """Whether this goes with others: a lone job that neither waits for what others hold nor is refused for their sake."""
         return (
             len(batch.jobs) == 1 and not batch.jobs[0].is_judged and not sheds
-            and session is self.connection.session and self._looked_for_workers
+            and session is self.connection.session and (self._looked_for_workers or self._looking)
         )  # fmt: skip
+
+    def _takes_look(self) -> bool:
+        """Whether this call is to look for workers: the first, and nobody beside it while it is under way.
+
+        Of sixteen first calls at once each looked, was warned, and had a connection of its own, which the pool kept.
+        """
+        if self._looked_for_workers or self._looking:
+            return False
+        self._looking = True
+        return True
 
     def _raising(self, session: Session, batch: Batch, answers: Sequence[Enqueued]) -> Plan[int] | None:
         """What makes the parents that were stored before as urgent as what waits for them now.
@@ -183,8 +200,8 @@ class Outbox:
         after_commit(connection, partial(self._store, own, batch, sheds), partial(self._astore, own, batch, sheds))
         return [Enqueued(job.id, Stored.STORED, None) for job in batch.jobs]
 
-    def _plan(self, batch: Batch, sheds: list[Shed]) -> Plan[Any]:
-        """Enqueue; the first time, see in the same step whether any worker has ever served this store.
+    def _plan(self, batch: Batch, sheds: list[Shed], *, look: bool) -> Plan[Any]:
+        """Enqueue; to `look`, see in the same step whether any worker has ever served this store.
 
         The store's own plans, put together as they are, take one exchange: a plan around them would take one for each answer.
         So only what may have to be taken back again has one around it.
@@ -193,7 +210,7 @@ class Outbox:
         enqueue = engine.enqueue(batch.jobs)
         if batch.may_be_refused or sheds:
             enqueue = Plan("enqueue", partial(_enqueue, engine, batch, sheds))
-        return enqueue if self._looked_for_workers else together(enqueue, engine.read(Space.SERVED))
+        return together(enqueue, engine.read(Space.SERVED)) if look else enqueue
 
     def _read(
         self, batch: Batch, sheds: Sequence[Shed], told: list[Enqueued] | tuple[list[Enqueued], Sequence[Record]]

@@ -35,6 +35,8 @@ SHARE = 20.0
 """A count is believed for so many times as long as it took: counting never takes more than a twentieth of the time."""
 RECORDS = 10.0
 """Seconds after which a producer looks again for what operators said."""
+ASKING = 1.0
+"""Seconds for which others go by what was said before, while one of them looks again."""
 SIGNALS = 10.0
 """Seconds between two signals of one queue."""
 LOOKED_AT = 1000
@@ -84,6 +86,8 @@ class Pressure:
         stale = any(now >= self._levels_until.get(queue, 0.0) for queue in self._capped(jobs))
         if not records and not stale:
             return None
+        if records and self._said_until:
+            self._said_until = now + ASKING
         return self._asking(records, sorted({job.queue for job in jobs}))
 
     def learn(self, reading: Reading, since: float) -> None:

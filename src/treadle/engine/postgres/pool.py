@@ -13,17 +13,22 @@ from treadle.model.errors import StoreBusy
 
 _FAREWELL = 1.0
 """Seconds for the answers that are still on their way when a connection is not wanted any more."""
+IDLE = 30.0
+"""Seconds after which a connection is hung up that nobody has used: a crowd of calls opens as many as it may, and is gone."""
 
 
 class Pool:
-    """Connections of a session, most recently used first. Safe from threads and event loops alike."""
+    """Connections of a session, most recently used first, so that those beyond what is needed are found at the other end.
+
+    Safe from threads and event loops alike.
+    """
 
     def __init__(self, open_: Callable[[float], Link], most: int, location: str) -> None:
         self._open = open_
         self._most = most
         self._location = location
         self._lock = threading.Lock()
-        self._free: list[Link] = []
+        self._free: list[tuple[Link, float]] = []
         self._count = 0
         self._queue: deque[Future[Link | None]] = deque()
 
@@ -63,14 +68,19 @@ class Pool:
                 return link
 
     def give(self, link: Link) -> None:
-        """Take a connection back, for the next call."""
+        """Take a connection back, for the next call, and hang up one that has not been used for long."""
+        now = time.monotonic()
         with self._lock:
             while self._queue:
                 waiting = self._queue.popleft()
                 if waiting.set_running_or_notify_cancel():
                     waiting.set_result(link)
                     return
-            self._free.append(link)
+            idle = self._free.pop(0)[0] if self._free and now - self._free[0][1] >= IDLE else None
+            self._count -= idle is not None
+            self._free.append((link, now))
+        if idle is not None:
+            idle.close()
 
     def drop(self, link: Link) -> None:
         """Hang up a connection that is of no more use; another may be opened in its place."""
@@ -82,14 +92,14 @@ class Pool:
         with self._lock:
             links, self._free = self._free, []
             self._count -= len(links)
-        for link in links:
+        for link, _ in links:
             link.close(_FAREWELL)
 
     def _find(self) -> "Link | Future[Link | None] | None":
         """A free connection, or room for a new one (None), or a place in the queue."""
         with self._lock:
             while self._free:
-                link = self._free.pop()
+                link, _ = self._free.pop()
                 if link.alive():
                     return link
                 self._count -= 1
