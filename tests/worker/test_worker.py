@@ -1,6 +1,7 @@
 """One worker process, in this process: what becomes of each kind of job, on each engine that can be had without a server."""
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -393,6 +394,54 @@ def test_a_thread_that_heeds_its_timeout_costs_the_process_nothing(app: Treadle)
 
     assert serve(app, scene, kill_grace=20.0) == 0
     assert look(app, job.id).failures == 1
+
+
+def test_the_log_says_what_failed_and_what_became_a_dead_letter(app: Treadle, caplog: pytest.LogCaptureFixture) -> None:
+    @app.task(name="work", retry=Retries([0.01]))
+    def work(_secret: str) -> None:
+        raise ValueError("boom\nand more")
+
+    job = work.enqueue("what it was called with")
+
+    async def scene(_: Worker) -> None:
+        await until(ended(app, job.id))
+
+    with caplog.at_level(logging.INFO, logger="treadle.worker"):
+        assert serve(app, scene) == 0
+
+    said = [(each.levelname, each.getMessage()) for each in caplog.records if job.id in each.getMessage()]
+    assert said == [
+        ("INFO", f"job {job.id} (work) failed at attempt 1, and is tried again in 0.01 s: ValueError: boom"),
+        ("ERROR", f"job {job.id} (work) is a dead letter after attempt 2, failed: {look(app, job.id).reason}"),
+    ]
+    assert "called with" not in caplog.text
+    assert [each.__dict__["task"] for each in caplog.records if job.id in each.getMessage()] == ["work"] * 2
+
+
+def test_the_log_says_which_tasks_have_no_slots_here(app: Treadle, caplog: pytest.LogCaptureFixture) -> None:
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    @app.task(name="quick")
+    async def quick() -> None: ...
+
+    job = plain.enqueue()
+
+    async def scene(_: Worker) -> None:
+        await (await quick.aenqueue()).aresult(timeout=PATIENCE)
+        [obstacle] = app.client.obstacles([app.client.get(job.id)]).values()
+        assert "no live worker" in obstacle.why
+
+    assert serve(app, scene, threads=0) == 0
+    assert "--threads is 0, so jobs of plain wait for another worker" in caplog.text
+    assert "quick wait" not in caplog.text
+
+
+def test_the_log_says_that_an_app_has_no_task_at_all(app: Treadle, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(_: Worker) -> None: ...
+
+    assert serve(app, scene) == 0
+    assert "this app has no task" in caplog.text
 
 
 def test_the_log_names_the_stuck_job_and_no_other(app: Treadle, caplog: pytest.LogCaptureFixture) -> None:

@@ -60,9 +60,13 @@ def capture(exc: BaseException, task: str = "") -> Failure:
     places = [f"{each.module}:{each.function}" for each in record.frames] or ([task] if task else [])
     mark = "\n".join([record.error, *places])
     fingerprint = hashlib.blake2b(mark.encode(), digest_size=8).hexdigest()
-    first_line = record.message.partition("\n")[0]
-    summary = _cut(f"{record.error.rpartition('.')[2]}: {first_line}" if first_line else record.error.rpartition(".")[2], 300)
-    return Failure(msgspec.json.encode(record).decode(), fingerprint, summary)
+    return Failure(msgspec.json.encode(record).decode(), fingerprint, summary(record))
+
+
+def summary(record: ErrorRecord) -> str:
+    """The class and the first line of what it said, in at most 300 characters."""
+    kind, first_line = record.error.rpartition(".")[2], record.message.partition("\n")[0]
+    return _cut(f"{kind}: {first_line}" if first_line else kind, 300)
 
 
 def plain(text: object) -> str:

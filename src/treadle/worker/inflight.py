@@ -10,9 +10,10 @@ from typing import Any
 from treadle.app.connection import Connection
 from treadle.app.context import Ending
 from treadle.model.job import Claimed, JobId, LeaseId
-from treadle.model.outcome import NoteKind, Outcome, Settlement
+from treadle.model.outcome import Completed, NoteKind, Outcome, Settlement
 from treadle.worker.deadlines import Deadlines
 from treadle.worker.execution import completing
+from treadle.worker.failures import tell
 from treadle.worker.notes import Notes
 from treadle.worker.pace import Paces
 from treadle.worker.run import Run
@@ -91,6 +92,8 @@ class Inflight:
             self._suspect = None
         if run.settings.held and self.watch is not None:
             self.watch(run, outcome)
+        if type(outcome) is not Completed:
+            tell(claimed, outcome)
         if took is None:
             took = 0.0 if run.started is None else monotonic() - run.started
         if run.settings.gated and run.started is not None:

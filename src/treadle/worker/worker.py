@@ -42,6 +42,7 @@ from treadle.worker.rules import Rules
 from treadle.worker.run import Run, Stop
 from treadle.worker.scheduler import Scheduler
 from treadle.worker.settler import Settler
+from treadle.worker.start import claimed_here
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
@@ -95,8 +96,7 @@ class Worker:
         await self._open()
         services = [self._loop.create_task(self._ticking(), name="treadle tick")]
         self._conversing = self._loop.create_task(self._exchange.run(), name="treadle exchange")
-        services.append(self._conversing)
-        services.append(self._loop.create_task(self._exchange.poll(), name="treadle poll"))
+        services += [self._conversing, self._loop.create_task(self._exchange.poll(), name="treadle poll")]
         chores = Chores(
             self._app.store,
             self._session,
@@ -210,7 +210,7 @@ class Worker:
             host=socket.gethostname(),
             pid=os.getpid(),
             queues=tuple(queue for queue, _ in options.queues),
-            tasks=tuple(self._app.registry.names()),
+            tasks=claimed_here(self._app.registry, slots),
             slots=sum(slots.values()),
         )
         await self._session.arun(self._engine.write([served_write(options.target, self._app.registry, slots)]))
