@@ -158,17 +158,6 @@ def test_a_forked_child_enqueues_into_the_same_file():
     app.close()
 
 
-def test_a_child_forked_while_another_thread_stores_does_not_wait_for_it():
-    app = Treadle()
-    task = declare(app)
-    task.enqueue(1)
-    task.enqueue(2)
-    assert app._outbox._group_commit._threads.group.go()  # by a thread that the child does not have
-    child = in_child(lambda: task.enqueue(3).id)
-    assert app.client.get(child).args == {"number": 3}
-    app.close()
-
-
 def test_a_child_forked_while_another_thread_opens_the_store_is_not_stuck():
     app = Treadle()
     task = declare(app)

@@ -2,10 +2,9 @@
 
 import asyncio
 import gc
-import threading
 import weakref
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -78,25 +77,6 @@ def turnstile(app) -> Turnstile:
     return made
 
 
-@pytest.fixture
-def seats(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
-    """Released each time that a thread sits down to wait."""
-    taken = threading.Semaphore(0)
-
-    def future() -> Future[Any]:
-        taken.release()
-        return Future()
-
-    monkeypatch.setattr(group_commit, "_thread_future", future)
-    return taken
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
-
-
 def stored(app: Any) -> list[int]:
     """The numbers of all jobs of the store but the first."""
     return sorted(job.args["number"] for job in app.client.find() if job.args != {"number": 0})
@@ -137,12 +117,23 @@ def test_one_exchange_takes_so_many_and_no_more(app, work, turnstile, monkeypatc
     assert stored(app) == [1, 2, 3, 4, 5, 6]
 
 
-def test_an_exchange_is_as_strict_as_its_strictest_job(app, work, turnstile):
+def test_one_exchange_takes_so_many_characters_and_no_more(app, work, turnstile, monkeypatch):
+    monkeypatch.setattr(group_commit, "LARGEST", 2 * len('{"number":2}'))
+    asyncio.run(met(turnstile, *(work.aenqueue(n) for n in range(2, 7)), first=work.aenqueue(1)))
+    assert turnstile.sizes == [1, 2, 2, 1]
+    monkeypatch.setattr(group_commit, "LARGEST", 1)
+    asyncio.run(met(turnstile, *(work.aenqueue(n) for n in range(8, 10)), first=work.aenqueue(7)))
+    assert turnstile.sizes[4:] == [1, 1, 1]
+    assert stored(app) == list(range(1, 10))
+
+
+def test_all_in_one_exchange_are_as_strict_as_each_other(app, work, turnstile):
     fleeting = app.registry.expect("fleeting")
-    asyncio.run(met(turnstile, fleeting.aenqueue(2), work.aenqueue(3), first=fleeting.aenqueue(1)))
-    asyncio.run(met(turnstile, fleeting.aenqueue(5), fleeting.aenqueue(6), first=work.aenqueue(4)))
-    assert turnstile.sizes == [1, 2, 1, 2]
-    assert turnstile.strictness == [Durability.RELAXED, Durability.DEFAULT, Durability.DEFAULT, Durability.RELAXED]
+    calls = [fleeting.aenqueue(2), work.aenqueue(3), fleeting.aenqueue(4), work.aenqueue(5)]
+    asyncio.run(met(turnstile, *calls, first=fleeting.aenqueue(1)))
+    assert turnstile.sizes == [1, 2, 2]
+    assert turnstile.strictness == [Durability.RELAXED, Durability.RELAXED, Durability.DEFAULT]
+    assert stored(app) == [1, 2, 3, 4, 5]
 
 
 def test_a_job_that_may_have_to_wait_for_others_makes_nobody_wait_with_it(app, work, turnstile):
@@ -163,50 +154,60 @@ def test_who_is_cancelled_while_waiting_stores_nothing_and_others_go_on(app, wor
     assert stored(app) == [1, 3, 4]
 
 
-def test_who_is_cancelled_as_his_turn_comes_hands_it_on(app, work, turnstile, monkeypatch):
-    tell = group_commit.Seat.tell
-
-    async def body() -> None:
+def test_who_is_cancelled_at_the_store_takes_nothing_from_the_others(app, work, turnstile):
+    async def body() -> list[Any]:
         loop = asyncio.get_running_loop()
-        held = loop.create_future()
-        turnstile.during.append(lambda: held)
-        first, leader, other = (asyncio.ensure_future(work.aenqueue(n)) for n in (1, 2, 3))
-
-        def tell_and_cancel(seat: group_commit.Seat, what: Any) -> None:
-            tell(seat, what)
-            leader.cancel()
-
-        monkeypatch.setattr(group_commit.Seat, "tell", tell_and_cancel)
-        loop.call_soon(held.set_result, None)
-        await asyncio.wait([first, leader, other])
-        assert leader.cancelled()
-        await other
-        await work.aenqueue(4)
-
-    asyncio.run(body())
-    assert stored(app) == [1, 3, 4]
-
-
-def test_those_whose_leader_is_cancelled_at_the_store_go_by_themselves(app, work, turnstile):
-    async def body() -> None:
-        loop = asyncio.get_running_loop()
-        held, reached = loop.create_future(), loop.create_future()
+        held, reached, at_the_store = loop.create_future(), loop.create_future(), loop.create_future()
 
         def arrive() -> Any:
             reached.set_result(None)
-            return loop.create_future()  # never done
+            return at_the_store
 
         turnstile.during += [lambda: held, arrive]
         first, leader, *others = (asyncio.ensure_future(work.aenqueue(n)) for n in (1, 2, 3, 4))
         loop.call_soon(held.set_result, None)
         await reached
         leader.cancel()
-        await asyncio.gather(first, *others)
+        at_the_store.set_result(None)
+        found = await asyncio.gather(first, *others)
         assert leader.cancelled()
         await work.aenqueue(5)
+        return found
 
-    asyncio.run(body())
-    assert stored(app) == [1, 3, 4, 5]
+    found = asyncio.run(body())
+    assert turnstile.sizes == [1, 3, 1]
+    assert not any(each.existing for each in found)
+    assert stored(app) == [1, 2, 3, 4, 5]
+
+
+def test_a_loop_that_ends_tells_nobody_anything_and_the_next_begins_anew(app, work, turnstile):
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        turnstile.during.append(loop.create_future)  # never done
+        calls = [asyncio.ensure_future(work.aenqueue(n)) for n in (1, 2, 3)]
+        loop.call_soon(loop.stop)
+        await asyncio.gather(*calls)
+
+    with pytest.raises(RuntimeError, match="stopped before"):
+        asyncio.run(body())
+    asyncio.run(met(turnstile, work.aenqueue(5), first=work.aenqueue(4)))
+    assert stored(app) == [4, 5]
+
+
+def test_an_interrupt_at_the_store_leaves_the_way_free(app, work, turnstile):
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def one(number: int) -> None:
+        await work.aenqueue(number)
+
+    loop = asyncio.new_event_loop()
+    turnstile.during += [interrupt]
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(one(1))
+    loop.run_until_complete(met(turnstile, work.aenqueue(3), first=work.aenqueue(2)))
+    loop.close()
+    assert stored(app) == [2, 3]
 
 
 def test_an_error_of_the_store_is_everybody_s_and_ends_with_him(app, work, turnstile):
@@ -224,6 +225,8 @@ def test_an_error_of_the_store_is_everybody_s_and_ends_with_him(app, work, turns
 
     found = asyncio.run(body())
     assert [type(each) for each in found[1:]] == [StoreBusy, StoreBusy]
+    assert str(found[1]) == str(found[2]) == "the store is away"
+    assert found[1] is not found[2]
     assert stored(app) == [1, 4]
 
 
@@ -233,7 +236,7 @@ def test_an_error_that_may_be_one_job_s_is_told_to_him_alone(app, work, turnstil
 
     async def body() -> list[Any]:
         held = asyncio.get_running_loop().create_future()
-        turnstile.during += [lambda: held, fail, fail]  # the crew, then its leader by himself
+        turnstile.during += [lambda: held, fail, fail]  # the crew, then the first of it by himself
         calls = [asyncio.ensure_future(work.aenqueue(n)) for n in (1, 2, 3)]
         asyncio.get_running_loop().call_soon(held.set_result, None)
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -253,57 +256,52 @@ def test_a_loop_that_is_over_is_not_kept(work, turnstile):
     assert loop() is None
 
 
-def test_threads_share_an_exchange(app, work, turnstile, seats, threads):
-    at_the_store = threading.Event()
-
-    def wait_for_others() -> None:
-        at_the_store.set()
-        for _ in range(5):
-            assert seats.acquire(timeout=30)
-
-    turnstile.during.append(wait_for_others)
-    first = threads.submit(work.enqueue, 1)
-    assert at_the_store.wait(30)
-    others = [threads.submit(work.enqueue, n) for n in range(2, 7)]
-    handles = [first.result(30), *(each.result(30) for each in others)]
-    assert turnstile.sizes == [1, 5]
-    assert [app.client.get(each.id).args["number"] for each in handles] == [1, 2, 3, 4, 5, 6]
-
-
-def test_threads_are_told_of_an_error_of_the_store(app, work, turnstile, seats, threads):
-    at_the_store = threading.Event()
-
-    def wait_for_others() -> None:
-        at_the_store.set()
-        for _ in range(2):
-            assert seats.acquire(timeout=30)
+def test_who_has_waited_for_as_long_as_a_call_that_failed_waits_no_more(app, work, turnstile, monkeypatch):
+    """A store that is away costs whoever is behind others two deadlines at most, however many there are."""
+    monkeypatch.setattr(group_commit, "MOST", 1)
 
     def fail() -> None:
         raise StoreBusy("the store is away")
 
-    turnstile.during += [wait_for_others, fail]
-    first = threads.submit(work.enqueue, 1)
-    assert at_the_store.wait(30)
-    others = [threads.submit(work.enqueue, n) for n in (2, 3)]
-    first.result(30)
-    assert [type(each.exception(30)) for each in others] == [StoreBusy, StoreBusy]
-    work.enqueue(4)
-    assert stored(app) == [1, 4]
+    async def body() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        held, second = loop.create_future(), loop.create_future()
+        turnstile.during += [lambda: held, lambda: second, fail, fail]
+        calls = [asyncio.ensure_future(work.aenqueue(n)) for n in range(1, 8)]
+        loop.call_soon(held.set_exception, StoreBusy("the first had no answer"))
+        await asyncio.wait([calls[0]])
+        late = asyncio.ensure_future(work.aenqueue(8))
+        await asyncio.sleep(0)
+        second.set_exception(StoreBusy("nor had the second"))
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert not late.done() or isinstance(late.exception(), StoreBusy)
+        turnstile.during.clear()
+        await asyncio.gather(late, return_exceptions=True)
+        return found
+
+    found = asyncio.run(body())
+    assert {type(each) for each in found} == {StoreBusy}
+    assert [str(each) for each in found[2:]] == ["nor had the second"] * 5
 
 
-def test_a_handler_that_comes_in_while_its_thread_is_at_the_store_does_not_wait_for_it(app, work, turnstile):
-    turnstile.during.append(lambda: work.enqueue(2))
-    work.enqueue(1)
-    assert turnstile.sizes == [1, 1]
-    assert stored(app) == [1, 2]
+def test_those_who_wait_when_the_app_is_closed_are_told_so(app, work, turnstile):
+    async def body() -> list[Any]:
+        held = asyncio.get_running_loop().create_future()
+        turnstile.during.append(lambda: held)
+        calls = [asyncio.ensure_future(work.aenqueue(n)) for n in (1, 2, 3)]
+        asyncio.get_running_loop().call_soon(app.connection.exchange, None)
+        asyncio.get_running_loop().call_soon(held.set_result, None)
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    opened = (app.connection.store, turnstile)
+    found = asyncio.run(body())
+    assert [str(each).partition(": ")[2][:33] for each in found[1:]] == ["the app was closed while this cal"] * 2
+    app.connection.exchange(opened)
+    assert stored(app) == [1]
 
 
-def test_a_thread_that_was_forgotten_goes_by_itself(app, work, turnstile, monkeypatch):
-    monkeypatch.setattr(group_commit, "PATIENCE", 0.01)
-    work.enqueue(1)
-    group = app._outbox._group_commit._threads.group
-    assert group.go()  # and an interrupt strikes before anybody could say that he is back
-    work.enqueue(2)
-    monkeypatch.setattr(group_commit, "PATIENCE", 600.0)
-    work.enqueue(3)
-    assert stored(app) == [1, 2, 3]
+def test_threads_go_by_themselves(app, work, turnstile):
+    with ThreadPoolExecutor(4) as pool:
+        handles = list(pool.map(work.enqueue, range(1, 9)))
+    assert turnstile.sizes == [1] * 8
+    assert [app.client.get(each.id).args["number"] for each in handles] == list(range(1, 9))

@@ -93,6 +93,11 @@ class Connection:
             before, self._opened = self._opened, opened
         return before
 
+    def holds(self, session: Session) -> bool:
+        """Whether this is the session in use: not one that was closed or put away since."""
+        opened = self._opened
+        return opened is not None and opened[1] is session
+
     def _lock(self) -> Lock:
         return self._locks.setdefault(os.getpid(), Lock())
 

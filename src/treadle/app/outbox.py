@@ -133,11 +133,8 @@ class Outbox:
         coming = self.pressure.expect(batch.jobs)
         looks = False
         try:
-            if self._is_shared(session, batch, sheds):
-                told: Any = [self._group_commit.store(session, batch.jobs[0], batch.durability)]
-            else:
-                looks = self._takes_look()
-                told = session.run(self._plan(batch, sheds, look=looks), batch.durability)
+            looks = self._takes_look()
+            told: Any = session.run(self._plan(batch, sheds, look=looks), batch.durability)
             answers = self._read(batch, sheds, told)
         finally:
             self.pressure.arrived(coming)
@@ -155,7 +152,7 @@ class Outbox:
         looks = False
         try:
             if self._is_shared(session, batch, sheds):
-                told: Any = [await self._group_commit.astore(session, batch.jobs[0], batch.durability)]
+                told: Any = [await self._group_commit.store(session, batch.jobs[0], batch.durability)]
             else:
                 looks = self._takes_look()
                 told = await session.arun(self._plan(batch, sheds, look=looks), batch.durability)
