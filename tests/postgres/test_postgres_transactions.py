@@ -10,8 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from postgres.ways import WAYS, Way, run
-from servers.postgres import shared
+from servers.postgres import LOGIC, Postgres, shared
 from treadle import Context, JobHandle, NotTransactional, OnDead, State, Treadle
+from treadle.engine.postgres.identity import WHO, Identity
+from treadle.engine.postgres.lent_psycopg import LentPsycopg
+from treadle.model.errors import SchemaMismatch
 from treadle.model.job import Edge
 from treadle.testing import adrain, drain
 
@@ -222,3 +225,91 @@ def test_another_kind_of_database_is_refused(app: Treadle) -> None:
     with engine.begin() as connection, pytest.raises(NotTransactional, match="sqlite"):
         task.enqueue_in(connection, 1)
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Postgres]:
+    """Another server."""
+    server = Postgres(LOGIC)
+    server.create()
+    server.start()
+    yield server
+    server.remove()
+
+
+def test_a_database_of_the_same_name_on_another_server_is_refused(
+    app: Treadle, url: str, way: Way, elsewhere: Postgres
+) -> None:
+    name = url.rpartition("/")[2]
+    if (name,) not in elsewhere.ask("SELECT datname FROM pg_database"):
+        elsewhere.ask(f"CREATE DATABASE {name}")
+    theirs = elsewhere.url(name)
+
+    async def scene() -> None:
+        async with way.transaction(theirs) as hand:
+            with pytest.raises(NotTransactional, match=r"another server than .* Nothing was stored\. Open the store on"):
+                await enqueue(app, way, hand.given, 1)
+            await hand.own("SELECT 1")
+        async with way.transaction(url) as hand:
+            await enqueue(app, way, hand.given, 2)
+
+    run(way, scene())
+    assert [job.args for job in app.client.find()] == [{"number": 2}]
+
+
+@pytest.mark.parametrize("version", [None, 99])
+def test_a_schema_that_this_code_does_not_know_is_refused_and_the_transaction_is_whole(way: Way, version: int | None) -> None:
+    server = shared()
+    database = server.database()
+    url = server.url(database)
+    if version is not None:
+        migrated = Treadle(url)
+        migrated.store.migrate()
+        migrated.close()
+        server.ask(f"UPDATE treadle.meta SET value = {version} WHERE name = 'version'", database)
+    app = Treadle(url)
+    task: Any = app.task(name="double")(lambda number: number)
+
+    async def scene() -> None:
+        async with way.transaction(url) as hand:
+            with pytest.raises(SchemaMismatch, match="treadle migrate" if version is None else "99"):
+                await (task.aenqueue_in(hand.given, 1) if way.awaited else nothing(task.enqueue_in, hand.given, 1))
+            await hand.own("SELECT 1")
+
+    run(way, scene())
+    app.close()
+    server.drop(database)
+
+
+async def nothing(call: Any, *words: Any) -> Any:
+    """A blocking call behind the face of an awaited one."""
+    return call(*words)
+
+
+def test_a_connection_is_asked_once_who_it_leads_to(app: Treadle, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    ask = LentPsycopg.ask
+
+    def told(lent: LentPsycopg, statement: Any, values: list[Any]) -> Any:
+        asked.append(statement.text)
+        return ask(lent, statement, values)
+
+    monkeypatch.setattr(LentPsycopg, "ask", told)
+    task: Any = app.registry.expect("double")
+    with psycopg.connect(url) as connection:
+        for number in range(3):
+            task.enqueue_in(connection, number)
+            connection.commit()
+
+    assert [WHO.text in each for each in asked].count(True) == 1
+    assert asked[0] == WHO.text
+
+
+def test_a_server_that_was_started_anew_is_still_the_same(url: str) -> None:
+    told = ["before", "after"]
+    identity = Identity("here", lambda: [(told[0],)])
+    identity.vouch([("before",)])
+    with pytest.raises(NotTransactional):
+        identity.vouch([("after",)])
+    told.pop(0)
+    identity.vouch([("after",)])

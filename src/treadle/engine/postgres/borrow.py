@@ -1,13 +1,16 @@
 """Plans inside the user's transaction. Each kind of connection has a small file of its own that says how it is asked."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from treadle.engine.plan import Plan, adrive, drive
 from treadle.engine.postgres import lent_asyncpg, lent_loan, lent_psycopg
 from treadle.engine.postgres.carry import only_reads
+from treadle.engine.postgres.identity import WHO, Identity, Marks
 from treadle.engine.postgres.statements import compiled
-from treadle.engine.postgres.steps import Abroad, Ask, Asks, Do, Later, Marks, Recall, Rows, Statement
+from treadle.engine.postgres.steps import Abroad, Ask, Asks, Do, Later, Recall, Rows, Statement
+from treadle.engine.postgres.steps import Marks as Watermarks
 from treadle.engine.session import Durability, Session, Wake
 from treadle.model.errors import NotTransactional
 
@@ -31,6 +34,14 @@ class Lent(Protocol):
         """The awaitable twin of `ask`."""
         ...
 
+    def marks(self) -> Marks:
+        """What is known of the connection that lies beneath. Asks nobody."""
+        ...
+
+    async def amarks(self) -> Marks:
+        """The awaitable twin of `marks`."""
+        ...
+
 
 LENDERS: tuple[Callable[[Any, str], Lent | None], ...] = (lent_psycopg.lend, lent_loan.lend, lent_asyncpg.lend)
 """Each is shown a connection and the database's name, and lends the connection if it is of its kind.
@@ -39,12 +50,12 @@ Raises `NotTransactional` if it is, but cannot be borrowed as it stands.
 """
 
 
-def borrowed(connection: Any, location: str, database: str) -> Session:
+def borrowed(connection: Any, location: str, database: str, identity: Identity) -> Session:
     """A session inside the transaction of `connection`. Raises `NotTransactional`."""
     for lend in LENDERS:
         lent = lend(connection, database)
         if lent is not None:
-            return BorrowedSession(lent)
+            return BorrowedSession(lent, identity)
     raise NotTransactional(
         f"{type(connection).__qualname__}: {location} takes part in the transaction of psycopg's and asyncpg's connections, "
         "SQLAlchemy's Session and Connection (also asynchronous) and Django's connection. Hand in one of these itself, not a "
@@ -58,7 +69,7 @@ class _Quiet:
     def wake(self, wake: Wake) -> None:
         """Polling finds the work."""
 
-    def remember(self, queue: str, tasks: str, marks: Marks | None) -> None:
+    def remember(self, queue: str, tasks: str, marks: Watermarks | None) -> None:
         """Only a session of our own has a memory."""
 
 
@@ -71,8 +82,9 @@ class BorrowedSession:
     PostgreSQL's own errors are raised as they are: the transaction they broke is the user's.
     """
 
-    def __init__(self, lent: Lent) -> None:
+    def __init__(self, lent: Lent, identity: Identity | None = None) -> None:
         self._lent = lent
+        self._identity = identity
 
     def run(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:  # noqa: ARG002 - the user's setting rules
         """Run a plan as part of the user's transaction, in the calling thread."""
@@ -83,7 +95,10 @@ class BorrowedSession:
         def one(step: Ask | Do) -> Rows:
             return ask(step.statement, [step.values[name] for name in step.statement.names])
 
-        level = _Level(plan)
+        level, identity = _Level(plan), self._identity
+        if identity is not None and identity not in self._lent.marks():
+            identity.vouch(ask(WHO, []))
+            self._lent.marks()[identity] = True
 
         def send(step: Any) -> Any:
             if level.matters(step):
@@ -110,7 +125,11 @@ class BorrowedSession:
         async def one(step: Ask | Do) -> Rows:
             return await aask(step.statement, [step.values[name] for name in step.statement.names])
 
-        level = _Level(plan)
+        level, identity = _Level(plan), self._identity
+        if identity is not None and identity not in await self._lent.amarks():
+            theirs = await aask(WHO, [])
+            await asyncio.to_thread(identity.vouch, theirs)
+            (await self._lent.amarks())[identity] = True
 
         async def send(step: Any) -> Any:
             if level.matters(step):

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from treadle.engine.lenders import Loan, loan
+from treadle.engine.postgres.identity import Marks, marks_of
 from treadle.engine.postgres.steps import Rows, Statement
 from treadle.model.errors import NotTransactional
 
@@ -29,6 +30,14 @@ class LentLoan:
     def aask(self) -> Callable[[Statement, list[Any]], Awaitable[Rows]] | None:
         """The awaitable twin of `ask`; None where nothing is awaited."""
         return self._aask if self._loan.awaited else None
+
+    def marks(self) -> Marks:
+        """What is known of the driver's connection that lies beneath now."""
+        return self._loan.ask(_marks)
+
+    async def amarks(self) -> Marks:
+        """The awaitable twin of `marks`."""
+        return await self._loan.aask(_marks)
 
     def _ask(self, statement: Statement, values: list[Any]) -> Rows:
         return self._loan.ask(lambda connection: self._run(connection, statement, values))
@@ -59,6 +68,13 @@ def lend(connection: Any, database: str) -> LentLoan | None:
             f"The connection is to {given.dialect}, and the store is in PostgreSQL. Use one to its database."
         )
     return LentLoan(given, database)
+
+
+def _marks(connection: Any) -> Marks:
+    if hasattr(connection, "exec_driver_sql"):
+        return cast("Marks", connection.info)  # which SQLAlchemy keeps for as long as the driver's connection
+    connection.ensure_connection()
+    return marks_of(connection.connection)
 
 
 def _same(theirs: str | None, ours: str) -> None:

@@ -7,6 +7,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
+from treadle.engine.postgres.identity import Marks, marks_of
 from treadle.engine.postgres.steps import Rows, Statement
 from treadle.model.errors import NotTransactional
 
@@ -18,6 +19,14 @@ class LentPsycopg:
 
     def __init__(self, connection: "psycopg.Connection[Any]") -> None:
         self._cursor = psycopg.RawCursor(connection, row_factory=tuple_row)
+
+    def marks(self) -> Marks:
+        """What is known of the connection."""
+        return marks_of(self._cursor.connection)
+
+    async def amarks(self) -> Marks:
+        """The awaitable twin of `marks`."""
+        return self.marks()
 
     def ask(self, statement: Statement, values: list[Any]) -> Rows:
         """Run a statement and fetch all its rows."""
@@ -32,6 +41,14 @@ class LentAsyncPsycopg:
 
     def __init__(self, connection: "psycopg.AsyncConnection[Any]") -> None:
         self._cursor = psycopg.AsyncRawCursor(connection, row_factory=tuple_row)
+
+    def marks(self) -> Marks:
+        """What is known of the connection."""
+        return marks_of(self._cursor.connection)
+
+    async def amarks(self) -> Marks:
+        """The awaitable twin of `marks`."""
+        return self.marks()
 
     async def aask(self, statement: Statement, values: list[Any]) -> Rows:
         """Run a statement and fetch all its rows."""

@@ -18,6 +18,7 @@ from treadle.engine.postgres.borrow import borrowed
 from treadle.engine.postgres.doctor import durability_of, examine
 from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.engine import PostgresEngine
+from treadle.engine.postgres.identity import WHO, Identity
 from treadle.engine.postgres.place import Address, Settings
 from treadle.engine.postgres.pooler import gives_away
 from treadle.engine.postgres.rights import lacking
@@ -55,6 +56,7 @@ class PostgresStore:
         self._hub: Hub | None = None
         self._pooled: bool | None = None
         self._reached = False
+        self._identity = Identity(self.location, self._who)
         if pq.__impl__ == "python":
             log.warning(
                 "psycopg runs in pure Python here, which makes every call many times slower. Install psycopg[binary], or a "
@@ -103,7 +105,7 @@ class PostgresStore:
 
     def borrow(self, connection: Any) -> Session:
         """A session inside the user's open transaction: begin and commit stay the user's. Raises `NotTransactional`."""
-        return borrowed(connection, self.location, str(self._address.parameters.get("dbname") or ""))
+        return borrowed(connection, self.location, str(self._address.parameters.get("dbname") or ""), self._identity)
 
     def waiter(self, topics: Sequence[str]) -> PostgresWaiter:
         """Somebody waiting for topics."""
@@ -212,6 +214,12 @@ class PostgresStore:
             link.wait(deadline)
         if pending(migrations(SCHEMA), self.version(link, deadline), self.location):
             raise unmigrated(self.location, self.namespace)
+
+    def _who(self) -> Rows:
+        """Who the server says it is, once a connection has found the schema as this code knows it. Raises as `open`."""
+        deadline = time.monotonic() + self.timeout
+        self.open(deadline).close()
+        return self.ask(WHO.text, deadline)
 
     def ask(self, text: str, deadline: float) -> Rows:
         """The rows of one question on a connection of its own, whatever the schema is like. Raises `StoreError`."""
