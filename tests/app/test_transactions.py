@@ -83,7 +83,7 @@ def test_no_job_exists_if_it_rolls_back(place: tuple[Treadle, Transaction]) -> N
 
     with pytest.raises(Undone):
         attempt()
-    with pytest.raises(UnknownJob):
+    with pytest.raises(UnknownJob, match="its enqueue_in is not committed yet or was rolled back"):
         handles[0].state()
     assert len(drain(app)) == 0
 

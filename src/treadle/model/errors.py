@@ -104,7 +104,7 @@ class UnknownTask(BadInput):
 
 
 class UnknownJob(BadInput):
-    """An id under which no job is stored: never enqueued, or pruned since."""
+    """An id under which no job is stored: never enqueued, not committed (yet), or pruned since."""
 
 
 class UnknownParent(BadInput):
