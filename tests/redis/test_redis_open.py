@@ -27,6 +27,7 @@ DeskAt = Callable[[RedisStore], Desk]
         ("rediss://h?ssl_cert_reqs=none&timeout=2", "rediss://h:6379/0"),
         ("valkeys://[::1]:1", "valkeys://[::1]:1/0"),
         ("unix:///run/v%20k.sock?db=2", "unix:///run/v k.sock?db=2"),
+        ("unix://u:secret@/run/v@k.sock", "unix:///run/v@k.sock?db=0"),
         ("redis://h?replicas=2", "redis://h:6379/0"),
     ],
 )

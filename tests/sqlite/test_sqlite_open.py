@@ -10,7 +10,14 @@ from treadle.engine.migrate import Migration, pending
 from treadle.engine.open import open_store
 from treadle.engine.sqlite import place
 from treadle.engine.sqlite.store import SqliteStore
-from treadle.model.errors import CannotOpen, InvalidURL, NetworkFileSystem, SchemaMismatch, StoreError
+from treadle.model.errors import (
+    CannotOpen,
+    InvalidURL,
+    NetworkFileSystem,
+    SchemaMismatch,
+    StoreError,
+    without_password,
+)
 from treadle.model.filter import Filter
 from treadle.model.job import NewJob
 
@@ -225,3 +232,47 @@ def test_a_password_in_a_malformed_url_is_not_shown(url: str) -> None:
     assert "secret" not in str(refused.value)
     assert "cret@" not in str(refused.value)
     assert "://u:***@h" in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "redis", "rediss", "valkey", "unix"])
+@pytest.mark.parametrize(
+    ("rest", "shown", "cure"),
+    [
+        (":/bob:secret@host:1/0", ":/bob:***@host:1/0", "two slashes"),
+        (":bob:secret@host/0", ":bob:***@host/0", "two slashes"),
+        (":secret@host/0", ":***@host/0", "two slashes"),
+        (":///bob:secret@host/0", ":///bob:***@host/0", "%40"),
+        ("://bob:se@cret@host/0", "://bob:***@host/0", "as %40"),
+        ("://bob@corp:secret@host/0", "://bob@corp:***@host/0", "as %40"),
+        ("://bob:9/secret@host/0", "://bob:***@host/0", "as %2F"),
+        ("://bob:9?secret@host/0", "://bob:***@host/0", "as %3F"),
+        ("://bob:9#secret@host/0", "://bob:***@host/0", "as %23"),
+        ("://bob:secret\uff03@host/0", "://bob:***@host/0", "does not read as a URL"),
+    ],
+)
+def test_a_password_that_a_url_does_not_hold_well_is_refused_and_not_shown(
+    scheme: str, rest: str, shown: str, cure: str
+) -> None:
+    with pytest.raises(InvalidURL) as refused:
+        open_store(scheme + rest)
+    said = str(refused.value)
+    assert said.startswith(scheme + shown + ": ")
+    assert cure in said
+    assert "cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ada:secret@h:1/shop?x=1", "postgresql://ada:***@h:1/shop?x=1"),
+        ("postgresql://h/shop?sslPassword=secret&x=1", "postgresql://h/shop?sslPassword=***&x=1"),
+        ("redis://:secret@h", "redis://:***@h"),
+        ("redis://ada@[::1]:7/0", "redis://ada@[::1]:7/0"),
+        ("'\\t redis://ada:secret@h'", "'\\t redis://ada:***@h'"),
+        ("ada:secret@h", "ada:***@h"),
+        ("sqlite:///folder/ada@home.db", "sqlite:///folder/ada@home.db"),
+        ("ada@home.db", "ada@home.db"),
+    ],
+)
+def test_a_url_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
