@@ -10,7 +10,19 @@ from typing import Annotated, Any, NoReturn, TypedDict
 import pytest
 
 from app import declarations
-from treadle import NO_RETRY, BadInput, Context, DefinitionError, Durability, Redacted, Retries, Secret, Tasks, Treadle
+from treadle import (
+    NO_RETRY,
+    BadInput,
+    Context,
+    DefinitionError,
+    Durability,
+    Redacted,
+    Retries,
+    Secret,
+    Tasks,
+    Treadle,
+    UnknownTask,
+)
 from treadle.app.task import CoroutineTask, FunctionTask
 
 
@@ -335,6 +347,24 @@ def test_an_unknown_name_is_answered_with_names_that_look_alike(app):
         app.registry.expect("send")
     with pytest.raises(BadInput, match="no task at all"):
         Treadle().registry.expect("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("shop.ad", "Did you mean shop.add?"),
+        ("shop.flakey", "Did you mean shop.flaky?"),
+        ("shp.tick", "Did you mean shop.tick?"),
+        ("store.tick", "Did you mean shop.tick?"),
+        ("shop.refund", "This app knows: shop.add, shop.flaky, shop.tick."),
+    ],
+)
+def test_a_name_is_like_another_in_its_module_and_in_itself(app, name, cure):
+    for each in ("shop.add", "shop.flaky", "shop.tick"):
+        app.task(name=each)(declarations.plain)
+    with pytest.raises(UnknownTask) as caught:
+        app.registry.expect(name)
+    assert caught.value.cure == cure
 
 
 def test_decorating_returns_the_task_itself_not_any_object(app):
