@@ -9,6 +9,7 @@ import pytest
 from treadle.engine.migrate import Migration, pending
 from treadle.engine.open import open_store
 from treadle.engine.sqlite import place
+from treadle.engine.sqlite.driver import Settings
 from treadle.engine.sqlite.store import SqliteStore
 from treadle.model.errors import (
     CannotOpen,
@@ -191,6 +192,60 @@ def test_a_new_file_has_a_write_ahead_log(store: SqliteStore, path: Path) -> Non
     plain = sqlite3.connect(path)
     assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     plain.close()
+
+
+@pytest.fixture
+def restored(path: Path) -> SqliteStore:
+    """A store on a backup that was made with VACUUM INTO, of two namespaces, and is not used yet."""
+    source = path.with_name("source.db")
+    for namespace in ("treadle", "shop"):
+        enqueue_one(SqliteStore(source, namespace=namespace))
+    plain = sqlite3.connect(source)
+    plain.execute("ANALYZE")
+    plain.execute("VACUUM INTO ?", (str(path),))
+    plain.close()
+    assert mode(path) == "delete"
+    return SqliteStore(path, settings=Settings(synchronous="OFF", timeout=30.0))
+
+
+def mode(path: Path) -> str:
+    plain = sqlite3.connect(path)
+    [(found,)] = plain.execute("PRAGMA journal_mode").fetchall()
+    plain.close()
+    return str(found)
+
+
+def test_a_restored_backup_has_a_write_ahead_log_again(restored: SqliteStore, path: Path) -> None:
+    enqueue_one(restored, "two")
+    assert mode(path) == "wal"
+    assert {check.level for check in restored.doctor() if check.name == "journal mode"} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ["CREATE TABLE mine (a)", "CREATE TABLE other_meta (a)", "CREATE VIEW mine AS SELECT 1", "CREATE TABLE shop_x (a)"],
+)
+def test_a_restored_backup_of_a_users_file_keeps_its_mode(restored: SqliteStore, path: Path, theirs: str) -> None:
+    with sqlite3.connect(path) as plain:
+        plain.execute(theirs)
+    plain.close()
+    enqueue_one(restored, "two")
+    assert mode(path) == "delete"
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_restored_backup_in_which_somebody_works_is_used_as_it_is(path: Path) -> None:
+    store = SqliteStore(path, settings=Settings(driver="sqlite3", synchronous="OFF", timeout=30.0))
+    plain = sqlite3.connect(path, isolation_level=None)
+    plain.execute("BEGIN IMMEDIATE")
+    session = store.session()
+    assert session.run(store.engine.count(Filter(), ()))[0].count == 1
+    plain.execute("COMMIT")
+    session.close()
+    plain.close()
+    assert mode(path) == "delete"
+    enqueue_one(store, "two")
+    assert mode(path) == "wal"
 
 
 def test_two_namespaces_share_a_file(path: Path) -> None:
