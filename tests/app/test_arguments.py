@@ -76,6 +76,10 @@ def kinds(first: int, /, second: int = 2, *rest: float, only: bool, other: str =
 
 
 @APP.task
+def timed(number: int, timeout: int = 1) -> None: ...
+
+
+@APP.task
 def nothing() -> None: ...
 
 
@@ -189,6 +193,22 @@ def test_arguments_that_do_not_fit_are_refused_with_the_path(call, shown):
         call()
     assert shown in str(caught.value)
     assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("call", "cure"),
+    [
+        (lambda: plain.enqueue(1, delay="5s"), "write plain.options(delay=...).enqueue(...)"),
+        (lambda: plain.call(1, key="a", tags=["b"]), "write plain.options(key=..., tags=...).call(...)"),
+        (lambda: plain.options(priority=1).enqueue(1, delay=5), "write plain.options(delay=...).enqueue(...)"),
+        (lambda: plain.enqueue_in(None, 1, queue="q"), "write plain.options(queue=...).enqueue_in(connection, ...)"),
+        (lambda: timed.call(1, timeout=2, delay=3), "write timed.options(delay=...).call(...)"),
+    ],
+)
+def test_an_option_among_the_arguments_is_told_its_place(call, cure):
+    with pytest.raises(InvalidArguments) as caught:
+        call()
+    assert cure in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, [1, [math.nan]], {"a": {"b": (math.inf,)}}])

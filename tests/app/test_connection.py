@@ -99,6 +99,8 @@ def test_an_app_may_be_pointed_elsewhere_before_it_is_open(tmp_path):
     app.connection.point_at("sqlite:///flag.db")
     with pytest.raises(NotPermitted, match="already open"):
         app.connection.point_at("sqlite:///other.db")
+    with pytest.raises(NotPermitted, match=r"//ada:\*\*\*@h/shop"):
+        app.connection.point_at("postgresql://ada:secret@h/shop")
     app.close()
     app.connection.point_at("sqlite:///other.db")
     task.enqueue(1)

@@ -10,7 +10,19 @@ from typing import Annotated, Any, NoReturn, TypedDict
 import pytest
 
 from app import declarations
-from treadle import NO_RETRY, BadInput, Context, DefinitionError, Durability, Redacted, Retries, Secret, Tasks, Treadle
+from treadle import (
+    NO_RETRY,
+    BadInput,
+    Context,
+    DefinitionError,
+    Durability,
+    Redacted,
+    Retries,
+    Secret,
+    Tasks,
+    Treadle,
+    UnknownTask,
+)
 from treadle.app.task import CoroutineTask, FunctionTask
 
 
@@ -212,7 +224,8 @@ def test_redacted_parameters_are_known_also_inside_a_dataclass(app):
         (declarations.plain, {"at_most_once": True, "retry": Retries()}, "no second start"),
         (declarations.plain, {"at_most_once": True, "max_crashes": 2}, "no second start"),
         (declarations.plain, {"timeout": "soon"}, "duration"),
-        (declarations.plain, {"timeout": 0}, "nothing"),
+        (declarations.plain, {"timeout": 0}, "0: a timeout of nothing"),
+        (declarations.plain, {"executor": "process", "hard_timeout": "0s"}, "'0s': a timeout of nothing"),
         (declarations.plain, {"priority": 101}, "-100 to 100"),
         (declarations.plain, {"priority": True}, "-100 to 100"),
         (declarations.plain, {"queue": "a:b"}, "queue name"),
@@ -334,6 +347,24 @@ def test_an_unknown_name_is_answered_with_names_that_look_alike(app):
         app.registry.expect("send")
     with pytest.raises(BadInput, match="no task at all"):
         Treadle().registry.expect("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("shop.ad", "Did you mean shop.add?"),
+        ("shop.flakey", "Did you mean shop.flaky?"),
+        ("shp.tick", "Did you mean shop.tick?"),
+        ("store.tick", "Did you mean shop.tick?"),
+        ("shop.refund", "This app knows: shop.add, shop.flaky, shop.tick."),
+    ],
+)
+def test_a_name_is_like_another_in_its_module_and_in_itself(app, name, cure):
+    for each in ("shop.add", "shop.flaky", "shop.tick"):
+        app.task(name=each)(declarations.plain)
+    with pytest.raises(UnknownTask) as caught:
+        app.registry.expect(name)
+    assert caught.value.cure == cure
 
 
 def test_decorating_returns_the_task_itself_not_any_object(app):

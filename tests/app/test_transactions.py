@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 import pytest
 
-from treadle import Context, LeaseLost, MixedSQLite, NotTransactional, State, Treadle, UnknownJob
+from treadle import Context, InvalidArguments, LeaseLost, MixedSQLite, NotTransactional, State, Treadle, UnknownJob
 from treadle.model.errors import InvalidResult
 from treadle.testing import FakeContext, drain, inline
 
@@ -83,7 +83,7 @@ def test_no_job_exists_if_it_rolls_back(place: tuple[Treadle, Transaction]) -> N
 
     with pytest.raises(Undone):
         attempt()
-    with pytest.raises(UnknownJob):
+    with pytest.raises(UnknownJob, match="its enqueue_in is not committed yet or was rolled back"):
         handles[0].state()
     assert len(drain(app)) == 0
 
@@ -112,6 +112,20 @@ def test_what_is_no_transaction_is_refused(place: tuple[Treadle, Transaction]) -
         pass
     with pytest.raises((NotTransactional, sqlite3.ProgrammingError, apsw.ConnectionClosedError)):
         task.enqueue_in(connection, 1)
+
+
+def test_a_forgotten_connection_is_named(place: tuple[Treadle, Transaction]) -> None:
+    app, _ = place
+    task = app.task(double)
+    calls: list[Callable[[], Any]] = [
+        lambda: task.enqueue_in(1),
+        lambda: task.options(delay=1).enqueue_in(1),
+        lambda: asyncio.run(task.aenqueue_in(1)),
+        lambda: asyncio.run(task.options(delay=1).aenqueue_in(1)),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidArguments, match=r"Pass the connection, .* double\.a?enqueue_in\(connection, \.\.\.\)"):
+            call()
 
 
 def test_a_transaction_of_another_library_is_refused(tmp_path: Path) -> None:

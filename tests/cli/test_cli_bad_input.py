@@ -38,7 +38,10 @@ BAD = {
     "something else as a database": (["jobs", "list", "--url", "sqlite:///tasks.py"], 5, "tasks.py"),
     "an unknown option": (["jobs", "list", "--colour", "red"], 2, "--colour"),
     "an unknown state": (["jobs", "list", "--state", "lost"], 2, "lost"),
-    "an unknown command": (["frobnicate"], 2, "frobnicate"),
+    "an unknown command": (["frobnicate"], 2, "No such command 'frobnicate'.\n"),
+    "a command's name with a letter too few": (["job", "list"], 2, "No such command 'job'. Did you mean 'jobs'?"),
+    "a command's name with letters swapped": (["shcedules"], 2, "Did you mean 'schedules'?"),
+    "a command that another one has": (["list"], 2, "No such command 'list'.\n"),
     "a demo of nothing": (["demo", "folder"], 2, "no .py file"),
     "a demo of a file": (["demo", "tasks.py"], 2, "not a folder"),
 }

@@ -9,7 +9,7 @@ from conformance.desk import Bench, Desk
 from conformance.ways import blocking
 from servers.postgres import shared
 from treadle.engine.open import open_store
-from treadle.engine.postgres.place import address, without_password
+from treadle.engine.postgres.place import address
 from treadle.engine.postgres.store import PostgresStore
 from treadle.engine.session import Store
 from treadle.model.errors import CannotOpen, InvalidURL, SchemaMismatch
@@ -31,6 +31,8 @@ def open_(url: str, namespace: str = "treadle") -> Store:
         (f"postgres://ada:{SECRET}@db.example/shop?sslmode=require", "postgresql://ada@db.example/shop"),
         (f"postgresql://db.example/shop?user=ada&password={SECRET}", "postgresql://ada@db.example/shop"),
         (f"postgresql://ada:{SECRET}@one:1,two:2/shop", "postgresql://ada@one:1,two:2/shop"),
+        (f"postgresql://ada%40corp:{SECRET}%40@[::1]:1/shop", "postgresql://ada%40corp@::1:1/shop"),
+        (f"postgresql://db.example/shop?user=ada@corp&password={SECRET}@", "postgresql://ada%40corp@db.example/shop"),
         ("postgresql:///shop?host=/run/postgresql", "postgresql://%2Frun%2Fpostgresql/shop"),
     ],
 )
@@ -47,6 +49,10 @@ def test_the_location_shows_no_password(url: str, shown: str) -> None:
         (f"postgresql://ada:{SECRET}@h:many/shop?timeout=soon", InvalidURL, "timeout=soon"),
         (f"postgresql://ada:{SECRET}@h/shop?connections=0", InvalidURL, "connections=0"),
         (f"postgresql://h/shop?password={SECRET}&colour=red", InvalidURL, "colour"),
+        (f"postgresql://h/shop?password={SECRET}&password={SECRET}", InvalidURL, "given twice"),
+        (f"postgresql://ada:{SECRET}@h:many/shop", InvalidURL, "its port is not a number"),
+        (f"postgresql://ada:{SECRET}@one:1,two:many/shop", InvalidURL, "its port is not a number"),
+        (f"postgresql://ada:{SECRET}?x@h/shop", InvalidURL, "%3F"),
     ],
 )
 def test_what_makes_no_sense_is_refused_without_the_password(url: str, error: type[Exception], says: str) -> None:
@@ -54,10 +60,6 @@ def test_what_makes_no_sense_is_refused_without_the_password(url: str, error: ty
         open_(url)
     assert SECRET not in str(told.value)
     assert told.value.__cause__ is None
-
-
-def test_a_url_without_its_password() -> None:
-    assert without_password(f"postgresql://ada:{SECRET}@h:1/shop?password={SECRET}") == "postgresql://ada@h:1/shop"
 
 
 def test_nobody_answers() -> None:

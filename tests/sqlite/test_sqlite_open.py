@@ -9,8 +9,16 @@ import pytest
 from treadle.engine.migrate import Migration, pending
 from treadle.engine.open import open_store
 from treadle.engine.sqlite import place
+from treadle.engine.sqlite.driver import Settings
 from treadle.engine.sqlite.store import SqliteStore
-from treadle.model.errors import CannotOpen, InvalidURL, NetworkFileSystem, SchemaMismatch, StoreError
+from treadle.model.errors import (
+    CannotOpen,
+    InvalidURL,
+    NetworkFileSystem,
+    SchemaMismatch,
+    StoreError,
+    without_password,
+)
 from treadle.model.filter import Filter
 from treadle.model.job import NewJob
 
@@ -186,6 +194,60 @@ def test_a_new_file_has_a_write_ahead_log(store: SqliteStore, path: Path) -> Non
     plain.close()
 
 
+@pytest.fixture
+def restored(path: Path) -> SqliteStore:
+    """A store on a backup that was made with VACUUM INTO, of two namespaces, and is not used yet."""
+    source = path.with_name("source.db")
+    for namespace in ("treadle", "shop"):
+        enqueue_one(SqliteStore(source, namespace=namespace))
+    plain = sqlite3.connect(source)
+    plain.execute("ANALYZE")
+    plain.execute("VACUUM INTO ?", (str(path),))
+    plain.close()
+    assert mode(path) == "delete"
+    return SqliteStore(path, settings=Settings(synchronous="OFF", timeout=30.0))
+
+
+def mode(path: Path) -> str:
+    plain = sqlite3.connect(path)
+    [(found,)] = plain.execute("PRAGMA journal_mode").fetchall()
+    plain.close()
+    return str(found)
+
+
+def test_a_restored_backup_has_a_write_ahead_log_again(restored: SqliteStore, path: Path) -> None:
+    enqueue_one(restored, "two")
+    assert mode(path) == "wal"
+    assert {check.level for check in restored.doctor() if check.name == "journal mode"} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ["CREATE TABLE mine (a)", "CREATE TABLE other_meta (a)", "CREATE VIEW mine AS SELECT 1", "CREATE TABLE shop_x (a)"],
+)
+def test_a_restored_backup_of_a_users_file_keeps_its_mode(restored: SqliteStore, path: Path, theirs: str) -> None:
+    with sqlite3.connect(path) as plain:
+        plain.execute(theirs)
+    plain.close()
+    enqueue_one(restored, "two")
+    assert mode(path) == "delete"
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_restored_backup_in_which_somebody_works_is_used_as_it_is(path: Path) -> None:
+    store = SqliteStore(path, settings=Settings(driver="sqlite3", synchronous="OFF", timeout=30.0))
+    plain = sqlite3.connect(path, isolation_level=None)
+    plain.execute("BEGIN IMMEDIATE")
+    session = store.session()
+    assert session.run(store.engine.count(Filter(), ()))[0].count == 1
+    plain.execute("COMMIT")
+    session.close()
+    plain.close()
+    assert mode(path) == "delete"
+    enqueue_one(store, "two")
+    assert mode(path) == "wal"
+
+
 def test_two_namespaces_share_a_file(path: Path) -> None:
     one, two = SqliteStore(path, namespace="one"), SqliteStore(path, namespace="two")
     enqueue_one(one)
@@ -225,3 +287,47 @@ def test_a_password_in_a_malformed_url_is_not_shown(url: str) -> None:
     assert "secret" not in str(refused.value)
     assert "cret@" not in str(refused.value)
     assert "://u:***@h" in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "redis", "rediss", "valkey", "unix"])
+@pytest.mark.parametrize(
+    ("rest", "shown", "cure"),
+    [
+        (":/bob:secret@host:1/0", ":/bob:***@host:1/0", "two slashes"),
+        (":bob:secret@host/0", ":bob:***@host/0", "two slashes"),
+        (":secret@host/0", ":***@host/0", "two slashes"),
+        (":///bob:secret@host/0", ":///bob:***@host/0", "%40"),
+        ("://bob:se@cret@host/0", "://bob:***@host/0", "as %40"),
+        ("://bob@corp:secret@host/0", "://bob@corp:***@host/0", "as %40"),
+        ("://bob:9/secret@host/0", "://bob:***@host/0", "as %2F"),
+        ("://bob:9?secret@host/0", "://bob:***@host/0", "as %3F"),
+        ("://bob:9#secret@host/0", "://bob:***@host/0", "as %23"),
+        ("://bob:secret\uff03@host/0", "://bob:***@host/0", "does not read as a URL"),
+    ],
+)
+def test_a_password_that_a_url_does_not_hold_well_is_refused_and_not_shown(
+    scheme: str, rest: str, shown: str, cure: str
+) -> None:
+    with pytest.raises(InvalidURL) as refused:
+        open_store(scheme + rest)
+    said = str(refused.value)
+    assert said.startswith(scheme + shown + ": ")
+    assert cure in said
+    assert "cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ada:secret@h:1/shop?x=1", "postgresql://ada:***@h:1/shop?x=1"),
+        ("postgresql://h/shop?sslPassword=secret&x=1", "postgresql://h/shop?sslPassword=***&x=1"),
+        ("redis://:secret@h", "redis://:***@h"),
+        ("redis://ada@[::1]:7/0", "redis://ada@[::1]:7/0"),
+        ("'\\t redis://ada:secret@h'", "'\\t redis://ada:***@h'"),
+        ("ada:secret@h", "ada:***@h"),
+        ("sqlite:///folder/ada@home.db", "sqlite:///folder/ada@home.db"),
+        ("ada@home.db", "ada@home.db"),
+    ],
+)
+def test_a_url_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown

@@ -31,7 +31,7 @@ def total(store: MemoryStore) -> int:
 
 
 def test_a_store_that_survives_nothing_must_be_wanted() -> None:
-    with pytest.raises(VolatileStore, match=r"memory://here.*allow_volatile=True.*sqlite:///"):
+    with pytest.raises(VolatileStore, match=r"memory://here.*allow_volatile=True \(TREADLE_ALLOW_VOLATILE=1.*sqlite:///"):
         MemoryStore("here")
 
 

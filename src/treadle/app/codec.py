@@ -20,6 +20,10 @@ _KIND = inspect.Parameter
 Prepared = tuple[tuple[Any, ...], dict[str, Any]]
 
 
+class Unbound(InvalidArguments):
+    """Arguments that are too many, too few, or under names that the function does not know, whatever their values."""
+
+
 class Arguments:
     """The arguments of one task: `encode` binds and checks them for the store, `prepare` reads them for the body."""
 
@@ -89,7 +93,7 @@ class Arguments:
         try:
             return dict(self._python.bind(*args, **kwargs).arguments)
         except TypeError as error:
-            raise InvalidArguments(
+            raise Unbound(
                 f"{self._signature.name}{self._python}", str(error), "Pass the arguments that the task's function takes."
             ) from None
 

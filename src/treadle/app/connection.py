@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from treadle.engine.contract import Engine
 from treadle.engine.plan import Plan
 from treadle.engine.session import Durability, Session, Store
-from treadle.model.errors import NotPermitted, NotTransactional, WouldBlock
+from treadle.model.errors import NotPermitted, NotTransactional, WouldBlock, without_password
 
 R = TypeVar("R")
 
@@ -40,7 +40,9 @@ class Connection:
         url, namespace = url or self.url, namespace or self.namespace
         if self._opened is not None and (url, namespace) != (self.url, self.namespace):
             raise NotPermitted(
-                url, f"the store {self.url} is already open", "Choose the store before the first call, or close the app."
+                without_password(url),
+                f"the store {without_password(self.url)} is already open",
+                "Choose the store before the first call, or close the app.",
             )
         self._pointed, self.namespace = url, namespace
 

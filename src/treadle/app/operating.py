@@ -37,7 +37,10 @@ _CHUNK = 1000
 def unknown(job: JobId) -> UnknownJob:
     """The error for an id under which nothing is stored."""
     return UnknownJob(
-        job, "no job is stored under this id", "It was never enqueued in this store, or it has been pruned since."
+        job,
+        "no job is stored under this id",
+        "It was never enqueued in this store, its enqueue_in is not committed yet or was rolled back, or it has been pruned "
+        "since.",
     )
 
 

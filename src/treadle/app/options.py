@@ -147,6 +147,14 @@ def check_retry(value: Retries) -> Retries:
     raise InvalidOption(value, "this is not a retry rule", 'Write Retries(max_failures=3), Retries(["1m", "5m"]) or NO_RETRY.')
 
 
+def check_timeout(value: Duration) -> float:
+    """A time limit in seconds. Raises `InvalidOption` and `InvalidDuration`."""
+    found = seconds(value)
+    if found == 0:
+        raise InvalidOption(repr(value), "a timeout of nothing would stop every attempt", "Leave it out for no timeout.")
+    return found
+
+
 def micros(value: datetime) -> Micros:
     """A moment as the store holds it. Raises `InvalidTime` for one without a time zone or before 1970."""
     if not is_a(value, datetime):
@@ -181,13 +189,6 @@ def _job_id(value: object) -> JobId:
     if isinstance(value, str) and _ID.fullmatch(value):
         return value
     raise InvalidOption(value, "a job id is a UUID version 7 in lower case", "Leave it out, or make it with treadle.new_id().")
-
-
-def _timeout(value: Duration) -> float:
-    found = seconds(value)
-    if found == 0:
-        raise InvalidOption(value, "a timeout of nothing would stop every attempt", "Leave it out for no timeout.")
-    return found
 
 
 def _retry(value: Retries) -> Retries:
@@ -228,7 +229,7 @@ _READERS: dict[str, Any] = {
     "run_at": micros,
     "priority": check_priority,
     "queue": check_queue,
-    "timeout": _timeout,
+    "timeout": check_timeout,
     "start_within": seconds,
     "tags": check_tags,
     "key": _key,

@@ -1,8 +1,8 @@
 """Which name means which task."""
 
-import difflib
 from typing import Any, cast
 
+from treadle.app.near import near
 from treadle.app.task import AnyTask, Task
 from treadle.model.errors import DefinitionError, UnknownTask
 from treadle.model.kind import is_a
@@ -46,11 +46,11 @@ class Registry:
             raise UnknownTask(name, "a task is named by a text", "Write its name, such as module.function.")
         task = self._tasks.get(name)
         if task is None:
-            near = difflib.get_close_matches(name, self._tasks, n=3, cutoff=0.5)
-            near = near or [each for each in self._tasks if each.rpartition(".")[2] == name.rpartition(".")[2]][:3]
-            cure = (
-                f"Did you mean {', '.join(near)}?" if near else f"This app knows: {', '.join(self._tasks) or 'no task at all'}."
-            )
+            meant = near(name, self._tasks)
+            meant = meant or [each for each in self._tasks if each.rpartition(".")[2] == name.rpartition(".")[2]][:3]
+            cure = f"This app knows: {', '.join(self._tasks) or 'no task at all'}."
+            if meant:
+                cure = f"Did you mean {', '.join(meant)}?"
             raise UnknownTask(name, "this app has no task of this name", cure)
         return task
 

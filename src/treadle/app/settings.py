@@ -9,7 +9,15 @@ import msgspec
 from treadle.app.flow import FREE, READERS, Flow, Ordered
 from treadle.app.keys import By, Parameters
 from treadle.app.limit import Limit
-from treadle.app.options import Options, check_durability, check_priority, check_queue, check_retry, check_tags
+from treadle.app.options import (
+    Options,
+    check_durability,
+    check_priority,
+    check_queue,
+    check_retry,
+    check_tags,
+    check_timeout,
+)
 from treadle.app.signature import Signature
 from treadle.app.unique import Unique
 from treadle.engine.session import Durability
@@ -168,12 +176,9 @@ def _timeout(signature: Signature, given: Mapping[str, Any], executor: Executor)
     if value is None:
         return {}
     try:
-        found = seconds(value)
+        return {"timeout": check_timeout(value)}
     except BadInput as error:
         raise DefinitionError(f"{signature.name}: {error}") from error
-    if found == 0:
-        raise DefinitionError(f"{signature.name}: a timeout of nothing would stop every attempt. Leave it out for no timeout.")
-    return {"timeout": found}
 
 
 def _whole(name: str, low: int, high: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack
 import msgspec
 
 from treadle.app.call import Call
-from treadle.app.codec import Arguments, Prepared, Returned
+from treadle.app.codec import Arguments, Prepared, Returned, Unbound
 from treadle.app.handle import JobHandle
 from treadle.app.ids import new_id
 from treadle.app.options import UNSAID, Options, OptionWords, read_options
@@ -64,11 +64,11 @@ class Task(Generic[Own, P, R]):
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Store a job that makes this call. Raises `InvalidArguments` or `PayloadTooLarge`, and then stores nothing."""
-        return self._call(args, kwargs, UNSAID).enqueue()
+        return self._call(args, kwargs, UNSAID, "enqueue").enqueue()
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The awaitable twin of `enqueue`."""
-        return await self._call(args, kwargs, UNSAID).aenqueue()
+        return await self._call(args, kwargs, UNSAID, "aenqueue").aenqueue()
 
     def enqueue_in(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Store a job inside the transaction that is open on `connection`: it exists if and only if that commits.
@@ -76,15 +76,15 @@ class Task(Generic[Own, P, R]):
         The connection must be to the store's own database, and stays the caller's. Its id is known at once; nobody is woken,
         so a worker finds the job at its next poll. Raises `NotTransactional` when the store cannot take part.
         """
-        return self._call(args, kwargs, UNSAID).enqueue_in(connection)
+        return self._call(args, kwargs, UNSAID, "enqueue_in").enqueue_in(connection)
 
     async def aenqueue_in(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The awaitable twin of `enqueue_in`."""
-        return await self._call(args, kwargs, UNSAID).aenqueue_in(connection)
+        return await self._call(args, kwargs, UNSAID, "aenqueue_in").aenqueue_in(connection)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """This call as a value, checked but not stored: for bulk enqueue and for edges."""
-        return self._call(args, kwargs, UNSAID)
+        return self._call(args, kwargs, UNSAID, "call")
 
     def options(self, **words: Unpack[OptionWords]) -> "Step[P, R]":
         """The task with options for its next calls: `task.options(delay="10m").enqueue(...)`.
@@ -185,8 +185,25 @@ class Task(Generic[Own, P, R]):
     def _returned(self) -> Returned:
         return Returned(self._signature)
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], said: Options) -> Call[R]:
-        return self._wrap(self._arguments.encode(args, kwargs, self.settings.payload_cap), said)
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], said: Options, how: str) -> Call[R]:
+        """A call that was asked for by the method `how`."""
+        try:
+            text = self._arguments.encode(args, kwargs, self.settings.payload_cap)
+        except Unbound as error:
+            raise InvalidArguments(error.value, error.rule, self._mended(kwargs, how) or error.cure) from None
+        return self._wrap(text, said)
+
+    def _mended(self, kwargs: Mapping[str, Any], how: str) -> str | None:
+        """What to write where an option stands among the arguments, or the connection was forgotten."""
+        front = "connection, " if how.endswith("enqueue_in") else ""
+        mine = {each.name for each in self._signature.parameters}
+        options = [f"{each}=..." for each in kwargs if each in OptionWords.__annotations__ and each not in mine]
+        if options:
+            return f"An option is no argument: write {self.fn.__name__}.options({', '.join(options)}).{how}({front}...)."
+        if front:
+            cure = "Pass the connection, and then the arguments that the task's function takes"
+            return f"{cure}: {self.fn.__name__}.{how}({front}...)."
+        return None
 
     def _wrap(self, text: str, said: Options) -> Call[R]:
         if self._outbox is None:
@@ -222,26 +239,26 @@ class Step(Generic[P, R]):
 
     __slots__ = ("_make", "_said")
 
-    def __init__(self, make: Callable[[tuple[Any, ...], dict[str, Any], Options], Call[R]], said: Options) -> None:
+    def __init__(self, make: Callable[[tuple[Any, ...], dict[str, Any], Options, str], Call[R]], said: Options) -> None:
         self._make = make
         self._said = said
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Store a job that makes this call, with these options."""
-        return self._make(args, kwargs, self._said).enqueue()
+        return self._make(args, kwargs, self._said, "enqueue").enqueue()
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The awaitable twin of `enqueue`."""
-        return await self._make(args, kwargs, self._said).aenqueue()
+        return await self._make(args, kwargs, self._said, "aenqueue").aenqueue()
 
     def enqueue_in(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Store a job that makes this call, with these options, inside the transaction that is open on `connection`."""
-        return self._make(args, kwargs, self._said).enqueue_in(connection)
+        return self._make(args, kwargs, self._said, "enqueue_in").enqueue_in(connection)
 
     async def aenqueue_in(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The awaitable twin of `enqueue_in`."""
-        return await self._make(args, kwargs, self._said).aenqueue_in(connection)
+        return await self._make(args, kwargs, self._said, "aenqueue_in").aenqueue_in(connection)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """This call as a value, checked but not stored, with these options."""
-        return self._make(args, kwargs, self._said)
+        return self._make(args, kwargs, self._said, "call")

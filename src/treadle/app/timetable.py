@@ -1,6 +1,5 @@
 """Schedules as an operator sees and changes them: each as a plan over what the store keeps."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ import msgspec
 
 from treadle.app.book import Book, Declared, Pause, read_book
 from treadle.app.ids import new_id
+from treadle.app.near import near
 from treadle.app.schedule import Schedule, stored_rule
 from treadle.app.slot import TAG, Slot, SlotKind, local_time, read_slot, slot_id
 from treadle.app.view import Job, moment, view_job
@@ -255,10 +255,10 @@ def _open(engine: Engine, declared: Mapping[str, Schedule], name: str, now: Micr
 
 def _unknown(engine: Engine, declared: Mapping[str, Schedule], name: str) -> Steps[UnknownSchedule]:
     known = sorted({each.key for each in (yield from engine.read(Space.SCHEDULE).begin())} | declared.keys())
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    meant = near(name, known)
     cure = "A schedule is known once a worker has served its module."
-    if near:
-        cure = f"Did you mean {', '.join(near)}?"
+    if meant:
+        cure = f"Did you mean {', '.join(meant)}?"
     elif known:
         cure = f"It knows: {', '.join(known[:10])}."
     return UnknownSchedule(name, "this store knows no such schedule", cure)

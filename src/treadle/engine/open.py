@@ -5,11 +5,13 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from treadle.engine.session import Store
-from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL
+from treadle.model.errors import CannotOpen, InvalidOption, InvalidURL, without_password
 from treadle.model.kind import is_a
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 _TAKEN = re.compile(r"public|information_schema|pg_.*|sqlite(_.*)?")
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d{0,5})?")
+_NO_PORT = "its port is not a number from 1 to 65535"
 _SCHEMES = "sqlite:///FILE, postgresql://HOST/DATABASE, redis://HOST and memory://NAME"
 
 
@@ -41,18 +43,20 @@ def open_store(url: str, *, namespace: str = "treadle", allow_volatile: bool = F
     parts = _split(url)
     parameters = _parameters(url, parts.query)
     if parts.fragment:
-        raise InvalidURL(url, "a store URL has no fragment", "Write # in a file name as %23.")
+        raise InvalidURL(url, "a store URL has no fragment", "Write # as %23.")
     match parts.scheme:
         case "sqlite":
             return _open_sqlite(url, parts.netloc, unquote(parts.path), namespace, parameters)
         case "memory":
             return _open_memory(url, parts.netloc + parts.path, namespace, parameters, allow_volatile=allow_volatile)
         case "postgresql" | "postgres":
-            return _open_postgres(url, namespace, parameters)
+            _check_server(url, parts, parameters)
+            return _open_postgres(url, parts, namespace, parameters)
         case "redis" | "rediss" | "valkey" | "valkeys" | "unix":
+            _check_server(url, parts, parameters)
             return _open_redis(url, parts, namespace, parameters, allow_volatile=allow_volatile)
         case scheme:
-            cure = f"Write sqlite:///{url} for this file." if url and not scheme else f"Use {_SCHEMES}."
+            cure = f"Write sqlite:///{without_password(url)} for this file." if url and not scheme else f"Use {_SCHEMES}."
             raise InvalidURL(url, f"the scheme {scheme!r} names no engine", cure)
 
 
@@ -62,7 +66,23 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError as error:
-        raise InvalidURL(url, f"this does not read as a URL ({error})", f"Use {_SCHEMES}.") from None
+        reason = "" if "@" in url else f" ({error})"  # it may quote the password
+        raise InvalidURL(url, f"this does not read as a URL{reason}", f"Use {_SCHEMES}.") from None
+
+
+def _check_server(url: str, parts: SplitResult, parameters: dict[str, str]) -> None:
+    """Refuse a server's URL of which a part of the password would be read as the host, the port or the database, and shown."""
+    if not url[len(parts.scheme) :].startswith("://"):
+        raise InvalidURL(url, "two slashes belong behind its scheme", f"Use {_SCHEMES}.")
+    user, _, host = parts.netloc.rpartition("@")
+    place = host + parts.path
+    cure = "Write @ in a user or a password as %40, / as %2F, ? as %3F and # as %23."
+    if "@" in user:
+        raise InvalidURL(url, "a raw @ stands in its user or its password", cure)
+    # The path of a socket may hold one.
+    astray = "@" in place and (parts.scheme != "unix" or ":" in place.rpartition("@")[0])
+    if astray or any("@" in name for name in parameters):
+        raise InvalidURL(url, "its @ stands behind a raw / or ?", cure)
 
 
 def _parameters(url: str, query: str) -> dict[str, str]:
@@ -129,19 +149,20 @@ def _open_memory(url: str, name: str, namespace: str, parameters: dict[str, str]
     return MemoryStore(name.strip("/"), namespace=namespace, allow_volatile=allow_volatile)
 
 
-def _open_postgres(url: str, namespace: str, parameters: dict[str, str]) -> Store:
+def _open_postgres(url: str, parts: SplitResult, namespace: str, parameters: dict[str, str]) -> Store:
     try:
-        from treadle.engine.postgres.place import Settings, address, without_password
+        from treadle.engine.postgres.place import Settings, address
         from treadle.engine.postgres.store import PostgresStore
     except ImportError as error:
         missing = error.name or "psycopg"
         raise CannotOpen(f"The PostgreSQL engine needs {missing}. Install it: pip install 'treadle[postgres]'") from None
 
-    safe = without_password(url)
-    timeout = _seconds(safe, parameters, "timeout", 5.0)
+    timeout = _seconds(url, parameters, "timeout", 5.0)
     connections = parameters.pop("connections", "10")
     if not connections.isdecimal() or not 1 <= int(connections) <= 1000:
-        raise InvalidURL(safe, f"connections={connections} is not a number from 1 to 1000", "Leave connections out for 10.")
+        raise InvalidURL(url, f"connections={connections} is not a number from 1 to 1000", "Leave connections out for 10.")
+    if not all(_HOST.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")):
+        raise InvalidURL(url, _NO_PORT, "Write for example postgresql://localhost:5432/shop.")
     settings = Settings(timeout=timeout, connections=int(connections))
     return PostgresStore(address(url, ("timeout", "connections")), namespace=namespace, settings=settings)
 
@@ -154,47 +175,37 @@ def _open_redis(url: str, parts: SplitResult, namespace: str, parameters: dict[s
         shown = f"{parts.scheme}://{parts.hostname or ''}"
         raise CannotOpen(f"{shown}: the Redis engine needs {error.name}. Install it: pip install 'treadle[redis]'") from None
 
-    safe = _without_password(url, parts)
     tls = None
     if parts.scheme in ("rediss", "valkeys"):
-        verify = _choice(safe, parameters, "ssl_cert_reqs", ("required", "none")) == "required"
+        verify = _choice(url, parameters, "ssl_cert_reqs", ("required", "none")) == "required"
         ca_certs, certfile, keyfile = (parameters.pop(f"ssl_{name}", None) for name in ("ca_certs", "certfile", "keyfile"))
         tls = Tls(ca_certs, certfile, keyfile, verify)
     local = parts.scheme == "unix"
     if local and not parts.path.strip("/"):
-        raise InvalidURL(safe, "it names no socket", "Write for example unix:///run/valkey/valkey.sock.")
+        raise InvalidURL(url, "it names no socket", "Write for example unix:///run/valkey/valkey.sock.")
     try:
         port = parts.port
     except ValueError:
-        raise InvalidURL(
-            safe, "its port is not a number from 1 to 65535", "Write for example redis://localhost:6379."
-        ) from None
+        raise InvalidURL(url, _NO_PORT, "Write for example redis://localhost:6379.") from None
     database = parameters.pop("db", None) if local else parts.path.strip("/")
     address = Address(
         scheme=parts.scheme,
         host=parts.hostname or "localhost",
         port=port or 6379,
         path=unquote(parts.path) if local else None,
-        database=_whole(safe, "the database", database or "0", 1_000_000),
+        database=_whole(url, "the database", database or "0", 1_000_000),
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password is not None else None,
         tls=tls,
-        timeout=_seconds(safe, parameters, "timeout", 5.0),
+        timeout=_seconds(url, parameters, "timeout", 5.0),
     )
-    replicas = _whole(safe, "replicas", parameters.pop("replicas", "0"), 100)
+    replicas = _whole(url, "replicas", parameters.pop("replicas", "0"), 100)
     _nothing_left(
-        safe,
+        url,
         parameters,
         "timeout and replicas, db with unix://, and with TLS ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_cert_reqs",
     )
     return RedisStore(address, namespace=namespace, replicas=replicas, allow_volatile=allow_volatile)
-
-
-def _without_password(url: str, parts: SplitResult) -> str:
-    """The URL as it may be shown."""
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 def _whole(url: str, name: str, given: str, most: int) -> int:

@@ -89,14 +89,20 @@ class InvalidSchedule(BadInput):
     """A cron expression, zone or interval that names no slots."""
 
 
-_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
+_PASSWORD = re.compile(r"^([^:]*:/*[^:]*:|[^:]*:(?!//)).*@", re.DOTALL)
+_PARAMETER = re.compile(r"([?&][^=&]*password[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown, however malformed: nothing between the user's colon and the last @, wherever that stands."""
+    return _PASSWORD.sub(r"\1***@", _PARAMETER.sub(r"\1***", url))
 
 
 class InvalidURL(BadInput):
     """A store URL with an unknown scheme or parameter. A password in it is not shown, however malformed the rest is."""
 
     def __init__(self, value: object, rule: str, cure: str) -> None:
-        super().__init__(_PASSWORD.sub(r"\1***@", value) if isinstance(value, str) else value, rule, cure)
+        super().__init__(without_password(value) if isinstance(value, str) else value, rule, cure)
 
 
 class UnknownTask(BadInput):
@@ -104,7 +110,7 @@ class UnknownTask(BadInput):
 
 
 class UnknownJob(BadInput):
-    """An id under which no job is stored: never enqueued, or pruned since."""
+    """An id under which no job is stored: never enqueued, not committed (yet), or pruned since."""
 
 
 class UnknownParent(BadInput):

@@ -33,7 +33,8 @@ class MemoryStore:
         if not allow_volatile:
             raise VolatileStore(
                 f"memory://{name}: what is kept in memory survives nothing. "
-                "Say allow_volatile=True if that is wanted, or use sqlite:///treadle.db"
+                "Say allow_volatile=True (TREADLE_ALLOW_VOLATILE=1 in the environment) if that is wanted, or use "
+                "sqlite:///treadle.db."
             )
         self.tables: Tables = Tables()
         self.hub: Hub = Hub()

@@ -74,13 +74,13 @@ def examine(store: Patient) -> list[Check]:
         checks.append(_pooler(pooled=store.pooled()))
         if (refusal := store.refusal()) is not None:
             return [*checks, Check("rights", "error", str(refusal))]
-        checks.append(Check("rights", "ok", f"the role {store.role} may read and write the schema {store.namespace}"))
         missing = [name for name, _ in store.pending_migrations()]
     except StoreError as error:
         return [*checks, Check("server", "error", str(error))]
     if missing:
         cure = f"{', '.join(missing)} not applied to the schema {store.namespace}: run `treadle migrate`"
-        return [*checks, Check("schema", "error", cure)]
+        return [*checks, Check("schema", "error", cure)]  # of rights in tables that are not there nothing can be said
+    checks.append(Check("rights", "ok", f"the role {store.role} may read and write the schema {store.namespace}"))
     return [*checks, Check("schema", "ok", f"{store.namespace}, up to date")]
 
 

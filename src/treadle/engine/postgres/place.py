@@ -39,16 +39,8 @@ def address(url: str, own: tuple[str, ...]) -> Address:
         for secret in (parts.password, *(value for name, value in pairs if "password" in name)):
             reason = reason.replace(secret, "***") if secret else reason
         cure = "Write postgresql://user:password@host:5432/database, with libpq's parameters behind a question mark if need be."
-        raise InvalidURL(without_password(url), f"libpq does not take this ({reason})", cure) from None
+        raise InvalidURL(url, f"libpq does not take this ({reason})", cure) from None
     return Address(parameters, _shown(parameters))
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown: what stands between the user and the host, and every parameter with a value, is left out."""
-    scheme, _, rest = url.partition("://")
-    place = rest.partition("?")[0]
-    user, at, host = place.rpartition("@")
-    return f"{scheme}://{user.partition(':')[0]}{at}{host}"
 
 
 def _shown(parameters: dict[str, Any]) -> str:

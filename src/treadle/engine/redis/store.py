@@ -221,7 +221,7 @@ class RedisStore:
             raise CannotOpen(f"{self.location}: this user may not run INFO, so what the server keeps is unknown. {RIGHTS}")
         raise VolatileStore(
             f"{self.location} is {standing.durability(self.replicas)}. Set appendonly yes and maxmemory-policy noeviction on "
-            "the server, or say allow_volatile=True if losing jobs is acceptable."
+            "the server, or say allow_volatile=True (TREADLE_ALLOW_VOLATILE=1 in the environment) if losing jobs is acceptable."
         )
 
     def _dial(self, deadline: float) -> Dialled:

@@ -28,12 +28,12 @@ from treadle.engine.sqlite.engine import SqliteEngine
 from treadle.engine.sqlite.gate import Gate
 from treadle.engine.sqlite.lent import LoanedSession
 from treadle.engine.sqlite.log import LONG, keep_short
+from treadle.engine.sqlite.mode import SCHEMA, write_ahead
 from treadle.engine.sqlite.place import check_place, enter_library, leave_library, lend_library, runtime_directory
 from treadle.engine.sqlite.session import BorrowedSession, SqliteSession
 from treadle.engine.sqlite.wake import Bell, SqliteWaiter
 from treadle.model.errors import CannotOpen, NotTransactional, SchemaMismatch, VulnerableSQLite
 
-SCHEMA = Path(__file__).parent / "schema"
 _CLASSES = {
     "FULL": "D2: survives a power loss",
     "NORMAL": "D1: survives the crash of a process, not a power loss",
@@ -229,10 +229,10 @@ class SqliteStore:
         return link
 
     def _migrate(self, link: Link) -> list[str]:
-        if not pending(migrations(SCHEMA), self.version(link), self.location):
+        missing = pending(migrations(SCHEMA), self.version(link), self.location)
+        write_ahead(link, self.location, self.timeout)
+        if not missing:
             return []
-        if not link.ask("SELECT 1 FROM sqlite_master LIMIT 1"):
-            link.ask("PRAGMA journal_mode = WAL")  # a new file is ours; in a user's file the mode stays theirs
         link.do("BEGIN IMMEDIATE")
         try:
             applied = self._apply(link)
