@@ -182,8 +182,12 @@ def test_a_write_that_no_replica_confirms_is_an_error_unless_it_may_be_lost(serv
     store = RedisStore(server.address(timeout=1.0), replicas=1)
     session = store.session()
     assert session.run(store.engine.enqueue([NewJob("relaxed", "work")]), Durability.RELAXED)[0].verdict is Stored.STORED
-    with pytest.raises(StoreBusy, match="too few replicas"):
+    said = r"carried out, but too few replicas have confirmed it: 0 in 0\.8 s, where \?replicas=1 .* asks for 1\."
+    with pytest.raises(StoreBusy, match=said):
         session.run(store.engine.enqueue([NewJob("strict", "work")]))
+    [durability] = [check for check in store.doctor() if check.name == "durability"]
+    assert durability.level == "error"
+    assert "But 0 run, where ?replicas=1 in the URL asks for 1" in durability.message
     assert session.run(store.engine.count(Filter()))[0].count == 2
     session.close()
 
@@ -195,4 +199,5 @@ def test_a_replica_confirms(serve: Serve) -> None:
     session = store.session()
     assert session.run(store.engine.enqueue([NewJob("a", "work")]))[0].verdict is Stored.STORED
     assert store.durability.startswith("D3")
+    assert [check.level for check in store.doctor() if check.name == "durability"] == ["ok"]
     session.close()

@@ -65,6 +65,9 @@ def _durability(standing: Standing, replicas: int) -> Check:
     text = standing.durability(replicas)
     if text.startswith("D0"):
         return Check("durability", "error", f"{text}. Set appendonly yes and maxmemory-policy noeviction.")
+    if standing.known and replicas > standing.online:
+        said = f"{text}. But {standing.online} run, where ?replicas={replicas} in the URL asks for {replicas}: every call fails"
+        return Check("durability", "error", f"{said}. Start them, or ask for fewer.")
     if standing.sync is None:
         return Check("durability", "warning", f"{text}. This user may not read appendfsync, so the weaker case is assumed.")
     if text.startswith("D1"):

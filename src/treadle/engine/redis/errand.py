@@ -13,8 +13,10 @@ from treadle.engine.redis.replies import ELSEWHERE, PASSING, Refusal, error_for,
 from treadle.engine.redis.scripts import READS, Script, script
 from treadle.engine.redis.steps import Round, encode
 from treadle.engine.session import Durability
-from treadle.model.errors import CannotOpen, StoreBusy
+from treadle.model.errors import CannotOpen, StoreBusy, StoreError
 
+WAITED = 0.8
+"""The share of a call's time that replicas have to confirm it."""
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 
@@ -23,6 +25,7 @@ class Ground(Protocol):
     """What a session needs of its store."""
 
     timeout: float
+    replicas: int
     tag: bytes
     """The namespace as a hash tag: the key by which a cluster finds the slot."""
 
@@ -95,10 +98,7 @@ class Errand:
             if isinstance(each, Refusal):
                 raise error_for(each, self._ground.location)
         if self._confirm and not self._ground.confirmed(replies[-1]):
-            raise StoreBusy(
-                f"{self._ground.location}: the server has it, but too few replicas have confirmed it in time "
-                f"({replies[-1]!r}). Calling again does no harm; see that the replicas run."
-            )
+            raise _unconfirmed(self._ground, replies[-1])
         return Answered(reply)
 
     def _refused(self, refusal: Refusal) -> None:
@@ -133,3 +133,15 @@ class Errand:
         self._pause = min(_LONGEST_PAUSE, self._pause * 2)
         left = max(0.0, self.deadline - time.monotonic())
         return min(left, jittered(self._pause))
+
+
+def _unconfirmed(ground: Ground, reply: Any) -> StoreError:
+    if isinstance(reply, Refusal):
+        return StoreError(f"{ground.location}: carried out, but the server would not wait for its replicas ({reply}).")
+    count = reply if isinstance(reply, int) else reply[1]
+    return StoreBusy(
+        f"{ground.location}: carried out, but too few replicas have confirmed it: {count} in {ground.timeout * WAITED:g} s, "
+        f"where ?replicas={ground.replicas} in the URL asks for {ground.replicas}. See that they run (`treadle doctor`). What "
+        "was asked is done, and may be lost with this server; an enqueue that is made again stores a second job, unless it "
+        "has an idempotency_key or a job_id."
+    )

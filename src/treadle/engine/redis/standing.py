@@ -22,6 +22,8 @@ class Standing:
     policy: str
     maxmemory: int
     used: int
+    online: int
+    """Replicas that follow this server now."""
 
     @property
     def known(self) -> bool:
@@ -84,6 +86,7 @@ def examine_server(dialled: Dialled, deadline: float) -> Standing:
         policy=told.get("maxmemory_policy", "noeviction"),
         maxmemory=int(told.get("maxmemory", "0")),
         used=int(told.get("used_memory", "0")),
+        online=sum(name.startswith("slave") and "state=online" in text for name, text in told.items()),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from treadle.engine.redis.address import Address, Dialled, dial
 from treadle.engine.redis.doctor import examine
 from treadle.engine.redis.engine import RedisEngine
+from treadle.engine.redis.errand import WAITED
 from treadle.engine.redis.replies import RIGHTS, Refusal, error_for, pack
 from treadle.engine.redis.session import RedisSession
 from treadle.engine.redis.standing import Standing, examine_server, soon
@@ -158,7 +159,7 @@ class RedisStore:
         """The command that waits until replicas have what was written, or nothing."""
         if not self.replicas or durability is Durability.RELAXED:
             return b""
-        patience = int(self.timeout * 800)
+        patience = int(self.timeout * WAITED * 1000)
         if self._standing is not None and self._standing.can_wait_for_disks:
             return pack(("WAITAOF", 1, self.replicas, patience))
         return pack(("WAIT", self.replicas, patience))
