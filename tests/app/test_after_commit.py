@@ -8,10 +8,14 @@ from unittest import mock
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from treadle import Context, InvalidOption, NotTransactional, Treadle, UnknownJob
 from treadle.testing import drain
+
+NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
+"""Of an awaited engine that is never asked for a connection."""
 
 
 def double(number: int) -> int:
@@ -45,6 +49,44 @@ def test_a_job_is_stored_after_the_commit(app: Treadle, engine: sa.Engine) -> No
         with session.begin():
             task.enqueue_in(session, 4)
     assert len(drain(app)) == 1
+
+
+def test_an_awaited_session_is_handed_in_before_it_has_said_anything(app: Treadle) -> None:
+    task: Any = app.registry.expect("double")
+
+    async def scene() -> str:
+        async with AsyncSession(create_async_engine(NOWHERE)) as session:
+            async with session.begin():
+                await task.aenqueue_in(session, 1)
+                await session.rollback()
+            kept = await task.aenqueue_in(session, 2)
+            await session.commit()
+        return kept.id
+
+    kept = asyncio.run(scene())
+    assert [each.id for each in drain(app).ran] == [kept]
+
+
+def test_a_session_that_begins_nothing_by_itself_must_have_begun(app: Treadle, engine: sa.Engine) -> None:
+    task: Any = app.registry.expect("double")
+    with Session(engine, autobegin=False) as session:
+        with pytest.raises(NotTransactional, match="begin"):
+            task.enqueue_in(session, 1)
+        with session.begin():
+            task.enqueue_in(session, 2)
+    assert len(drain(app)) == 1
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_transaction_that_is_ending_takes_no_job(app: Treadle, engine: sa.Engine, end: str) -> None:
+    def hook(session: Session) -> None:
+        with pytest.raises(NotTransactional, match="ending"):
+            app.registry.expect("double").enqueue_in(session, 1)
+
+    with Session(engine) as session:
+        session.execute(sa.text("SELECT 1"))
+        sa.event.listen(session, f"after_{end}", hook)
+        getattr(session, end)()
 
 
 def test_no_job_is_stored_after_a_rollback(app: Treadle, engine: sa.Engine) -> None:

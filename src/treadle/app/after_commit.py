@@ -43,12 +43,26 @@ def after_commit(given: Any, work: Work, awork: Callable[[], Awaitable[object]])
 
 def _after_session(session: Any, work: Work) -> None:
     """Keep the work with the innermost transaction it was asked in, until the outermost has committed."""
+    _must_have_begun(session)
     waiting: list[tuple[Any, Work]] | None = session.info.get(_KEY)
     if waiting is None:
         waiting = session.info[_KEY] = []
         _listen(session, waiting)
-    session.connection()  # begins the transaction where nothing has been said in it yet
     waiting.append((session.get_nested_transaction() or session.get_transaction(), work))
+
+
+def _must_have_begun(session: Any) -> None:
+    """Begin the transaction where nothing has been said in it yet, as the session itself would, and ask for no connection.
+
+    To ask for one is to wait for it: from an `AsyncSession` whose first word was `aenqueue_in`, that raised MissingGreenlet.
+    """
+    if not session.is_active:
+        raise NotTransactional("The transaction of this session has failed or is ending. Enqueue before, or in a new one.")
+    if session.in_transaction():
+        return
+    if not session.autobegin:
+        raise NotTransactional("SQLAlchemy's session is in no transaction, and begins none by itself. Call its begin() first.")
+    session.begin()
 
 
 def _listen(session: Any, waiting: list[tuple[Any, Work]]) -> None:
