@@ -99,6 +99,74 @@ def test_no_job_is_stored_after_a_rollback(app: Treadle, engine: sa.Engine) -> N
     assert len(drain(app)) == 0
 
 
+@pytest.mark.parametrize("end", ["close", "reset", "invalidate"])
+def test_no_job_is_stored_after_a_session_was_closed(app: Treadle, engine: sa.Engine, end: str) -> None:
+    """It used to wait for the next commit of the same session, and be stored then."""
+    task: Any = app.registry.expect("double")
+    session = Session(engine)
+    task.enqueue_in(session, 1)
+    with session.begin_nested():
+        task.enqueue_in(session, 2)
+    getattr(session, end)()
+    with session:
+        kept = task.enqueue_in(session, 3)
+        session.commit()
+        task.enqueue_in(session, 4)
+    session.execute(sa.text("SELECT 1"))
+    session.commit()
+    session.close()
+    assert [each.id for each in drain(app).ran] == [kept.id]
+
+
+def test_no_job_is_stored_after_an_awaited_session_was_closed(app: Treadle) -> None:
+    task: Any = app.registry.expect("double")
+
+    async def scene() -> str:
+        session = AsyncSession(create_async_engine(NOWHERE))
+        async with session:
+            await task.aenqueue_in(session, 1)
+        kept = await task.aenqueue_in(session, 2)
+        await session.commit()
+        await task.aenqueue_in(session, 3)
+        await session.close()
+        await session.commit()
+        return kept.id
+
+    kept = asyncio.run(scene())
+    assert [each.id for each in drain(app).ran] == [kept]
+
+
+def test_no_job_is_stored_after_a_commit_that_failed(app: Treadle, engine: sa.Engine) -> None:
+    task: Any = app.registry.expect("double")
+    with Session(engine) as session:
+        task.enqueue_in(session, 1)
+        connection = session.connection()
+        with (
+            mock.patch.object(connection.dialect, "do_commit", side_effect=OSError("the database is gone")),
+            pytest.raises(OSError, match="gone"),
+        ):
+            session.commit()
+        session.rollback()
+        session.execute(sa.text("SELECT 1"))
+        session.commit()
+    assert len(drain(app)) == 0
+
+
+def test_a_savepoint_that_is_closed_drops_its_jobs(app: Treadle, engine: sa.Engine) -> None:
+    task: Any = app.registry.expect("double")
+    with Session(engine) as session, session.begin():
+        savepoint = session.begin_nested()
+        task.enqueue_in(session, 1)
+        with session.begin_nested():
+            task.enqueue_in(session, 2)
+        savepoint.close()
+        with session.begin_nested():
+            kept = task.enqueue_in(session, 3)
+        with session.begin_nested():
+            also = task.enqueue_in(session, 4)
+    assert [each.id for each in drain(app).ran] == [kept.id, also.id]
+
+
 def test_a_savepoint_drops_its_own_jobs_alone(app: Treadle, engine: sa.Engine) -> None:
     task: Any = app.registry.expect("double")
     with Session(engine) as session, session.begin():

@@ -1,6 +1,6 @@
 """The weaker promise, `transactions="after_commit"`: what a store cannot take part in is done when the user's commit is done.
 
-A crash between the two loses it, and nothing else does: a rollback, also of a savepoint, drops it.
+A crash between the two loses it, and nothing else does. A transaction that ends in any other way, also a savepoint, drops it.
 """
 
 import sys
@@ -42,13 +42,11 @@ def after_commit(given: Any, work: Work, awork: Callable[[], Awaitable[object]])
 
 
 def _after_session(session: Any, work: Work) -> None:
-    """Keep the work with the innermost transaction it was asked in, until the outermost has committed."""
     _must_have_begun(session)
-    waiting: list[tuple[Any, Work]] | None = session.info.get(_KEY)
+    waiting: _Waiting | None = session.info.get(_KEY)
     if waiting is None:
-        waiting = session.info[_KEY] = []
-        _listen(session, waiting)
-    waiting.append((session.get_nested_transaction() or session.get_transaction(), work))
+        waiting = session.info[_KEY] = _Waiting(session)
+    waiting.add(session.get_nested_transaction() or session.get_transaction(), work)
 
 
 def _must_have_begun(session: Any) -> None:
@@ -65,22 +63,39 @@ def _must_have_begun(session: Any) -> None:
     session.begin()
 
 
-def _listen(session: Any, waiting: list[tuple[Any, Work]]) -> None:
-    from sqlalchemy import event
+class _Waiting:
+    """The work that was asked in a session, each with the innermost transaction it was asked in.
 
-    def committed(_: Any) -> None:
+    A transaction that ends takes its own along unless it has committed. To listen for rollbacks was not enough: a session
+    that is closed tells of none, and what had been asked in it was stored by the next commit of the same session.
+    """
+
+    def __init__(self, session: Any) -> None:
+        from sqlalchemy import event
+
+        self._asked: list[tuple[Any, Work]] = []
+        self._committed: Any = None
+        event.listen(session, "after_commit", self._commit)
+        event.listen(session, "after_transaction_end", self._end)
+
+    def add(self, transaction: Any, work: Work) -> None:
+        self._asked.append((transaction, work))
+
+    def _commit(self, session: Any) -> None:
+        self._committed = session.get_nested_transaction() or session.get_transaction()
         if session.in_nested_transaction():
-            return  # SQLAlchemy tells this of savepoints too
-        due = [work for _, work in waiting]
-        waiting.clear()
+            return  # SQLAlchemy tells this of savepoints too: what they asked waits for the outermost
+        due = [work for _, work in self._asked]
+        self._asked.clear()
         for work in due:
             work()
 
-    def rolled_back(_: Any, transaction: Any) -> None:
-        waiting[:] = [(asked_in, work) for asked_in, work in waiting if not _within(asked_in, transaction)]
-
-    event.listen(session, "after_commit", committed)
-    event.listen(session, "after_soft_rollback", rolled_back)
+    def _end(self, _: Any, transaction: Any) -> None:
+        if transaction.parent is not None and not transaction.nested:
+            return  # a flush's own, which neither commits nor rolls back
+        if transaction is not self._committed:
+            self._asked[:] = [(asked_in, work) for asked_in, work in self._asked if not _within(asked_in, transaction)]
+        self._committed = None
 
 
 def _within(inner: Any, outer: Any) -> bool:
