@@ -192,6 +192,46 @@ def test_what_the_store_says_comes_out_of_the_commit(app: Treadle, engine: sa.En
             session.commit()
 
 
+def test_a_session_goes_on_after_an_error_of_the_store(app: Treadle, engine: sa.Engine) -> None:
+    """It stayed in the state "committed", where even its rollback raised."""
+    task: Any = app.registry.expect("double")
+    gone = mock.patch.object(app.session, "run", side_effect=OSError("the store is gone"))
+    with Session(engine) as session:
+        session.execute(sa.text("CREATE TABLE orders (id INTEGER)"))
+        session.execute(sa.text("INSERT INTO orders VALUES (2)"))
+        task.enqueue_in(session, 1)
+        with gone, pytest.raises(OSError, match="gone"):
+            session.commit()
+        with gone, pytest.raises(OSError, match="gone"), session.begin():
+            task.enqueue_in(session, 2)
+        session.rollback()
+        assert session.execute(sa.text("SELECT id FROM orders")).all() == [(2,)]
+        kept = task.enqueue_in(session, 3)
+        session.commit()
+    assert [each.id for each in drain(app).ran] == [kept.id]
+
+
+def test_an_awaited_session_goes_on_after_an_error_of_the_store(app: Treadle) -> None:
+    task: Any = app.registry.expect("double")
+    gone = mock.patch.object(app.session, "arun", side_effect=OSError("the store is gone"))
+
+    async def scene() -> str:
+        async with AsyncSession(create_async_engine(NOWHERE)) as session:
+            await task.aenqueue_in(session, 1)
+            with gone, pytest.raises(OSError, match="gone"):
+                await session.commit()
+            with gone, pytest.raises(OSError, match="gone"):
+                async with session.begin():
+                    await task.aenqueue_in(session, 2)
+            await session.rollback()
+            kept = await task.aenqueue_in(session, 3)
+            await session.commit()
+        return kept.id
+
+    kept = asyncio.run(scene())
+    assert [each.id for each in drain(app).ran] == [kept]
+
+
 def test_djangos_hook(app: Treadle, tmp_path: Path) -> None:
     import django
     from django.conf import settings

@@ -82,20 +82,20 @@ class _Waiting:
         self._asked.append((transaction, work))
 
     def _commit(self, session: Any) -> None:
+        """Note it, and do nothing yet: an error from here would leave the session in a state that only `close` ends."""
         self._committed = session.get_nested_transaction() or session.get_transaction()
-        if session.in_nested_transaction():
-            return  # SQLAlchemy tells this of savepoints too: what they asked waits for the outermost
-        due = [work for _, work in self._asked]
-        self._asked.clear()
-        for work in due:
-            work()
 
     def _end(self, _: Any, transaction: Any) -> None:
         if transaction.parent is not None and not transaction.nested:
             return  # a flush's own, which neither commits nor rolls back
-        if transaction is not self._committed:
-            self._asked[:] = [(asked_in, work) for asked_in, work in self._asked if not _within(asked_in, transaction)]
-        self._committed = None
+        committed, self._committed = transaction is self._committed, None
+        if committed and transaction.nested:
+            return  # a savepoint that was released: what it asked waits for the outermost
+        due = [work for asked_in, work in self._asked if _within(asked_in, transaction)]
+        self._asked[:] = [(asked_in, work) for asked_in, work in self._asked if not _within(asked_in, transaction)]
+        if committed:
+            for work in due:
+                work()
 
 
 def _within(inner: Any, outer: Any) -> bool:
