@@ -1,6 +1,7 @@
 """The weaker promise: what a store cannot take part in is done when the user's transaction has committed, or never."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from treadle import Context, InvalidOption, NotTransactional, Treadle, UnknownJob
+from treadle import Context, DuplicateJob, InvalidOption, NotTransactional, Treadle, Unique, UnknownJob
 from treadle.testing import drain
 
 NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
@@ -20,6 +21,11 @@ NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
 
 def double(number: int) -> int:
     return number * 2
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log has as errors, and only that."""
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
 
 
 @pytest.fixture
@@ -232,10 +238,86 @@ def test_an_awaited_session_goes_on_after_an_error_of_the_store(app: Treadle) ->
     assert [each.id for each in drain(app).ran] == [kept]
 
 
-def test_djangos_hook(app: Treadle, tmp_path: Path) -> None:
+def test_a_job_that_is_refused_takes_no_other_along(app: Treadle, engine: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """The error of the first used to be the end of it: what the same transaction had asked behind it was never stored."""
+    one = app.task(name="one", unique=Unique(on_conflict="raise"))(double)
+    one.enqueue(1234567)
+    with Session(engine) as session:
+        refused, kept = one.enqueue_in(session, 1234567), one.enqueue_in(session, 2)
+        again, also = one.enqueue_in(session, 1234567), one.enqueue_in(session, 3)
+        with pytest.raises(DuplicateJob) as raised:
+            session.commit()
+    assert {each.id for each in drain(app).ran} >= {kept.id, also.id}
+    assert [text.split(": ")[:3] for text in errors(caplog)] == [
+        ["failed after the commit that it waited for", f"enqueue one {refused.id}", "DuplicateJob"],
+        ["failed after the commit that it waited for", f"enqueue one {again.id}", "DuplicateJob"],
+    ]
+    assert str(raised.value) in errors(caplog)[0]
+    assert "1234567" not in caplog.text
+
+
+def test_an_awaited_job_that_is_refused_takes_no_other_along(app: Treadle, caplog: pytest.LogCaptureFixture) -> None:
+    one = app.task(name="one", unique=Unique(on_conflict="raise"))(double)
+    one.enqueue(1)
+
+    async def scene() -> str:
+        async with AsyncSession(create_async_engine(NOWHERE)) as session:
+            refused, kept = await one.aenqueue_in(session, 1), await one.aenqueue_in(session, 2)
+            with pytest.raises(DuplicateJob):
+                await session.commit()
+        assert [refused.id in text for text in errors(caplog)] == [True]
+        return kept.id
+
+    assert asyncio.run(scene()) in {each.id for each in drain(app).ran}
+
+
+def test_what_the_store_says_tells_no_arguments_in_the_log(
+    app: Treadle, engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    task: Any = app.registry.expect("double")
+    said = OSError("refused\nDETAIL: Failing row contains (secret)")
+    with Session(engine) as session:
+        handles = app.enqueue_many_in(session, [task.call(number) for number in range(12)])
+        with mock.patch.object(app.session, "run", side_effect=said), pytest.raises(OSError, match="secret"):
+            session.commit()
+    names = ", ".join(f"double {each.id}" for each in handles[:10])
+    assert errors(caplog) == [
+        f"failed after the commit that it waited for: enqueue {names} and 2 more: OSError: refused",
+    ]
+
+
+def test_what_an_interruption_leaves_undone_is_named(app: Treadle, engine: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:
+    task: Any = app.registry.expect("double")
+    with Session(engine) as session:
+        one, two = task.enqueue_in(session, 1), task.enqueue_in(session, 2)
+        with mock.patch.object(app.session, "run", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            session.commit()
+        session.commit()
+    assert errors(caplog) == [
+        f"failed after the commit that it waited for: enqueue double {one.id}: KeyboardInterrupt: ",
+        f"not tried, since it was interrupted after the commit that it waited for: enqueue double {two.id}",
+    ]
+
+
+def test_a_completion_that_fails_is_named(app: Treadle, engine: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:
+    def charge(ctx: Context) -> str:
+        with Session(engine) as session, mock.patch.object(app.session, "run", side_effect=OSError("gone")):
+            ctx.complete_in(session, "charged")
+            with pytest.raises(OSError, match="gone"):
+                session.commit()
+        return "done all the same"
+
+    handle = app.task(name="charge")(charge).enqueue()
+    drain(app)
+    assert handle.result(timeout=0) == "done all the same"
+    assert errors(caplog) == [f"failed after the commit that it waited for: complete charge {handle.id}: OSError: gone"]
+
+
+@pytest.fixture
+def django_connection(tmp_path: Path) -> Iterator[Any]:
+    """Django's connection to a database of the user's own, which `transaction.atomic()` takes."""
     import django
     from django.conf import settings
-    from django.db import transaction
     from django.db.utils import ConnectionHandler
 
     if not settings.configured:
@@ -243,16 +325,38 @@ def test_djangos_hook(app: Treadle, tmp_path: Path) -> None:
         django.setup()
     database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "users.db")}
     connection = ConnectionHandler({"default": database})["default"]
+    with mock.patch("django.db.transaction.get_connection", return_value=connection):
+        yield connection
+    connection.close()
+
+
+def test_djangos_hook(app: Treadle, django_connection: Any) -> None:
+    from django.db import transaction
+
     task: Any = app.registry.expect("double")
     with pytest.raises(NotTransactional, match="atomic"):
-        task.enqueue_in(connection, 1)
-    with mock.patch("django.db.transaction.get_connection", return_value=connection):
-        with transaction.atomic():
-            kept = task.enqueue_in(connection, 1)
-        with pytest.raises(ZeroDivisionError), transaction.atomic():
-            task.options(tags=["gone"]).enqueue_in(connection, 1 // 0)
-    connection.close()
+        task.enqueue_in(django_connection, 1)
+    with transaction.atomic():
+        kept = task.enqueue_in(django_connection, 1)
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        task.options(tags=["gone"]).enqueue_in(django_connection, 1 // 0)
     assert [each.id for each in drain(app).ran] == [kept.id]
+
+
+def test_djangos_other_hooks_are_called_after_a_job_that_is_refused(
+    app: Treadle, django_connection: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    from django.db import transaction
+
+    one = app.task(name="one", unique=Unique(on_conflict="raise"))(double)
+    one.enqueue(1)
+    called: list[str] = []
+    with transaction.atomic():
+        refused, kept = one.enqueue_in(django_connection, 1), one.enqueue_in(django_connection, 2)
+        django_connection.on_commit(lambda: called.append("the user's own"))
+    assert called == ["the user's own"]
+    assert [refused.id in text for text in errors(caplog)] == [True]
+    assert kept.id in {each.id for each in drain(app).ran}
 
 
 def test_a_body_completes_after_its_commit(app: Treadle, engine: sa.Engine) -> None:
