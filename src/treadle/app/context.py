@@ -199,7 +199,8 @@ class Context:
 
     def _complete_after(self, connection: Any, ending: Ending) -> None:
         """Where the store cannot take part: too late for a lost lease to roll anything back, so nothing is raised for one."""
-        after_commit(connection, partial(ending.own.run, ending.plan), partial(ending.own.arun, ending.plan))
+        work, awork = partial(ending.own.run, ending.plan), partial(ending.own.arun, ending.plan)
+        after_commit(connection, f"complete {self._claimed.task} {self.id}", work, awork)
 
     def _must_hold(self, verdicts: list[Verdict]) -> None:
         if verdicts[0] is Verdict.LOST:

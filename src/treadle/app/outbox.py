@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from treadle.app.after_commit import after_commit
+from treadle.app.after_commit import after_commit, named
 from treadle.app.connection import Connection
 from treadle.app.group_commit import GroupCommit
 from treadle.app.lifting import lift, urged
@@ -194,7 +194,8 @@ class Outbox:
     def _after(self, connection: Any, batch: Batch, sheds: list[Shed]) -> list[Enqueued]:
         """Store the jobs when the user's transaction has committed; until then nobody can say what stands in their place."""
         own = self.connection.session
-        after_commit(connection, partial(self._store, own, batch, sheds), partial(self._astore, own, batch, sheds))
+        work, awork = partial(self._store, own, batch, sheds), partial(self._astore, own, batch, sheds)
+        after_commit(connection, named(batch.jobs), work, awork)
         return [Enqueued(job.id, Stored.STORED, None) for job in batch.jobs]
 
     def _plan(self, batch: Batch, sheds: list[Shed], *, look: bool) -> Plan[Any]:
