@@ -95,6 +95,8 @@ class Group:
 
     def _next(self, loop: "AbstractEventLoop") -> None:
         """Send those who wait on their way, as many crews as may be away."""
+        if loop.is_closed():
+            return
         if self._waiting and not self._connection.holds(self.session):
             # The session would open anew, and nobody would close it.
             closed = StoreBusy(
@@ -102,7 +104,7 @@ class Group:
             )
             while self._waiting:
                 _tell(self._waiting.popleft(), closed)
-        while self._waiting and len(self._away) < self._abreast and not loop.is_closed():
+        while self._waiting and len(self._away) < self._abreast:
             crew = self._crew()
             if crew:
                 task = loop.create_task(self._carry(loop, crew), name="treadle group commit")
