@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from conformance.desk import DEATH, SECOND, Desk
+from faults.between import come_in, outcome
 from servers import valkey
+from treadle.engine.redis import store as opening
+from treadle.engine.redis.link import Link
 from treadle.engine.redis.store import RedisStore
 from treadle.engine.session import Durability
 from treadle.model.errors import StoreBusy
@@ -196,3 +199,26 @@ def test_a_replica_confirms(serve: Serve) -> None:
     assert session.run(store.engine.enqueue([NewJob("a", "work")]))[0].verdict is Stored.STORED
     assert store.durability.startswith("D3")
     session.close()
+
+
+def test_a_call_that_comes_in_in_the_middle_of_another_takes_a_connection_of_its_own(
+    store: RedisStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's handler and a finalizer come in anywhere: they waited for the session that their own thread had."""
+    session = store.session()
+    come_in(monkeypatch, Link, "request", lambda: session.run(store.engine.enqueue([desk.new(id="inner")])))
+    [answer] = outcome(lambda: session.run(store.engine.enqueue([desk.new(id="outer")])))
+    assert answer.verdict is Stored.STORED
+    assert sorted(job.id for job in desk.find()) == ["inner", "outer"]
+    session.close()
+
+
+def test_a_call_that_comes_in_while_its_thread_examines_the_server_waits_for_nobody(
+    store: RedisStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = store.session(), store.session()
+    come_in(monkeypatch, opening, "examine_server", lambda: two.run(store.engine.enqueue([desk.new(id="inner")])))
+    outcome(lambda: one.run(store.engine.enqueue([desk.new(id="outer")])))
+    assert sorted(job.id for job in desk.find()) == ["inner", "outer"]
+    one.close()
+    two.close()

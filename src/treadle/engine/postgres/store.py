@@ -50,7 +50,7 @@ class PostgresStore:
         self.role: str = str(address.parameters.get("user") or "")
         self.engine: PostgresEngine = PostgresEngine(namespace)
         self._address = address
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._hub: Hub | None = None
         self._pooled: bool | None = None

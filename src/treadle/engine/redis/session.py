@@ -14,6 +14,7 @@ from treadle.engine.redis.errand import Answered, Errand, Ground
 from treadle.engine.redis.link import Link, Lost, Stream
 from treadle.engine.redis.steps import converse
 from treadle.engine.session import Durability
+from treadle.engine.taking import take
 from treadle.model.errors import CannotOpen, StoreBusy
 
 R = TypeVar("R")
@@ -30,7 +31,8 @@ class RedisSession:
 
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come in while its own thread has it
+        self._inside = False
         self._reached = False
         self._link: Link | None = None
         self._streams: dict[asyncio.AbstractEventLoop, Stream] = {}
@@ -85,15 +87,40 @@ class RedisSession:
         self._begin_anew()
 
     def _carry(self, errand: Errand) -> Sequence[Any] | None:
-        if not self._lock.acquire(timeout=self._ground.timeout):
-            raise StoreBusy(
-                f"{self._ground.location}: another thread kept this session for {self._ground.timeout:g} s. Call again."
-            )
+        lock, held = self._lock, list[bool]()
         try:
-            while (answers := self._once(errand)) is None:
-                time.sleep(errand.pause())
+            if not take(lock.acquire, self._ground.timeout, held):
+                raise StoreBusy(
+                    f"{self._ground.location}: another thread kept this session for {self._ground.timeout:g} s. Call again."
+                )
+            return self._carry_aside(errand) if self._inside else self._carry_alone(errand)
         finally:
-            self._lock.release()
+            if True in held:
+                lock.release()
+
+    def _carry_alone(self, errand: Errand) -> Sequence[Any] | None:
+        self._inside = True
+        try:
+            return self._insist(errand)
+        finally:
+            self._inside = False
+
+    def _carry_aside(self, errand: Errand) -> Sequence[Any] | None:
+        """In the middle of another call of this thread, which a handler or a finalizer has interrupted: on another connection.
+
+        It waited five seconds for itself, and was told that another thread kept the session.
+        """
+        outer, self._link = self._link, None
+        try:
+            return self._insist(errand)
+        finally:
+            mine, self._link = self._link, outer
+            if mine is not None:
+                mine.close()
+
+    def _insist(self, errand: Errand) -> Sequence[Any] | None:
+        while (answers := self._once(errand)) is None:
+            time.sleep(errand.pause())
         return answers.replies
 
     def _once(self, errand: Errand) -> Answered | None:

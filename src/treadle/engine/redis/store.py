@@ -36,7 +36,7 @@ class RedisStore:
         self._address = address
         self._allow_volatile = allow_volatile
         self._standing: Standing | None = None
-        self._examining = threading.Lock()
+        self._examining = threading.RLock()  # a handler or a finalizer may dial while its own thread examines
 
     @property
     def location(self) -> str:

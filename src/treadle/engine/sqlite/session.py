@@ -92,7 +92,8 @@ class SqliteSession:
         self._pid = os.getpid()
         self._lock = threading.RLock()  # its owner may come in again, and is told so at once instead of waiting for itself
         self._inside = False
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
+        self._posting = False
         self._links: dict[Durability, Link] = {}
         self._footing: Footing | None = None
         self._looked = 0.0
@@ -156,6 +157,8 @@ class SqliteSession:
             self.forget()
             return
         with self._starting:
+            if self._posting:
+                raise self._interrupted()
             mail, thread = self._mail, self._thread
             self._mail = self._thread = None
         if mail is not None and thread is not None:
@@ -192,11 +195,15 @@ class SqliteSession:
 
     def _post(self, work: Callable[[], None]) -> None:
         with self._starting:
-            if self._mail is None:
-                self._mail = SimpleQueue()
-                self._thread = threading.Thread(target=_serve, args=(self._mail,), name="treadle-sqlite", daemon=True)
-                self._thread.start()
-            self._mail.put(work)
+            self._posting = True
+            try:
+                if self._mail is None:
+                    self._mail = SimpleQueue()
+                    self._thread = threading.Thread(target=_serve, args=(self._mail,), name="treadle-sqlite", daemon=True)
+                    self._thread.start()
+                self._mail.put(work)
+            finally:
+                self._posting = False
 
     def _carry_alone(self, plan: Plan[R], durability: Durability, wakes: list[Wake], deadline: float) -> R:
         self._inside = True

@@ -63,7 +63,7 @@ class SqliteStore:
         self.engine: SqliteEngine = SqliteEngine(namespace)
         self._namespace = namespace
         self._bell = Bell(self._runtime)
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()  # a finalizer may open a connection while its own thread opens one
 
     @property
     def location(self) -> str:
