@@ -12,6 +12,7 @@ from faults.between import come_in, outcome
 from servers import valkey
 from treadle.engine.redis import store as opening
 from treadle.engine.redis.link import Link
+from treadle.engine.redis.session import RedisSession
 from treadle.engine.redis.store import RedisStore
 from treadle.engine.session import Durability
 from treadle.model.errors import StoreBusy
@@ -222,3 +223,24 @@ def test_a_call_that_comes_in_while_its_thread_examines_the_server_waits_for_nob
     assert sorted(job.id for job in desk.find()) == ["inner", "outer"]
     one.close()
     two.close()
+
+
+def test_loops_that_end_while_another_looks_for_ended_ones_break_nothing(
+    store: RedisStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that each ran one call on a loop of its own got a KeyError, or were told of a dictionary that had changed."""
+    session = store.session()
+    assert isinstance(session, RedisSession)
+
+    async def ask() -> None:
+        await session.arun(store.engine.count(Filter()))
+
+    ended = [asyncio.new_event_loop() for _ in range(2)]
+    for loop in ended:
+        loop.run_until_complete(ask())
+    for loop in ended:
+        loop.close()
+    come_in(monkeypatch, ended[0], "is_closed", lambda: outcome(lambda: asyncio.run(ask())))
+    asyncio.run(ask())
+    assert not session._streams.keys() & set(ended)
+    session.close()

@@ -81,7 +81,7 @@ class RedisSession:
 
     def _forget(self) -> None:
         """In a forked child: drop what belongs to the parent without touching it."""
-        for stream in self._streams.values():
+        for stream in list(self._streams.values()):
             stream.open = False
         _forgotten.append((self._link, self._streams))
         self._begin_anew()
@@ -190,11 +190,18 @@ class RedisSession:
                 dialling.add_done_callback(_hang_up)
                 raise
             self._reached = True
-            for other in [each for each in self._streams if each.is_closed()]:
-                self._streams.pop(other).close()
-                self._dialling.pop(other, None)
+            self._sweep()
             stream = self._streams[loop] = Stream(dialled, loop)
             return stream
+
+    def _sweep(self) -> None:
+        """Hang up for loops that are closed. Other threads open and sweep meanwhile: each look is one call into C."""
+        for loop in list(self._streams):
+            if loop.is_closed():
+                stream = self._streams.pop(loop, None)
+                self._dialling.pop(loop, None)
+                if stream is not None:
+                    stream.close()
 
 
 def _hang_up(dialling: "asyncio.Future[Dialled]") -> None:
