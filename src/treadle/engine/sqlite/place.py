@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from treadle.engine.forking import renew_in_children
 from treadle.model.errors import CannotOpen, MixedSQLite, NetworkFileSystem
 
 _NETWORK = frozenset(
@@ -18,7 +19,20 @@ _SOCKET_ROOM = 60
 _open: dict[tuple[int, int], list[str]] = {}
 """The library of each open connection, by file. Leaving takes no lock: a finalizer does it, and may run in any of our calls."""
 _lent: dict[tuple[int, int, str], str] = {}
-_lock = threading.RLock()
+
+
+class _Lock:
+    """Guards both."""
+
+    def __init__(self) -> None:
+        renew_in_children(self)
+
+    def renew_locks(self) -> None:
+        """Begin with a lock that nobody holds."""
+        self.lock = threading.RLock()
+
+
+_guard = _Lock()
 
 
 def file_system(path: Path) -> str:
@@ -73,7 +87,7 @@ def enter_library(path: Path, library: str) -> tuple[int, int]:
     """
     status = path.stat()
     key = (status.st_dev, status.st_ino)
-    with _lock:
+    with _guard.lock:
         opened = _open.setdefault(key, [])
         known = _lent.get((*key, os.path.realpath(path)), _first(opened, library))
         if known != library:
@@ -94,7 +108,7 @@ def lend_library(path: Path, library: str) -> None:
     """
     status = path.stat()
     key = (status.st_dev, status.st_ino)
-    with _lock:
+    with _guard.lock:
         known = _lent.setdefault((*key, os.path.realpath(path)), _first(_open.get(key, ()), library))
         if known != library:
             raise _mixed(path, known, library)
