@@ -1,6 +1,7 @@
 """Sessions: exchanges, deadlines, connections that are lost, forks, and what a relaxed commit asks of the server."""
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -408,4 +409,26 @@ def test_room_that_nobody_wants_any_more_goes_to_the_next(store: PostgresStore) 
     assert first.result(0) is None
     pool._give_up(first)
     assert second.result(0) is None
+    pool.take(time.monotonic() + PATIENCE).close()
+
+
+def test_a_loop_that_is_closed_while_a_connection_is_opened_costs_no_place(store: PostgresStore) -> None:
+    """Its task is not cancelled but forgotten. After ten of them nobody of that process got a connection any more."""
+    opening, go_on = threading.Event(), threading.Event()
+
+    def slowly(deadline: float) -> Link:
+        opening.set()
+        go_on.wait(PATIENCE)
+        return store.open(deadline)
+
+    pool = Pool(slowly, 1, "here")
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(pool.atake(time.monotonic() + PATIENCE))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert opening.wait(PATIENCE)
+    loop.close()
+    del task, loop
+    gc.collect()
+    go_on.set()
     pool.take(time.monotonic() + PATIENCE).close()

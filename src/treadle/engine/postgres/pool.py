@@ -127,28 +127,35 @@ class Pool:
             raise
 
     async def _open_aside(self, deadline: float) -> Link:
-        """Open in a thread. Whoever stops waiting leaves the connection to the next."""
-        handed: Future[Link] = Future()
+        """Open in a thread. Whoever stops waiting leaves the connection to the next, also where his loop is just closed."""
+        loop, handed = asyncio.get_running_loop(), Future[Link]()
 
         def open_() -> None:
             try:
                 link = self._opened(deadline)
             except BaseException as error:  # noqa: BLE001 - whatever happened belongs to the caller
-                if handed.set_running_or_notify_cancel():
+                if not loop.is_closed() and handed.set_running_or_notify_cancel():
                     handed.set_exception(error)
                 return
-            if handed.set_running_or_notify_cancel():
+            if not loop.is_closed() and handed.set_running_or_notify_cancel():
                 handed.set_result(link)
             else:
                 self.give(link)
 
-        asyncio.get_running_loop().run_in_executor(None, open_)
+        loop.run_in_executor(None, open_)
         try:
             return await asyncio.wrap_future(handed)
         except asyncio.CancelledError:
-            if not handed.cancel() and handed.exception() is None:
-                self.give(handed.result())
+            if not handed.cancel():
+                handed.add_done_callback(self._give_opened)
             raise
+        except GeneratorExit:  # forgotten
+            handed.add_done_callback(self._give_opened)
+            raise
+
+    def _give_opened(self, handed: "Future[Link]") -> None:
+        if handed.exception() is None:
+            self.give(handed.result())
 
     def _room(self) -> None:
         """There is room for one more connection: let the first in the queue open it."""
