@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -244,3 +245,30 @@ def test_loops_that_end_while_another_looks_for_ended_ones_break_nothing(
     asyncio.run(ask())
     assert not session._streams.keys() & set(ended)
     session.close()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another thread"])
+def test_a_close_lets_calls_under_way_end(store: RedisStore, desk: Desk, elsewhere: bool) -> None:
+    """Tasks that waited for their answers were told that the server is busy, and that only when their time was over."""
+    session = store.session()
+    assert isinstance(session, RedisSession)
+
+    async def scene() -> None:
+        await session.arun(store.engine.count(Filter()))
+        [stream] = session._streams.values()
+        jobs = [desk.new() for _ in range(6)]
+        tasks = [asyncio.ensure_future(session.arun(store.engine.enqueue([job]))) for job in jobs]
+        await asyncio.sleep(0)
+        assert len(stream._waiting) == 6
+        if elsewhere:
+            closing = threading.Thread(target=session.close)
+            closing.start()
+            closing.join()
+        else:
+            session.close()
+        answers = await asyncio.gather(*tasks)
+        assert [answer[0].verdict for answer in answers] == [Stored.STORED] * 6
+        assert stream._hung_up
+        assert not session._streams
+
+    asyncio.run(scene())

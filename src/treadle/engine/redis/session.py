@@ -77,12 +77,12 @@ class RedisSession:
             self._drop()
         streams, self._streams = self._streams, {}
         for stream in streams.values():
-            stream.close()
+            stream.retire()
 
     def _forget(self) -> None:
         """In a forked child: drop what belongs to the parent without touching it."""
         for stream in list(self._streams.values()):
-            stream.open = False
+            stream.forget()
         _forgotten.append((self._link, self._streams))
         self._begin_anew()
 
@@ -175,7 +175,7 @@ class RedisSession:
             return errand.answered(replies)
         finally:
             if errand.elsewhere:
-                stream.close()
+                stream.retire()
 
     async def _open_stream(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Stream:
         """The loop's connection, dialled in a thread by the first of the tasks that want it."""
