@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 
+from treadle.engine.aside import aside
 from treadle.engine.postgres.driver import Link
 from treadle.model.errors import StoreBusy
 
@@ -142,7 +143,7 @@ class Pool:
             else:
                 self.give(link)
 
-        loop.run_in_executor(None, open_)
+        aside(open_)
         try:
             return await asyncio.wrap_future(handed)
         except asyncio.CancelledError:

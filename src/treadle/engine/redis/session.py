@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from treadle.engine.aside import aside
 from treadle.engine.plan import Plan
 from treadle.engine.redis.address import Dialled
 from treadle.engine.redis.errand import Answered, Errand, Ground
@@ -183,7 +184,7 @@ class RedisSession:
             stream = self._streams.get(loop)
             if stream is not None and stream.open:
                 return stream
-            dialling = loop.run_in_executor(None, self._ground.dial, deadline)
+            dialling = aside(lambda: self._ground.dial(deadline))
             try:
                 dialled = await asyncio.shield(dialling)
             except asyncio.CancelledError:
