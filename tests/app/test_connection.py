@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from faults.between import come_in, outcome
 from treadle import InvalidOption, InvalidURL, NotPermitted, Treadle, VolatileStore
 from treadle.app.connection import Connection
+from treadle.engine import open as opening
 
 
 def declare(app):
@@ -204,3 +206,15 @@ def test_every_public_name_has_its_home():
     assert set(treadle.__all__) <= set(dir(treadle))
     with pytest.raises(AttributeError, match="Nonesuch"):
         _ = treadle.Nonesuch
+
+
+def test_an_enqueue_that_comes_in_while_its_thread_opens_the_store_uses_the_same_store(monkeypatch):
+    """A signal's handler and a finalizer come in anywhere: the first enqueue waited for itself for ever."""
+    app = Treadle("memory://here", allow_volatile=True)
+    task = declare(app)
+    inner = []
+    come_in(monkeypatch, opening, "open_store", lambda: inner.append(task.enqueue(1)))
+    outer = outcome(lambda: task.enqueue(2))
+    assert inner[0].job().args == {"number": 1}
+    assert outer.job().args == {"number": 2}
+    app.close()

@@ -1,19 +1,23 @@
 """Sessions: exchanges, deadlines, connections that are lost, forks, and what a relaxed commit asks of the server."""
 
 import asyncio
+import gc
 import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, cast
 
 import psycopg
 import pytest
 
 from conformance.desk import TASKS, Bench, Desk
+from faults.between import come_in, outcome
 from treadle.engine.plan import Plan, Steps, together
 from treadle.engine.postgres.driver import Link
 from treadle.engine.postgres.place import Settings, address
+from treadle.engine.postgres.pool import Pool
 from treadle.engine.postgres.session import PostgresSession
 from treadle.engine.postgres.statements import compiled
 from treadle.engine.postgres.steps import Ask, Do, Later, texts
@@ -366,3 +370,65 @@ def test_connections_that_a_crowd_has_opened_are_hung_up_when_it_has_gone(
     while connections() > opened - 4:
         assert time.monotonic() < deadline, "the server never heard a farewell"
     session.close()
+
+
+def test_a_call_that_comes_in_while_its_thread_looks_for_a_connection_waits_for_nobody(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's handler and a finalizer come in anywhere: they stopped all threads of a process for ever."""
+    session = store.session()
+    session.run(asking("SELECT 1"))
+    inner: list[Any] = []
+    come_in(monkeypatch, Link, "alive", lambda: inner.append(session.run(asking("SELECT 2"))))
+    assert outcome(lambda: session.run(asking("SELECT 3"))) == [(3,)]
+    assert inner == [[(2,)]]
+    session.close()
+
+
+def test_who_gives_up_in_the_middle_of_being_handed_a_connection_leaves_it_to_the_next(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that its loop has forgotten is collected in any call, also in that of the thread that hands it a connection."""
+    pool = Pool(store.open, 1, "here")
+    link = pool.take(time.monotonic() + PATIENCE)
+    first, second = pool._find(), pool._find()
+    assert isinstance(first, Future)
+    assert isinstance(second, Future)
+    come_in(monkeypatch, first, "set_result", lambda: pool._give_up(first))
+    outcome(lambda: pool.give(link))
+    assert second.done()
+    assert second.result() is link
+    pool.drop(link)
+
+
+def test_room_that_nobody_wants_any_more_goes_to_the_next(store: PostgresStore) -> None:
+    pool = Pool(store.open, 1, "here")
+    link = pool.take(time.monotonic() + PATIENCE)
+    first, second = (cast("Future[Link | None]", pool._find()) for _ in range(2))
+    pool.drop(link)
+    assert first.result(0) is None
+    pool._give_up(first)
+    assert second.result(0) is None
+    pool.take(time.monotonic() + PATIENCE).close()
+
+
+def test_a_loop_that_is_closed_while_a_connection_is_opened_costs_no_place(store: PostgresStore) -> None:
+    """Its task is not cancelled but forgotten. After ten of them nobody of that process got a connection any more."""
+    opening, go_on = threading.Event(), threading.Event()
+
+    def slowly(deadline: float) -> Link:
+        opening.set()
+        go_on.wait(PATIENCE)
+        return store.open(deadline)
+
+    pool = Pool(slowly, 1, "here")
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(pool.atake(time.monotonic() + PATIENCE))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert opening.wait(PATIENCE)
+    loop.close()
+    del task, loop
+    gc.collect()
+    go_on.set()
+    pool.take(time.monotonic() + PATIENCE).close()

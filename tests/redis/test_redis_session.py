@@ -2,13 +2,18 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from conformance.desk import DEATH, SECOND, Desk
+from faults.between import come_in, outcome
 from servers import valkey
+from treadle.engine.redis import store as opening
+from treadle.engine.redis.link import Link
+from treadle.engine.redis.session import RedisSession
 from treadle.engine.redis.store import RedisStore
 from treadle.engine.session import Durability
 from treadle.model.errors import StoreBusy
@@ -201,3 +206,74 @@ def test_a_replica_confirms(serve: Serve) -> None:
     assert store.durability.startswith("D3")
     assert [check.level for check in store.doctor() if check.name == "durability"] == ["ok"]
     session.close()
+
+
+def test_a_call_that_comes_in_in_the_middle_of_another_takes_a_connection_of_its_own(
+    store: RedisStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's handler and a finalizer come in anywhere: they waited for the session that their own thread had."""
+    session = store.session()
+    come_in(monkeypatch, Link, "request", lambda: session.run(store.engine.enqueue([desk.new(id="inner")])))
+    [answer] = outcome(lambda: session.run(store.engine.enqueue([desk.new(id="outer")])))
+    assert answer.verdict is Stored.STORED
+    assert sorted(job.id for job in desk.find()) == ["inner", "outer"]
+    session.close()
+
+
+def test_a_call_that_comes_in_while_its_thread_examines_the_server_waits_for_nobody(
+    store: RedisStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = store.session(), store.session()
+    come_in(monkeypatch, opening, "examine_server", lambda: two.run(store.engine.enqueue([desk.new(id="inner")])))
+    outcome(lambda: one.run(store.engine.enqueue([desk.new(id="outer")])))
+    assert sorted(job.id for job in desk.find()) == ["inner", "outer"]
+    one.close()
+    two.close()
+
+
+def test_loops_that_end_while_another_looks_for_ended_ones_break_nothing(
+    store: RedisStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that each ran one call on a loop of its own got a KeyError, or were told of a dictionary that had changed."""
+    session = store.session()
+    assert isinstance(session, RedisSession)
+
+    async def ask() -> None:
+        await session.arun(store.engine.count(Filter()))
+
+    ended = [asyncio.new_event_loop() for _ in range(2)]
+    for loop in ended:
+        loop.run_until_complete(ask())
+    for loop in ended:
+        loop.close()
+    come_in(monkeypatch, ended[0], "is_closed", lambda: outcome(lambda: asyncio.run(ask())))
+    asyncio.run(ask())
+    assert not session._streams.keys() & set(ended)
+    session.close()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another thread"])
+def test_a_close_lets_calls_under_way_end(store: RedisStore, desk: Desk, elsewhere: bool) -> None:
+    """Tasks that waited for their answers were told that the server is busy, and that only when their time was over."""
+    session = store.session()
+    assert isinstance(session, RedisSession)
+
+    async def scene() -> None:
+        await session.arun(store.engine.count(Filter()))
+        [stream] = session._streams.values()
+        jobs = [desk.new() for _ in range(6)]
+        tasks = [asyncio.ensure_future(session.arun(store.engine.enqueue([job]))) for job in jobs]
+        await asyncio.sleep(0)
+        assert len(stream._waiting) == 6
+        if elsewhere:
+            closing = threading.Thread(target=session.close)
+            closing.start()
+            closing.join()
+        else:
+            session.close()
+        answers = await asyncio.gather(*tasks)
+        assert [answer[0].verdict for answer in answers] == [Stored.STORED] * 6
+        assert stream._hung_up
+        assert not session._streams
+
+    asyncio.run(scene())

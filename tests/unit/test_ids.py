@@ -1,6 +1,7 @@
 """Job ids: UUIDv7, growing, and never repeated - in threads, after a fork, with a clock that steps back."""
 
 import os
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,26 @@ def test_a_run_that_is_used_up_goes_on_in_a_later_millisecond(monkeypatch):
     last, after = new_id(), new_id()
     assert before < last < after
     assert uuid.UUID(after).int >> 80 == run.millis + 1
+
+
+def test_an_id_made_in_the_middle_of_another_waits_for_nobody_and_grows(monkeypatch):
+    """A signal's handler and a finalizer come in between any two calls of Python, on the same thread."""
+    begin, made = ids._begin, [new_id()]
+    now = (ids._source.run.millis + 1) * 1_000_000
+
+    def broken_into(millis):
+        monkeypatch.setattr(ids, "_begin", begin)
+        made.append(new_id())
+        return begin(millis)
+
+    monkeypatch.setattr(ids, "_begin", broken_into)
+    monkeypatch.setattr(ids, "time_ns", lambda: now)
+    thread = threading.Thread(target=lambda: made.extend(new_id() for _ in range(100)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "it waits for itself"
+    assert len(made) == 102
+    assert made == sorted(set(made))
 
 
 def test_a_forked_child_makes_other_ids():

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from faults.between import outcome
 from treadle.engine.memory import session as rooms
 from treadle.engine.memory.session import MemoryStore
 from treadle.engine.plan import Plan, Steps
@@ -250,4 +251,16 @@ def test_closing_the_store_forgets_the_waiters(store: MemoryStore) -> None:
     store.session().run(store.engine.enqueue([NewJob("a", "work")]))
 
     assert not waiter.wait(0.0)
+    waiter.close()
+
+
+def test_a_wake_that_comes_in_in_the_middle_of_another_waits_for_nobody(store: MemoryStore) -> None:
+    waiter = store.waiter(["queue:a"])
+
+    def topics() -> Iterator[str]:
+        store.hub.wake(["queue:a"])
+        yield "queue:b"
+
+    outcome(lambda: store.hub.wake(topics()))
+    assert waiter.wait(0)
     waiter.close()

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Any, TypeVar
 
 from treadle.engine.contract import Engine
@@ -21,8 +21,9 @@ class Connection:
         self._find_url = url
         self._pointed: str | None = None
         self._opened: tuple[Store, Session] | None = None
-        # A fork may happen while another thread holds a lock, so each process has its own.
-        self._locks: dict[int, Lock] = {}
+        # A fork may happen while another thread holds a lock, so each process has its own. It lets its own thread in again:
+        # a signal's handler or a finalizer that enqueues while the store is opened waited for itself for ever.
+        self._locks: dict[int, RLock] = {}
         self.namespace: str = namespace
         self.allow_volatile = allow_volatile
         self.after_commit = after_commit
@@ -100,8 +101,8 @@ class Connection:
         opened = self._opened
         return opened is not None and opened[1] is session
 
-    def _lock(self) -> Lock:
-        return self._locks.setdefault(os.getpid(), Lock())
+    def _lock(self) -> RLock:
+        return self._locks.setdefault(os.getpid(), RLock())
 
     def _open(self) -> tuple[Store, Session]:
         opened = self._opened
@@ -111,7 +112,9 @@ class Connection:
                     from treadle.engine.open import open_store
 
                     store = open_store(self.url, namespace=self.namespace, allow_volatile=self.allow_volatile)
-                    self._opened = (store, store.session())
+                    opened = (store, store.session())
+                    if self._opened is None:  # else a handler that came in meanwhile has opened it
+                        self._opened = opened
                 opened = self._opened
         return opened
 

@@ -7,7 +7,7 @@ last 48 bits count up from a random start by a random step, which is method 2 of
 import os
 from collections.abc import Callable
 from itertools import count
-from threading import Lock
+from threading import RLock
 from time import time_ns
 from typing import NamedTuple
 
@@ -36,14 +36,16 @@ class _Source:
 
     def begin(self) -> None:
         """Start over with fresh bits."""
-        self.lock = Lock()
+        self.lock = RLock()  # a signal's handler may enqueue while its own thread is in here, and waited for itself for ever
         self.run = _begin(time_ns() // 1_000_000)
 
     def renew(self, old: _Run) -> _Run:
         """The run after `old`, in a later millisecond; begun once however many threads ask."""
         with self.lock:
             if self.run is old:
-                self.run = _begin(max(time_ns() // 1_000_000, old.millis + 1))
+                fresh = _begin(max(time_ns() // 1_000_000, old.millis + 1))
+                if self.run is old:  # else a handler that came in meanwhile has begun it: ids of another would not grow
+                    self.run = fresh
             return self.run
 
 

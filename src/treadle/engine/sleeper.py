@@ -24,9 +24,9 @@ class Sleeper:
         with self._condition:
             self._woken = True
             self._condition.notify_all()
-            for loop, sleeper in self._asleep:
+            asleep, self._asleep = self._asleep, set()
+            for loop, sleeper in asleep:
                 loop.call_soon_threadsafe(_rouse, sleeper)
-            self._asleep.clear()
             if self._listener is not None:
                 self._woken = False
                 self._ring(*self._listener)

@@ -1,6 +1,5 @@
 """The memory store: sessions over one set of tables, behind one lock."""
 
-import asyncio
 import os
 import threading
 import time
@@ -8,6 +7,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from treadle.engine.aside import aside
 from treadle.engine.contract import Engine
 from treadle.engine.memory.engine import MemoryEngine
 from treadle.engine.memory.tables import Tables
@@ -200,7 +200,7 @@ class OwnSession:
             with self._store.locked(0), self._store.tables.transaction():
                 answer = await adrive(plan, sender.asend)
         except StoreBusy:
-            return await asyncio.to_thread(self.run, plan, durability)
+            return await aside(lambda: self.run(plan, durability))
         self._store.hub.wake(sender.topics)
         return answer
 

@@ -10,13 +10,13 @@ class Hub:
     """Hands topics to the waiters that listen for them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may wake somebody while its own thread does
         self._listening: dict[str, set[MemoryWaiter]] = {}
 
     def wake(self, topics: Iterable[str]) -> None:
         """Wake every idle waiter of these topics."""
         with self._lock:
-            waiters = {waiter for topic in topics for waiter in self._listening.get(topic, ())}
+            waiters = {waiter for topic in topics for waiter in tuple(self._listening.get(topic, ()))}
         for waiter in waiters:
             waiter.wake()
 

@@ -1,9 +1,9 @@
 """Plans inside the user's transaction. Each kind of connection has a small file of its own that says how it is asked."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
+from treadle.engine.aside import aside
 from treadle.engine.plan import Plan, adrive, drive
 from treadle.engine.postgres import lent_asyncpg, lent_loan, lent_psycopg
 from treadle.engine.postgres.carry import only_reads
@@ -128,7 +128,7 @@ class BorrowedSession:
         level, identity = _Level(plan), self._identity
         if identity is not None and identity not in await self._lent.amarks():
             theirs = await aask(WHO, [])
-            await asyncio.to_thread(identity.vouch, theirs)
+            await aside(lambda: identity.vouch(theirs))
             (await self._lent.amarks())[identity] = True
 
         async def send(step: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from treadle.engine.forking import renew_in_children
 from treadle.engine.jitter import jittered
 from treadle.engine.migrate import Migration, migrations, pending
 from treadle.engine.postgres.borrow import borrowed
@@ -51,7 +52,7 @@ class PostgresStore:
         self.role: str = str(address.parameters.get("user") or "")
         self.engine: PostgresEngine = PostgresEngine(namespace)
         self._address = address
-        self._lock = threading.Lock()
+        renew_in_children(self)
         self._pid = os.getpid()
         self._hub: Hub | None = None
         self._pooled: bool | None = None
@@ -62,6 +63,10 @@ class PostgresStore:
                 "psycopg runs in pure Python here, which makes every call many times slower. Install psycopg[binary], or a "
                 "psycopg[c] that was built for the libpq of this machine."
             )
+
+    def renew_locks(self) -> None:
+        """Begin with locks that nobody holds."""
+        self._lock = threading.RLock()
 
     @property
     def location(self) -> str:

@@ -75,7 +75,8 @@ class Stream:
 
     def __init__(self, dialled: Dialled, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.open: bool = True
+        self.open: bool = True  # for more requests
+        self._hung_up = False
         self._sock = dialled.sock
         self._reader = dialled.reader
         self._waiting: deque[tuple[int, list[Any], asyncio.Future[list[Any]]]] = deque()
@@ -136,6 +137,8 @@ class Stream:
                     return
                 self._reader.feed(data)
                 self._deliver()
+                if self._hung_up:
+                    return
                 if len(data) < _CHUNK and not isinstance(self._sock, ssl.SSLSocket):
                     return
         except _NOT_NOW:
@@ -154,6 +157,8 @@ class Stream:
                 waiting.popleft()
                 if not future.done():
                     future.set_result(replies)
+        if not self.open and not waiting:
+            self.close()
 
     def _break(self, why: str) -> None:
         self.close()
@@ -162,10 +167,37 @@ class Stream:
             if not future.done():
                 future.set_exception(Lost(why, sent=True))
 
+    def retire(self) -> None:
+        """Take no more requests, and hang up when those under way are answered. Any thread may say so.
+
+        Whoever waited on a connection that was closed heard of it when his time was over, from a server that was well.
+        """
+        self.open = False
+        if self.loop.is_closed():
+            self.close()
+        elif self.loop is asyncio._get_running_loop():  # noqa: SLF001 - public in all but name: the docs list it
+            self._end()
+        elif self.loop.is_running():
+            try:
+                self.loop.call_soon_threadsafe(self._end)
+            except RuntimeError:  # closed meanwhile
+                self.close()
+        else:  # nobody reads the answers now
+            self._break("the connection was closed")
+
+    def _end(self) -> None:
+        if not self._waiting:
+            self.close()
+
+    def forget(self) -> None:
+        """In a forked child: the connection is the parent's."""
+        self.open, self._hung_up = False, True
+
     def close(self) -> None:
         """Close the socket, on this loop or after its end."""
-        if self.open:
-            self.open = False
+        self.open = False
+        if not self._hung_up:
+            self._hung_up = True
             if not self.loop.is_closed():
                 self.loop.remove_reader(self._sock)
                 self.loop.remove_writer(self._sock)

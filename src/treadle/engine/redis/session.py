@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from treadle.engine.aside import aside
 from treadle.engine.plan import Plan
 from treadle.engine.redis.address import Dialled
 from treadle.engine.redis.errand import Answered, Errand, Ground
 from treadle.engine.redis.link import Link, Lost, Stream
 from treadle.engine.redis.steps import converse
 from treadle.engine.session import Durability
+from treadle.engine.taking import take
 from treadle.model.errors import CannotOpen, StoreBusy
 
 R = TypeVar("R")
@@ -30,7 +32,8 @@ class RedisSession:
 
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come in while its own thread has it
+        self._inside = False
         self._reached = False
         self._link: Link | None = None
         self._streams: dict[asyncio.AbstractEventLoop, Stream] = {}
@@ -75,25 +78,50 @@ class RedisSession:
             self._drop()
         streams, self._streams = self._streams, {}
         for stream in streams.values():
-            stream.close()
+            stream.retire()
 
     def _forget(self) -> None:
         """In a forked child: drop what belongs to the parent without touching it."""
-        for stream in self._streams.values():
-            stream.open = False
+        for stream in list(self._streams.values()):
+            stream.forget()
         _forgotten.append((self._link, self._streams))
         self._begin_anew()
 
     def _carry(self, errand: Errand) -> Sequence[Any] | None:
-        if not self._lock.acquire(timeout=self._ground.timeout):
-            raise StoreBusy(
-                f"{self._ground.location}: another thread kept this session for {self._ground.timeout:g} s. Call again."
-            )
+        lock, held = self._lock, list[bool]()
         try:
-            while (answers := self._once(errand)) is None:
-                time.sleep(errand.pause())
+            if not take(lock.acquire, self._ground.timeout, held):
+                raise StoreBusy(
+                    f"{self._ground.location}: another thread kept this session for {self._ground.timeout:g} s. Call again."
+                )
+            return self._carry_aside(errand) if self._inside else self._carry_alone(errand)
         finally:
-            self._lock.release()
+            if True in held:
+                lock.release()
+
+    def _carry_alone(self, errand: Errand) -> Sequence[Any] | None:
+        self._inside = True
+        try:
+            return self._insist(errand)
+        finally:
+            self._inside = False
+
+    def _carry_aside(self, errand: Errand) -> Sequence[Any] | None:
+        """In the middle of another call of this thread, which a handler or a finalizer has interrupted: on another connection.
+
+        It waited five seconds for itself, and was told that another thread kept the session.
+        """
+        outer, self._link = self._link, None
+        try:
+            return self._insist(errand)
+        finally:
+            mine, self._link = self._link, outer
+            if mine is not None:
+                mine.close()
+
+    def _insist(self, errand: Errand) -> Sequence[Any] | None:
+        while (answers := self._once(errand)) is None:
+            time.sleep(errand.pause())
         return answers.replies
 
     def _once(self, errand: Errand) -> Answered | None:
@@ -148,7 +176,7 @@ class RedisSession:
             return errand.answered(replies)
         finally:
             if errand.elsewhere:
-                stream.close()
+                stream.retire()
 
     async def _open_stream(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Stream:
         """The loop's connection, dialled in a thread by the first of the tasks that want it."""
@@ -156,18 +184,25 @@ class RedisSession:
             stream = self._streams.get(loop)
             if stream is not None and stream.open:
                 return stream
-            dialling = loop.run_in_executor(None, self._ground.dial, deadline)
+            dialling = aside(lambda: self._ground.dial(deadline))
             try:
                 dialled = await asyncio.shield(dialling)
             except asyncio.CancelledError:
                 dialling.add_done_callback(_hang_up)
                 raise
             self._reached = True
-            for other in [each for each in self._streams if each.is_closed()]:
-                self._streams.pop(other).close()
-                self._dialling.pop(other, None)
+            self._sweep()
             stream = self._streams[loop] = Stream(dialled, loop)
             return stream
+
+    def _sweep(self) -> None:
+        """Hang up for loops that are closed. Other threads open and sweep meanwhile: each look is one call into C."""
+        for loop in list(self._streams):
+            if loop.is_closed():
+                stream = self._streams.pop(loop, None)
+                self._dialling.pop(loop, None)
+                if stream is not None:
+                    stream.close()
 
 
 def _hang_up(dialling: "asyncio.Future[Dialled]") -> None:

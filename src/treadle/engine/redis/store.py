@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from treadle.engine.forking import renew_in_children
 from treadle.engine.redis.address import Address, Dialled, dial
 from treadle.engine.redis.doctor import examine
 from treadle.engine.redis.engine import RedisEngine
@@ -37,7 +38,11 @@ class RedisStore:
         self._address = address
         self._allow_volatile = allow_volatile
         self._standing: Standing | None = None
-        self._examining = threading.Lock()
+        renew_in_children(self)
+
+    def renew_locks(self) -> None:
+        """Begin with locks that nobody holds."""
+        self._examining = threading.RLock()  # a handler or a finalizer may dial while its own thread examines
 
     @property
     def location(self) -> str:

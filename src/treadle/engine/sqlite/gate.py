@@ -30,6 +30,26 @@ class Gate:
         """Wait for the turn to write until `deadline` (monotonic seconds); false when it did not come."""
         if self._inner < 0:
             self._open()
+        try:
+            return self._pass(deadline)
+        except BaseException:  # an interrupt may strike behind any door
+            fcntl.flock(self._outer, fcntl.LOCK_UN)
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in. Who is not inside does no harm by it."""
+        if self._inner >= 0:
+            fcntl.flock(self._inner, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the lock files; entering opens them anew."""
+        for descriptor in (self._outer, self._inner):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._outer = self._inner = -1
+
+    def _pass(self, deadline: float) -> bool:
         insists_at = time.monotonic() + _PATIENCE
         for pause in chain(_STEPS, repeat(_STEPS[-1])):
             if _try(self._outer):
@@ -44,17 +64,6 @@ class Gate:
                 break
             time.sleep(pause)
         return False
-
-    def leave(self) -> None:
-        """Let the next one in."""
-        fcntl.flock(self._inner, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Close the lock files; entering opens them anew."""
-        for descriptor in (self._outer, self._inner):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._outer = self._inner = -1
 
     def _stand(self, deadline: float) -> bool:
         """Between the doors: nobody comes in before us."""

@@ -3,9 +3,11 @@
 import os
 import stat
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from treadle.engine.forking import renew_in_children
 from treadle.model.errors import CannotOpen, MixedSQLite, NetworkFileSystem
 
 _NETWORK = frozenset(
@@ -14,9 +16,23 @@ _NETWORK = frozenset(
 _SOCKET_ROOM = 60
 """Bytes that the name of a runtime directory may take, so that a socket's whole path stays under the system's 104."""
 
-_open: dict[tuple[int, int], tuple[str, int]] = {}
+_open: dict[tuple[int, int], list[str]] = {}
+"""The library of each open connection, by file. Leaving takes no lock: a finalizer does it, and may run in any of our calls."""
 _lent: dict[tuple[int, int, str], str] = {}
-_lock = threading.Lock()
+
+
+class _Lock:
+    """Guards both."""
+
+    def __init__(self) -> None:
+        renew_in_children(self)
+
+    def renew_locks(self) -> None:
+        """Begin with a lock that nobody holds."""
+        self.lock = threading.RLock()
+
+
+_guard = _Lock()
 
 
 def file_system(path: Path) -> str:
@@ -71,21 +87,18 @@ def enter_library(path: Path, library: str) -> tuple[int, int]:
     """
     status = path.stat()
     key = (status.st_dev, status.st_ino)
-    with _lock:
-        known, count = _open.get(key, (library, 0))
-        known = _lent.get((*key, os.path.realpath(path)), known)
+    with _guard.lock:
+        opened = _open.setdefault(key, [])
+        known = _lent.get((*key, os.path.realpath(path)), _first(opened, library))
         if known != library:
             raise _mixed(path, known, library)
-        _open[key] = (library, count + 1)
+        opened.append(library)
     return key
 
 
 def leave_library(key: tuple[int, int]) -> None:
     """Note that one connection is closed."""
-    with _lock:
-        library, count = _open.pop(key)
-        if count > 1:
-            _open[key] = (library, count - 1)
+    _open[key].pop()
 
 
 def lend_library(path: Path, library: str) -> None:
@@ -95,11 +108,15 @@ def lend_library(path: Path, library: str) -> None:
     """
     status = path.stat()
     key = (status.st_dev, status.st_ino)
-    with _lock:
-        known, _ = _open.get(key, (library, 0))
-        known = _lent.setdefault((*key, os.path.realpath(path)), known)
+    with _guard.lock:
+        known = _lent.setdefault((*key, os.path.realpath(path)), _first(_open.get(key, ()), library))
         if known != library:
             raise _mixed(path, known, library)
+
+
+def _first(opened: Sequence[str], library: str) -> str:
+    """The library that has the file open already, or this one. The last connection may be left in the middle of the look."""
+    return next(iter(opened), library)
 
 
 def _mixed(path: Path, known: str, library: str) -> MixedSQLite:

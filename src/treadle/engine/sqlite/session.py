@@ -18,6 +18,7 @@ from treadle.engine.sqlite.driver import Errors, Link, translated
 from treadle.engine.sqlite.footing import Footing, clear_after, footing, identity
 from treadle.engine.sqlite.gate import Gate
 from treadle.engine.sqlite.steps import Ask, Clock, Do
+from treadle.engine.taking import take
 from treadle.model.errors import StoreBusy
 
 log: logging.Logger = logging.getLogger("treadle.sqlite")
@@ -91,7 +92,8 @@ class SqliteSession:
         self._pid = os.getpid()
         self._lock = threading.RLock()  # its owner may come in again, and is told so at once instead of waiting for itself
         self._inside = False
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
+        self._posting = False
         self._links: dict[Durability, Link] = {}
         self._footing: Footing | None = None
         self._looked = 0.0
@@ -105,22 +107,21 @@ class SqliteSession:
             self.forget()
         wakes: list[Wake] = []
         deadline = time.monotonic() + self._store.timeout
-        if not self._lock.acquire(timeout=self._store.timeout):
-            raise self._busy("another thread kept this session")
-        if self._inside:
-            self._lock.release()
-            raise self._interrupted()
-        self._inside = True
+        lock, held = self._lock, list[bool]()
         try:
-            answer = self._carry(plan, durability, wakes, deadline)
+            if not take(lock.acquire, self._store.timeout, held):
+                raise self._busy("another thread kept this session")
+            if self._inside:
+                raise self._interrupted()
+            answer = self._carry_alone(plan, durability, wakes, deadline)
         except Errors as error:
             told = translated(error, self._store.location, self._store.timeout)
             if told is None:
                 raise
             raise told from error
         finally:
-            self._inside = False
-            self._lock.release()
+            if True in held:
+                lock.release()
         if wakes:
             self._store.ring(wakes)
         return answer
@@ -156,6 +157,8 @@ class SqliteSession:
             self.forget()
             return
         with self._starting:
+            if self._posting:
+                raise self._interrupted()
             mail, thread = self._mail, self._thread
             self._mail = self._thread = None
         if mail is not None and thread is not None:
@@ -181,15 +184,10 @@ class SqliteSession:
             self._gate.close()
             self._gate = None
 
-    def hold(self, patience: float) -> bool:
-        """Stop using the connections for a moment and close them; `release` ends it."""
-        if not self._lock.acquire(timeout=patience):
-            return False
-        if self._inside:
-            self._lock.release()
-            return False
-        self.shut()
-        return True
+    def hold(self, patience: float, held: list[bool]) -> None:
+        """Stop using the connections for a moment and close them; `release` ends it where `held` says that it began."""
+        if take(self._lock.acquire, patience, held) and not self._inside:
+            self.shut()
 
     def release(self) -> None:
         """End what `hold` began."""
@@ -197,11 +195,26 @@ class SqliteSession:
 
     def _post(self, work: Callable[[], None]) -> None:
         with self._starting:
-            if self._mail is None:
-                self._mail = SimpleQueue()
-                self._thread = threading.Thread(target=_serve, args=(self._mail,), name="treadle-sqlite", daemon=True)
-                self._thread.start()
-            self._mail.put(work)
+            self._posting = True
+            try:
+                if self._mail is None:
+                    self._mail = SimpleQueue()
+                    self._thread = threading.Thread(target=_serve, args=(self._mail,), name="treadle-sqlite", daemon=True)
+                    self._thread.start()
+                self._mail.put(work)
+            finally:
+                self._posting = False
+
+    def _carry_alone(self, plan: Plan[R], durability: Durability, wakes: list[Wake], deadline: float) -> R:
+        self._inside = True
+        try:
+            return self._carry(plan, durability, wakes, deadline)
+        except BaseException:
+            wakes.clear()
+            self._let_go()
+            raise
+        finally:
+            self._inside = False
 
     def _carry(self, plan: Plan[R], durability: Durability, wakes: list[Wake], deadline: float) -> R:
         link = self._links.get(durability)
@@ -212,16 +225,31 @@ class SqliteSession:
         if link is None:
             link = self._links[durability] = self._store.open(durability)
             self._footing = footing(self._store.location)
+        if link.in_transaction():  # a second interrupt struck while the first was cleaned up after
+            link.do("ROLLBACK")
         if _only_reads(plan.name):
-            return self._transact(link, "BEGIN", plan, wakes)
+            return _transact(link, "BEGIN", plan, wakes)
         if self._gate is None:
             self._gate = self._store.gate()
         if not self._gate.enter(deadline):
             raise self._busy("other writers kept the database")
+        answer = _transact(link, "BEGIN IMMEDIATE", plan, wakes)
+        self._gate.leave()
+        return answer
+
+    def _let_go(self) -> None:
+        """After a failure: no transaction stays open, and the gate does not stay shut, wherever it struck.
+
+        An interrupt strikes behind a BEGIN as well as anywhere: what it had begun stayed open, and until that process closed
+        its app nobody could write any more, in no process.
+        """
         try:
-            return self._transact(link, "BEGIN IMMEDIATE", plan, wakes)
+            for link in self._links.values():
+                if link.in_transaction():
+                    link.do("ROLLBACK")
         finally:
-            self._gate.leave()
+            if self._gate is not None:
+                self._gate.leave()
 
     def _look(self, now: float) -> None:
         """If the path no longer names the file that is open, let go of that one; the next call opens what is there now."""
@@ -232,18 +260,6 @@ class SqliteSession:
         log.error("%s was deleted or replaced while it was in use; going on with what is there now", path)
         self.shut()
         clear_after(old, path)
-
-    def _transact(self, link: Link, begin: str, plan: Plan[R], wakes: list[Wake]) -> R:
-        link.do(begin)
-        try:
-            answer = drive(plan, sender(link, wakes))
-            link.do("COMMIT")
-        except BaseException:
-            wakes.clear()
-            if link.in_transaction():
-                link.do("ROLLBACK")
-            raise
-        return answer
 
     def _interrupted(self) -> StoreBusy:
         return StoreBusy(
@@ -285,6 +301,13 @@ class BorrowedSession:
         """Nothing to give back: the connection is the user's."""
 
 
+def _transact(link: Link, begin: str, plan: Plan[R], wakes: list[Wake]) -> R:
+    link.do(begin)
+    answer = drive(plan, sender(link, wakes))
+    link.do("COMMIT")
+    return answer
+
+
 @cache
 def _only_reads(name: str) -> bool:
     return _READS.issuperset(name.split("+"))
@@ -296,18 +319,25 @@ def _serve(mail: "SimpleQueue[Callable[[], None] | None]") -> None:
         del work
 
 
-_held: list[SqliteSession] = []
+_held: dict[int, list[list[tuple[SqliteSession, list[bool]]]]] = {}
+"""What forks keep for a moment, by the thread that forks: a signal's handler may fork in the middle of a fork."""
 
 
 def _before_fork() -> None:
     """Close every idle connection: SQLite's locks are per process, and a child that inherits an open file breaks them."""
-    _held[:] = [session for session in list(_sessions) if session.hold(_FORK_PATIENCE)]
+    mine: list[tuple[SqliteSession, list[bool]]] = [(session, []) for session in list(_sessions)]
+    _held.setdefault(threading.get_ident(), []).append(mine)
+    for session, held in mine:
+        session.hold(_FORK_PATIENCE, held)
 
 
 def _after_fork_in_parent() -> None:
-    for session in _held:
-        session.release()
-    _held.clear()
+    forks = _held[threading.get_ident()]
+    for session, held in forks.pop():
+        if True in held:
+            session.release()
+    if not forks:
+        del _held[threading.get_ident()]
 
 
 def _after_fork_in_child() -> None:

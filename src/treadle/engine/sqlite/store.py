@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from treadle.engine.forking import renew_in_children
 from treadle.engine.lenders import loan
 from treadle.engine.migrate import Migration, migrations, pending
 from treadle.engine.session import Check, Durability, Session, Wake
@@ -63,7 +64,11 @@ class SqliteStore:
         self.engine: SqliteEngine = SqliteEngine(namespace)
         self._namespace = namespace
         self._bell = Bell(self._runtime)
-        self._opening = threading.Lock()
+        renew_in_children(self)
+
+    def renew_locks(self) -> None:
+        """Begin with locks that nobody holds."""
+        self._opening = threading.RLock()  # a finalizer may open a connection while its own thread opens one
 
     @property
     def location(self) -> str:
