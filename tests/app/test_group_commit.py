@@ -305,3 +305,25 @@ def test_threads_go_by_themselves(app, work, turnstile):
         handles = list(pool.map(work.enqueue, range(1, 9)))
     assert turnstile.sizes == [1] * 8
     assert [app.client.get(each.id).args["number"] for each in handles] == list(range(1, 9))
+
+
+def test_an_exchange_that_is_cancelled_before_it_begins_gives_its_place_back(app, work, turnstile):
+    """As by who cancels every task of the loop, and then writes one last job."""
+
+    async def body() -> None:
+        held, me = asyncio.get_running_loop().create_future(), asyncio.current_task()
+
+        async def store_and_cancel_all() -> None:
+            await work.aenqueue(1)
+            for task in asyncio.all_tasks() - {me, asyncio.current_task()}:
+                task.cancel()
+
+        turnstile.during.append(lambda: held)
+        first = asyncio.ensure_future(store_and_cancel_all())
+        others = [asyncio.ensure_future(work.aenqueue(n)) for n in (2, 3)]
+        asyncio.get_running_loop().call_soon(held.set_result, None)
+        await asyncio.wait([first, *others])
+        await work.aenqueue(4)
+
+    asyncio.run(body())
+    assert stored(app) == [1, 4]

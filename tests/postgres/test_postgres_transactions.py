@@ -14,7 +14,7 @@ from servers.postgres import LOGIC, Postgres, shared
 from treadle import Context, JobHandle, NotTransactional, OnDead, State, Treadle
 from treadle.engine.postgres.identity import WHO, Identity
 from treadle.engine.postgres.lent_psycopg import LentPsycopg
-from treadle.model.errors import SchemaMismatch
+from treadle.model.errors import SchemaMismatch, StoreBusy
 from treadle.model.job import Edge
 from treadle.testing import adrain, drain
 
@@ -313,3 +313,38 @@ def test_a_server_that_was_started_anew_is_still_the_same(url: str) -> None:
         identity.vouch([("after",)])
     told.pop(0)
     identity.vouch([("after",)])
+
+
+def test_a_session_in_another_time_zone_is_the_same_database(app: Treadle, url: str, way: Way) -> None:
+    async def scene() -> None:
+        async with way.transaction(url) as hand:
+            await hand.own("SET LOCAL TIME ZONE 'Pacific/Chatham'")
+            await hand.own("SET LOCAL datestyle TO 'SQL, DMY'")
+            await enqueue(app, way, hand.given, 1)
+
+    run(way, scene())
+    assert len(app.client.find()) == 1
+
+
+def test_where_the_store_cannot_be_asked_the_connection_is_taken_at_its_word() -> None:
+    """Behind a pooler with one connection, that one is the user's for as long as the question would wait."""
+    asked = 0
+
+    def ask() -> list[tuple[str]]:
+        nonlocal asked
+        asked += 1
+        raise StoreBusy("all connections are taken")
+
+    identity = Identity("here", ask)
+    assert not identity.vouch([("theirs",)])
+    assert not identity.vouch([("theirs",)])
+    assert asked == 1
+
+
+def test_a_connection_in_pipeline_mode_is_refused(app: Treadle, url: str) -> None:
+    task: Any = app.registry.expect("double")
+    with psycopg.connect(url) as connection:
+        with connection.pipeline(), pytest.raises(NotTransactional, match="pipeline mode"):
+            task.enqueue_in(connection, 1)
+        task.enqueue_in(connection, 2)
+    assert [job.args for job in app.client.find()] == [{"number": 2}]

@@ -7,7 +7,8 @@ takes nothing from the others.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from treadle.app.connection import Connection
@@ -109,6 +110,7 @@ class Group:
             if crew:
                 task = loop.create_task(self._carry(loop, crew), name="treadle group commit")
                 self._away.add(task)
+                task.add_done_callback(partial(self._back, loop, crew))
 
     def _crew(self) -> Crew:
         """The next who go together: all as strict as the first of them, so that none waits for what he did not ask for."""
@@ -130,9 +132,6 @@ class Group:
 
     async def _carry(self, loop: "AbstractEventLoop", crew: Crew) -> None:
         """Store for a crew, and tell each what became of his job."""
-        from asyncio import current_task
-
-        me: Task[Any] | None = current_task()
         began = loop.time()
         try:
             await self._try(crew)
@@ -140,12 +139,14 @@ class Group:
             self._disappoint(error, began)
             for seat in crew:
                 _tell(seat, error)
-        finally:
-            self._away.discard(me)
-            for seat in crew:
-                if not seat.told.done() and not loop.is_closed():  # the loop ends, or an interrupt struck
-                    seat.told.cancel()
-            self._next(loop)
+
+    def _back(self, loop: "AbstractEventLoop", crew: Crew, task: "Task[None]") -> None:
+        """An exchange is over, however it ended. Nothing else is run of one that is cancelled before it has begun."""
+        self._away.discard(task)
+        for seat in crew:
+            if not seat.told.done() and not loop.is_closed():  # the loop ends, or an interrupt struck
+                seat.told.cancel()
+        self._next(loop)
 
     async def _try(self, crew: Crew) -> None:
         """Store all at once; if one of them cannot be stored, one after the other. Raises what says that nobody answers."""

@@ -18,9 +18,18 @@ from treadle.model.job import Micros
 from treadle.model.state import State
 
 
-def take_on(sql: Statements, ns: Collection[int], now: Now) -> Steps[None]:
-    """Do what the ends of these jobs have left to be done, if they have."""
-    left = yield Ask(sql("aftermath", "take-these"), {"ns": numbers(ns), "now": now})
+def take_ask(sql: Statements, limit: int, now: Now) -> Ask:
+    """What takes on the rest of so many ends, for `ended_of` and `leavers_of`."""
+    return Ask(sql("aftermath", "take"), {"ns": None, "take": limit, "now": now})
+
+
+def take_on(sql: Statements, ns: Collection[int], now: Now, *, last: bool = False) -> Steps[None]:
+    """Do what the ends of these jobs have left to be done, if they have, and nobody else does it.
+
+    `last`: the jobs are about to go, so that nobody can do it later; who does it now is waited for.
+    """
+    values = {"ns": numbers(ns), "take": len(ns), "now": now}
+    left = yield Ask(sql("aftermath", "take-last" if last else "take"), values)
     if not left:
         return
     moment = cast("Micros", left[0][3])

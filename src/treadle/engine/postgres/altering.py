@@ -7,13 +7,14 @@ from treadle.engine.alteration import Alteration, Found, Keys, Places, Values
 from treadle.engine.keying import Holding, Returning
 from treadle.engine.moving import Ended, Finish, Freed, Leaver
 from treadle.engine.plan import Steps
+from treadle.engine.postgres.aftermath import take_on
 from treadle.engine.postgres.edges import count_down, finish
 from treadle.engine.postgres.keeping import forget
 from treadle.engine.postgres.leaving import call_next
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Ask, Do, columns, numbers
 from treadle.engine.rows import to_states
-from treadle.model.filter import Change
+from treadle.model.filter import Altered, Change, Erase
 from treadle.model.job import JobId, Micros
 from treadle.model.state import State
 
@@ -25,6 +26,13 @@ class PostgresAlteration(Alteration):
         super().__init__(change, actor, now)
         self.sql = sql
         self.keyed = keyed
+
+    def apply(self, rows: Sequence[Sequence[Any]]) -> Steps[list[Altered]]:
+        """As elsewhere; but first what has been left by those that are to be erased: their children had been cancelled."""
+        ended = [n for n, _, state, *_ in rows if state == State.COMPLETED]
+        if isinstance(self.change, Erase) and ended:
+            yield from take_on(self.sql, ended, self.now, last=True)
+        return (yield from super().apply(rows))
 
     def mark(self, part: str, jobs: Sequence[Found], values: Values) -> Steps[None]:
         """Run a part of `alter` over these jobs."""

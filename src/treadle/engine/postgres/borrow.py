@@ -96,9 +96,8 @@ class BorrowedSession:
             return ask(step.statement, [step.values[name] for name in step.statement.names])
 
         level, identity = _Level(plan), self._identity
-        if identity is not None and identity not in self._lent.marks():
-            identity.vouch(ask(WHO, []))
-            self._lent.marks()[identity] = True
+        if identity is not None and identity not in self._lent.marks() and identity.vouch(ask(WHO, [])):
+            self._lent.marks().add(identity)
 
         def send(step: Any) -> Any:
             if level.matters(step):
@@ -128,8 +127,8 @@ class BorrowedSession:
         level, identity = _Level(plan), self._identity
         if identity is not None and identity not in await self._lent.amarks():
             theirs = await aask(WHO, [])
-            await aside(lambda: identity.vouch(theirs))
-            (await self._lent.amarks())[identity] = True
+            if await aside(lambda: identity.vouch(theirs)):
+                (await self._lent.amarks()).add(identity)
 
         async def send(step: Any) -> Any:
             if level.matters(step):

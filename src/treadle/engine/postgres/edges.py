@@ -1,5 +1,6 @@
 """What the end of a parent does to the children that wait for it."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from treadle.engine.judging import read_edges
@@ -50,8 +51,11 @@ def _free(sql: Statements, met: dict[int, list[int]], now: Micros) -> Steps[froz
     yield Do(sql("edges", "hold"), {"ns": numbers(met)})
     late = yield Ask(sql("flows", "try-up"), {"ns": numbers(met)})
     pairs = [(child, parent) for child, parents in met.items() for parent in parents]
-    yield Do(sql("edges", "close"), columns(("child", "parent"), pairs))
-    counts = columns(("n", "met"), [(child, len(parents)) for child, parents in met.items()])
+    # Somebody may have closed one since it was read: what was counted down twice ran before its other parents had ended.
+    closed = Counter(child for (child,) in (yield Ask(sql("edges", "close"), columns(("child", "parent"), pairs))))
+    if not closed:
+        return frozenset()
+    counts = columns(("n", "met"), sorted(closed.items()))
     rows = yield Ask(sql("edges", "count-down"), counts | {"now": now, "late": numbers(n for (n,) in late)})
     return frozenset(queue for queue, state in rows if state == State.QUEUED)
 

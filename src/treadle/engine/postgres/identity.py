@@ -1,27 +1,25 @@
 """Whether a user's connection leads to the store's own database, and not to another of the same name on another server."""
 
-from collections.abc import Callable, MutableMapping
+import time
+from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from treadle.engine.postgres.statements import compiled
 from treadle.engine.postgres.steps import Rows, Statement
-from treadle.model.errors import NotTransactional
+from treadle.model.errors import CannotOpen, NotTransactional, StoreBusy
 
 WHO: Statement = compiled(
-    "SELECT pg_postmaster_start_time()::text || ' ' || (SELECT oid FROM pg_database WHERE datname = current_database())"
+    "SELECT (date_part('epoch', pg_postmaster_start_time()) * 1e6)::int8 || ' ' || "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-"""What no two databases answer alike: since when the server runs, to the microsecond, and the database's own number."""
+"""What no two databases answer alike, whatever the session's time zone: since when the server runs, to the microsecond, and the
+database's own number."""
 
-Marks = MutableMapping[Any, Any]
-"""What is known of one connection, for as long as it is open."""
-
-_marks: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
-
-
-def marks_of(connection: Any) -> Marks:
-    """The marks of a driver's own connection."""
-    return _marks.setdefault(connection, {})
+PATIENCE = 1.0
+"""Seconds, at most, that a user's transaction waits until the store can be asked."""
+AGAIN = 60.0
+"""Seconds until it is asked again where it could not be."""
 
 
 class Identity:
@@ -31,14 +29,36 @@ class Identity:
         self._location = location
         self._ask = ask
         self._ours: str | None = None
+        self._again_at = float("-inf")
 
-    def vouch(self, theirs: Rows) -> None:
-        """Raise `NotTransactional` unless this answer to `WHO` is the store's own; and whatever opening the store raises."""
+    def vouch(self, theirs: Rows) -> bool:
+        """Raise `NotTransactional` unless this answer to `WHO` is the store's own, and `SchemaMismatch` as opening it does.
+
+        False where nobody can say: behind a pooler with one connection, that one is the user's now.
+        """
         [[answer]] = theirs
         if answer != self._ours:
-            self._ours = self._ask()[0][0]  # the first time, or the server was started anew
+            if time.monotonic() < self._again_at:
+                return False
+            try:
+                self._ours = self._ask()[0][0]  # the first time, or the server was started anew
+            except (StoreBusy, CannotOpen):
+                self._again_at = time.monotonic() + AGAIN
+                return False
         if answer != self._ours:
             raise NotTransactional(
                 f"The connection is to another server than {self._location}, or to another database there. Nothing was stored. "
                 "Open the store on the database that your transaction writes."
             )
+        return True
+
+
+Marks = WeakSet[Identity]
+"""The stores that one connection is known to lead to, for as long as it is open."""
+
+_marks: WeakKeyDictionary[Any, Marks] = WeakKeyDictionary()
+
+
+def marks_of(connection: Any) -> Marks:
+    """The marks of a driver's own connection."""
+    return _marks.setdefault(connection, WeakSet())

@@ -7,7 +7,7 @@ from treadle.engine.alteration import LINES
 from treadle.engine.contract import Now
 from treadle.engine.moving import GATED, Ended, Finish, Held, Leaver, Moves
 from treadle.engine.plan import Steps
-from treadle.engine.postgres.aftermath import ended_of, leavers_of, take_on
+from treadle.engine.postgres.aftermath import ended_of, leavers_of, take_ask, take_on
 from treadle.engine.postgres.edges import any_open, finish, wake_children
 from treadle.engine.postgres.leaving import call_next, leave_asks
 from treadle.engine.postgres.moves import write_moves
@@ -32,8 +32,8 @@ class Keeping:
         """Queue what is due and expire what missed its start-by deadline, `limit` of each."""
         values = {"now": now, "take": limit}
         following = Ask(self.sql("promote", "next"))
-        parts = (("promote", "late"), ("flows", "due"), ("aftermath", "take"))
-        late, due, left = yield Asks([Ask(self.sql(*part), values) for part in parts])
+        asks = [Ask(self.sql("promote", "late"), values), Ask(self.sql("flows", "due"), values)]
+        late, due, left = yield Asks([*asks, take_ask(self.sql, limit, now)])
         queueing = Ask(self.sql("promote", "queue"), values)
         if not late and not due and not left:
 
@@ -130,7 +130,7 @@ class Keeping:
 
 def forget(sql: Statements, ns: Sequence[int], now: Now, *, erase: bool) -> Steps[None]:
     """Remove every trace of jobs; their keys last as long as was asked for, unless they are erased."""
-    yield from take_on(sql, ns, now)
+    yield from take_on(sql, ns, now, last=True)
     values = {"ns": numbers(ns), "now": now, "kept": not erase}
     yield Do(sql("flows", "forget-keys"), values)
     yield Do(sql("shared", "forget"), values)

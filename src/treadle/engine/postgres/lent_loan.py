@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any, cast
+from weakref import WeakSet
 
 from treadle.engine.lenders import Loan, loan
 from treadle.engine.postgres.identity import Marks, marks_of
@@ -72,7 +73,8 @@ def lend(connection: Any, database: str) -> LentLoan | None:
 
 def _marks(connection: Any) -> Marks:
     if hasattr(connection, "exec_driver_sql"):
-        return cast("Marks", connection.info)  # which SQLAlchemy keeps for as long as the driver's connection
+        # SQLAlchemy keeps it for as long as the driver's connection.
+        return cast("Marks", connection.info.setdefault("treadle", WeakSet()))
     connection.ensure_connection()
     return marks_of(connection.connection)
 

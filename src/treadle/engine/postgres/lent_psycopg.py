@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from treadle.engine.postgres.identity import Marks, marks_of
@@ -67,6 +67,8 @@ def lend(connection: Any, database: str) -> LentPsycopg | LentAsyncPsycopg | Non
             f"The connection is to the database {connection.info.dbname!r}, and the store is in {database!r}. "
             "Open the store on the database that your transaction writes."
         )
+    if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+        raise NotTransactional("The connection is in pipeline mode, where no answer can be waited for. Call outside of it.")
     status = connection.info.transaction_status
     if status == TransactionStatus.INERROR:
         raise NotTransactional("The connection's transaction has failed already. Roll it back first.")

@@ -19,7 +19,7 @@ from treadle.engine.postgres.borrow import borrowed
 from treadle.engine.postgres.doctor import durability_of, examine
 from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.engine import PostgresEngine
-from treadle.engine.postgres.identity import WHO, Identity
+from treadle.engine.postgres.identity import PATIENCE, WHO, Identity
 from treadle.engine.postgres.place import Address, Settings
 from treadle.engine.postgres.pooler import gives_away
 from treadle.engine.postgres.rights import lacking
@@ -222,7 +222,7 @@ class PostgresStore:
 
     def _who(self) -> Rows:
         """Who the server says it is, once a connection has found the schema as this code knows it. Raises as `open`."""
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + min(PATIENCE, self.timeout)
         self.open(deadline).close()
         return self.ask(WHO.text, deadline)
 

@@ -5,25 +5,30 @@
 INSERT INTO {ns}.aftermath (n) SELECT * FROM unnest(:ns::text::int8[])
 
 -- part: take
--- Take on what :take jobs have left. Who is seen to by somebody else is passed by. Result: [n, id, whether it is gated, moment].
--- Relies on the primary key of jobs.
-WITH gone AS (
-    DELETE FROM {ns}.aftermath
-    WHERE ctid = ANY(ARRAY(SELECT a.ctid FROM {ns}.aftermath AS a LIMIT :take::int8 FOR UPDATE SKIP LOCKED))
-    RETURNING n
+-- Take on what jobs have left: those of :ns, or if that is null the first :take. Who is seen to by somebody else is passed by,
+-- and so is who has a child that somebody holds: that may be a user's transaction, and its user slow.
+-- Result: [n, id, whether it is gated, moment]. Relies on edges_open and the primary keys of live and jobs.
+WITH left_over AS MATERIALIZED (
+    SELECT a.n FROM {ns}.aftermath AS a
+    WHERE :ns::text IS NULL OR a.n = ANY((SELECT :ns::text)::int8[]) LIMIT :take::int8 FOR UPDATE SKIP LOCKED
+), kids AS MATERIALIZED (
+    SELECT x.parent, x.child FROM {ns}.edges AS x WHERE x.parent = ANY(ARRAY(SELECT n FROM left_over)) AND x.open
+), held AS MATERIALIZED (
+    SELECT l.n FROM {ns}.live AS l WHERE l.n = ANY(ARRAY(SELECT child FROM kids)) ORDER BY l.n FOR NO KEY UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM {ns}.aftermath AS a
+    WHERE a.n = ANY(ARRAY(SELECT n FROM left_over EXCEPT SELECT parent FROM kids WHERE child <> ALL(ARRAY(SELECT n FROM held))))
+    RETURNING a.n
 )
 SELECT g.n, j.id, EXISTS (
         SELECT 1 FROM {ns}.flows AS f WHERE f.n BETWEEN g.n AND g.n AND (f.holds IS NOT NULL OR f.line IS NOT NULL)),
     coalesce(:now::int8, {clock})
 FROM gone AS g JOIN {ns}.jobs AS j ON j.n BETWEEN g.n AND g.n
 
--- part: take-these
--- As `take`, for those of :ns. Relies on the primary keys of aftermath and jobs.
-WITH gone AS (
-    DELETE FROM {ns}.aftermath WHERE ctid = ANY(ARRAY(
-        SELECT a.ctid FROM {ns}.aftermath AS a WHERE a.n = ANY(:ns::text::int8[]) FOR UPDATE SKIP LOCKED))
-    RETURNING n
-)
+-- part: take-last
+-- As `take`, for those of :ns, which are about to go: whoever sees to one of them, or holds a child, is waited for.
+-- Relies on the primary keys of aftermath and jobs.
+WITH gone AS (DELETE FROM {ns}.aftermath WHERE n = ANY(:ns::text::int8[]) RETURNING n)
 SELECT g.n, j.id, EXISTS (
         SELECT 1 FROM {ns}.flows AS f WHERE f.n BETWEEN g.n AND g.n AND (f.holds IS NOT NULL OR f.line IS NOT NULL)),
     coalesce(:now::int8, {clock})

@@ -16,6 +16,7 @@ WITH kids AS MATERIALIZED (
     UPDATE {ns}.edges AS x SET open = false
     WHERE (SELECT count(*) FROM kids) > 0 AND x.parent = ANY(:ns::text::int8[]) AND x.open
         AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n = x.parent AND (f.state = 'completed') IS TRUE OFFSET 0)
+        AND NOT EXISTS (SELECT 1 FROM {ns}.aftermath AS m WHERE m.n = x.parent OFFSET 0)
     RETURNING x.child
 ), counted AS MATERIALIZED (
     SELECT o.n, o.met, o.late, nextval('{ns}.numbers') AS seq FROM (
@@ -59,10 +60,11 @@ SELECT n FROM {ns}.live WHERE n = ANY(:ns::text::int8[]) AND waiting > 0 ORDER B
 SELECT n FROM {ns}.live WHERE n = ANY(:ns::text::int8[]) ORDER BY n FOR NO KEY UPDATE
 
 -- part: close
--- Close single edges. Relies on edges_child.
+-- Close single edges. Result: [child] of each that was open. Relies on edges_child.
 UPDATE {ns}.edges AS x SET open = false
 FROM unnest(:child::text::int8[], :parent::text::int8[]) AS e(child, parent)
 WHERE x.child BETWEEN e.child AND e.child AND x.parent BETWEEN e.parent AND e.parent AND x.open
+RETURNING x.child
 
 -- part: count-down
 -- Take :met parents off the count of each; those with none left go to the queue, oldest first, or wait for their time, as those

@@ -13,15 +13,12 @@ WITH due AS MATERIALIZED (
     SELECT w.n, w.due_at, w.queue, w.priority, w.flow FROM {ns}.live AS w
     WHERE w.state IN ('scheduled', 'retrying') AND w.due_at <= coalesce(:now::int8, (SELECT {clock}))
         AND (w.start_by IS NULL OR w.start_by >= coalesce(:now::int8, (SELECT {clock})))
+        AND CASE WHEN w.flow = 2 THEN coalesce((
+            SELECT pg_try_advisory_xact_lock(hashtextextended('{ns} line ' || (hashtext(f.line) & 1023), 0)) FROM {ns}.flows AS f
+            WHERE f.n BETWEEN w.n AND w.n AND f.line IS NOT NULL AND f.place IS NULL), true) ELSE true END
     ORDER BY w.due_at, w.n LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED
-), lined AS MATERIALIZED (
-    SELECT due.*, CASE WHEN due.flow = 2 THEN coalesce((
-        SELECT pg_try_advisory_xact_lock(hashtextextended('{ns} line ' || (hashtext(f.line) & 1023), 0)) FROM {ns}.flows AS f
-        WHERE f.n BETWEEN due.n AND due.n AND f.line IS NOT NULL AND f.place IS NULL), true) ELSE true END AS ours
-    FROM due
 ), c AS MATERIALIZED (
-    SELECT o.*, nextval('{ns}.numbers') AS number
-    FROM (SELECT n, due_at, queue, priority, flow FROM lined WHERE ours ORDER BY due_at, n) AS o
+    SELECT o.*, nextval('{ns}.numbers') AS number FROM (SELECT due.* FROM due ORDER BY due.due_at, due.n) AS o
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (SELECT array_agg(c.n) AS ns, array_agg(c.number) AS numbers FROM c
         WHERE {shared} OR EXISTS (SELECT 1 FROM c WHERE c.flow > 0)) AS a, {ns}.enter(a.ns, a.numbers) AS s

@@ -1,11 +1,17 @@
 -- Take back the jobs of leases that ran out or whose worker was seen to end.
 
 -- part: gone
--- Every such lease, locked: claims and settlements under it have ended then, and none begins. :witnessed holds ids.
+-- Every such lease, locked: claims and settlements under it have ended then, and none begins. :witnessed holds ids. One that ran
+-- out and is held by somebody is left for the next time: that may be a user's transaction, in which a job is completed.
 -- Result: [k, id, name, moment].
-SELECT k, id, name, coalesce(:now::int8, {clock}) FROM {ns}.leases
-WHERE expires_at <= coalesce(:now::int8, (SELECT {clock})) OR id = ANY(:witnessed::text::text[])
-ORDER BY id FOR UPDATE
+SELECT * FROM (
+    SELECT k, id, name, coalesce(:now::int8, {clock}) FROM {ns}.leases
+    WHERE id = ANY(:witnessed::text::text[]) ORDER BY id FOR UPDATE) AS seen
+UNION ALL
+SELECT * FROM (
+    SELECT k, id, name, coalesce(:now::int8, {clock}) FROM {ns}.leases
+    WHERE expires_at <= coalesce(:now::int8, (SELECT {clock})) AND id <> ALL(:witnessed::text::text[])
+    ORDER BY id FOR UPDATE SKIP LOCKED) AS over
 
 -- part: jobs
 -- What the leases :ks held, oldest first within each; one scan of live, which only a lost worker costs.
