@@ -40,7 +40,7 @@ def test_an_outage_longer_than_the_lease_charges_nobody(ground: Ground, far_site
 
 
 def test_a_worker_killed_during_an_outage_is_charged(ground: Ground, far_site: Site) -> None:
-    crew = far_site.crew(lease=LEASE)
+    crew = far_site.crew(lease=20.0)  # with a shorter one a worker on a busy machine stopped by itself before it was killed
     worker = far_site.worker(crew)
     held = far_site.jobs.hold_async.enqueue("gate").id
     far_site.started(held)
