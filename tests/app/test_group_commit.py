@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -82,10 +82,10 @@ def stored(app: Any) -> list[int]:
     return sorted(job.args["number"] for job in app.client.find() if job.args != {"number": 0})
 
 
-async def met(turnstile: Turnstile, *calls: Any, first: Any) -> list[Any]:
-    """What becomes of calls that come while the first one is at the store."""
+async def met(turnstile: Turnstile, *calls: Any, first: Any, then: Sequence[Callable[[], Any]] = ()) -> list[Any]:
+    """What becomes of calls that come while the first one is at the store; `then` happens in the exchanges after that."""
     held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    turnstile.during.append(lambda: held)
+    turnstile.during += [lambda: held, *then]
     ahead = asyncio.ensure_future(first)
     waiting = [asyncio.ensure_future(each) for each in calls]
     asyncio.get_running_loop().call_soon(held.set_result, None)  # behind the first steps of all of them
@@ -215,11 +215,7 @@ def test_an_error_of_the_store_is_everybody_s_and_ends_with_him(app, work, turns
         raise StoreBusy("the store is away")
 
     async def body() -> list[Any]:
-        held = asyncio.get_running_loop().create_future()
-        turnstile.during += [lambda: held, fail]
-        calls = [asyncio.ensure_future(work.aenqueue(n)) for n in (1, 2, 3)]
-        asyncio.get_running_loop().call_soon(held.set_result, None)
-        found = await asyncio.gather(*calls, return_exceptions=True)
+        found = await met(turnstile, work.aenqueue(2), work.aenqueue(3), first=work.aenqueue(1), then=[fail])
         await work.aenqueue(4)
         return found
 
@@ -234,14 +230,8 @@ def test_an_error_that_may_be_one_job_s_is_told_to_him_alone(app, work, turnstil
     def fail() -> None:
         raise ValueError("one of them cannot be written")
 
-    async def body() -> list[Any]:
-        held = asyncio.get_running_loop().create_future()
-        turnstile.during += [lambda: held, fail, fail]  # the crew, then the first of it by himself
-        calls = [asyncio.ensure_future(work.aenqueue(n)) for n in (1, 2, 3)]
-        asyncio.get_running_loop().call_soon(held.set_result, None)
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    found = asyncio.run(body())
+    then = [fail, fail]  # the crew, then the first of it by himself
+    found = asyncio.run(met(turnstile, work.aenqueue(2), work.aenqueue(3), first=work.aenqueue(1), then=then))
     assert sum(isinstance(each, ValueError) for each in found) == 1
     assert len(stored(app)) == 2
 
@@ -284,18 +274,23 @@ def test_who_has_waited_for_as_long_as_a_call_that_failed_waits_no_more(app, wor
     assert [str(each) for each in found[2:]] == ["nor had the second"] * 5
 
 
-def test_those_who_wait_when_the_app_is_closed_are_told_so(app, work, turnstile):
+def test_those_who_wait_when_the_app_is_closed_are_told_so_without_a_password(app, work, turnstile):
+    def close() -> None:
+        app.connection.exchange(None)
+        app.connection.point_at("postgresql://ada:secret@h/shop")
+
     async def body() -> list[Any]:
         held = asyncio.get_running_loop().create_future()
         turnstile.during.append(lambda: held)
         calls = [asyncio.ensure_future(work.aenqueue(n)) for n in (1, 2, 3)]
-        asyncio.get_running_loop().call_soon(app.connection.exchange, None)
+        asyncio.get_running_loop().call_soon(close)
         asyncio.get_running_loop().call_soon(held.set_result, None)
         return await asyncio.gather(*calls, return_exceptions=True)
 
     opened = (app.connection.store, turnstile)
     found = asyncio.run(body())
-    assert [str(each).partition(": ")[2][:33] for each in found[1:]] == ["the app was closed while this cal"] * 2
+    told = "postgresql://ada:***@h/shop: the app was closed while this call waited. Nothing was stored; call again."
+    assert [str(each) for each in found[1:]] == [told] * 2
     app.connection.exchange(opened)
     assert stored(app) == [1]
 

@@ -45,6 +45,7 @@ def opened(url: str) -> SqliteStore:
         ("sqlite:///\udcff.db", "printable"),
         ("sqlite://[here/jobs.db", "does not read as a URL"),
         ("sqlite://jobs.db", "names no host"),
+        ("sqlite://ada:secret@host/jobs.db", "Write sqlite:///ada:***@host/jobs.db"),
         ("jobs.db", "Write sqlite:///jobs.db"),
         ("/var/lib/jobs.db", "Write sqlite:////var/lib/jobs.db"),
         ("sqlite:///", "names no file"),
@@ -66,6 +67,7 @@ def test_a_url_that_cannot_be_used(url: str, said: str) -> None:
     with pytest.raises(InvalidURL) as caught:
         open_store(url, allow_volatile=True)
     assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
     assert caught.value.cure
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,7 +16,7 @@ from treadle import CancelJob, Context, GiveUp, Retries, Retry, Snooze, Treadle
 from treadle.app.loader import load
 from treadle.engine.plan import Plan
 from treadle.model.filter import Filter, Page
-from treadle.model.job import Job
+from treadle.model.job import Job, NewJob
 from treadle.model.state import State
 from treadle.worker.logs import JobFilter
 from treadle.worker.worker import Worker
@@ -416,6 +417,25 @@ def test_the_log_says_what_failed_and_what_became_a_dead_letter(app: Treadle, ca
     ]
     assert "called with" not in caplog.text
     assert [each.__dict__["task"] for each in caplog.records if job.id in each.getMessage()] == ["work"] * 2
+
+
+def test_the_log_does_not_quote_a_payload_that_does_not_fit(app: Treadle, caplog: pytest.LogCaptureFixture) -> None:
+    @app.task(name="paint")
+    def paint(_colour: Literal["red"]) -> None: ...
+
+    job = paint.call("red").id
+    app.session.run(app.store.engine.enqueue([NewJob(job, "paint", args='{"_colour":"secret"}')]))
+
+    async def scene(_: Worker) -> None:
+        await until(ended(app, job))
+
+    with caplog.at_level(logging.INFO, logger="treadle.worker"):
+        assert serve(app, scene) == 0
+
+    said = f"job {job} (paint) is a dead letter after attempt 1, invalid: `treadle dead show {job}` says why"
+    assert [(each.levelname, each.getMessage()) for each in caplog.records if job in each.getMessage()] == [("ERROR", said)]
+    assert "secret" in str(look(app, job).reason)
+    assert "secret" not in caplog.text
 
 
 def test_the_log_says_which_tasks_have_no_slots_here(app: Treadle, caplog: pytest.LogCaptureFixture) -> None:

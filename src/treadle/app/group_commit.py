@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from treadle.app.connection import Connection
 from treadle.engine.session import Durability, Session
-from treadle.model.errors import CannotOpen, StoreBusy, StoreError
+from treadle.model.errors import CannotOpen, StoreBusy, StoreError, without_password
 from treadle.model.job import Enqueued, NewJob
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ LARGEST = 1 << 20
 """Characters of arguments in one exchange of several: ninety callers with 3 MB each passed the deadline together."""
 ABREAST = 2
 """Exchanges at once, where a store carries out two side by side sooner: the program prepares one while the other is away."""
+UNANSWERED = (StoreBusy, CannotOpen)
+"""What says that nobody answers, whichever job was sent."""
 
 E = TypeVar("E", bound=BaseException)
 
@@ -100,9 +102,8 @@ class Group:
             return
         if self._waiting and not self._connection.holds(self.session):
             # The session would open anew, and nobody would close it.
-            closed = StoreBusy(
-                f"{self._connection.url}: the app was closed while this call waited. Nothing was stored; call again."
-            )
+            where = without_password(self._connection.url)
+            closed = StoreBusy(f"{where}: the app was closed while this call waited. Nothing was stored; call again.")
             while self._waiting:
                 _tell(self._waiting.popleft(), closed)
         while self._waiting and len(self._away) < self._abreast:
@@ -135,7 +136,7 @@ class Group:
         began = loop.time()
         try:
             await self._try(crew)
-        except (StoreBusy, CannotOpen) as error:
+        except UNANSWERED as error:
             self._disappoint(error, began)
             for seat in crew:
                 _tell(seat, error)
@@ -152,7 +153,7 @@ class Group:
         """Store all at once; if one of them cannot be stored, one after the other. Raises what says that nobody answers."""
         try:
             answers = await self._send([seat.job for seat in crew], crew[0].durability)
-        except (StoreBusy, CannotOpen):
+        except UNANSWERED:
             raise
         except Exception as error:  # noqa: BLE001 - whoever it is about is told, and raises it
             if len(crew) == 1:
@@ -170,7 +171,7 @@ class Group:
 
         Crews that took their turns at a store which was away kept the last of a thousand callers waiting for ten deadlines.
         """
-        if not isinstance(error, StoreBusy | CannotOpen):
+        if not isinstance(error, UNANSWERED):
             return
         while self._waiting and self._waiting[0].since <= began:
             _tell(self._waiting.popleft(), error)

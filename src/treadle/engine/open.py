@@ -124,7 +124,8 @@ def _open_sqlite(url: str, host: str, path: str, namespace: str, parameters: dic
     from treadle.engine.sqlite.store import SqliteStore
 
     if host:
-        cure = f"Write sqlite:///{host}{path} for a path relative to the working directory, sqlite:////... for an absolute one."
+        relative = without_password(f"sqlite:///{host}{path}")
+        cure = f"Write {relative} for a path relative to the working directory, sqlite:////... for an absolute one."
         raise InvalidURL(url, "a SQLite URL names no host", cure)
     file = path.removeprefix("/")
     if not file or file.endswith("/"):

@@ -4,7 +4,7 @@ import logging
 
 from treadle.app.failure import read_record, summary
 from treadle.model.job import Claimed
-from treadle.model.outcome import Died, Outcome, Retrying
+from treadle.model.outcome import Cause, Died, Outcome, Retrying
 from treadle.worker.logs import job_fields
 
 log: logging.Logger = logging.getLogger("treadle.worker")
@@ -18,6 +18,8 @@ def tell(claimed: Claimed, outcome: Outcome) -> None:
             why = summary(read_record(error))
             log.info(said, claimed.id, claimed.task, claimed.attempt, delay, why, extra=job_fields(claimed))
         case Died(cause, reason):
+            if cause is Cause.INVALID:  # whoever refuses a value may quote it
+                reason = f"`treadle dead show {claimed.id}` says why"
             said = "job %s (%s) is a dead letter after attempt %d, %s: %s"
             log.error(said, claimed.id, claimed.task, claimed.attempt, cause, reason, extra=job_fields(claimed))
         case _:
