@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from treadle import Context, DuplicateJob, InvalidOption, NotTransactional, Treadle, Unique, UnknownJob
+from treadle import Context, DuplicateJob, InvalidOption, JobHandle, NotTransactional, Treadle, Unique, UnknownJob
 from treadle.testing import drain
 
 NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
@@ -21,6 +21,20 @@ NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
 
 def double(number: int) -> int:
     return number * 2
+
+
+def forgets(app: Treadle, scene: Callable[[AsyncSession], Awaitable[None]]) -> None:
+    """Check that an awaited session forgets the jobs of a scene: its next commit stores the job that follows, and no other."""
+
+    async def play() -> str:
+        async with AsyncSession(create_async_engine(NOWHERE)) as session:
+            await scene(session)
+            kept: JobHandle[int] = await app.registry.expect("double").aenqueue_in(session, 7)
+            await session.commit()
+        return kept.id
+
+    kept = asyncio.run(play())
+    assert [each.id for each in drain(app).ran] == [kept]
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -58,19 +72,12 @@ def test_a_job_is_stored_after_the_commit(app: Treadle, engine: sa.Engine) -> No
 
 
 def test_an_awaited_session_is_handed_in_before_it_has_said_anything(app: Treadle) -> None:
-    task: Any = app.registry.expect("double")
+    async def scene(session: AsyncSession) -> None:
+        async with session.begin():
+            await app.registry.expect("double").aenqueue_in(session, 1)
+            await session.rollback()
 
-    async def scene() -> str:
-        async with AsyncSession(create_async_engine(NOWHERE)) as session:
-            async with session.begin():
-                await task.aenqueue_in(session, 1)
-                await session.rollback()
-            kept = await task.aenqueue_in(session, 2)
-            await session.commit()
-        return kept.id
-
-    kept = asyncio.run(scene())
-    assert [each.id for each in drain(app).ran] == [kept]
+    forgets(app, scene)
 
 
 def test_a_session_that_begins_nothing_by_itself_must_have_begun(app: Treadle, engine: sa.Engine) -> None:
@@ -221,21 +228,16 @@ def test_an_awaited_session_goes_on_after_an_error_of_the_store(app: Treadle) ->
     task: Any = app.registry.expect("double")
     gone = mock.patch.object(app.session, "arun", side_effect=OSError("the store is gone"))
 
-    async def scene() -> str:
-        async with AsyncSession(create_async_engine(NOWHERE)) as session:
-            await task.aenqueue_in(session, 1)
-            with gone, pytest.raises(OSError, match="gone"):
-                await session.commit()
-            with gone, pytest.raises(OSError, match="gone"):
-                async with session.begin():
-                    await task.aenqueue_in(session, 2)
-            await session.rollback()
-            kept = await task.aenqueue_in(session, 3)
+    async def scene(session: AsyncSession) -> None:
+        await task.aenqueue_in(session, 1)
+        with gone, pytest.raises(OSError, match="gone"):
             await session.commit()
-        return kept.id
+        with gone, pytest.raises(OSError, match="gone"):
+            async with session.begin():
+                await task.aenqueue_in(session, 2)
+        await session.rollback()
 
-    kept = asyncio.run(scene())
-    assert [each.id for each in drain(app).ran] == [kept]
+    forgets(app, scene)
 
 
 def test_a_job_that_is_refused_takes_no_other_along(app: Treadle, engine: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ Each of these waited until he committed, and a worker's whole exchange with it. 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from treadle.engine.postgres.lent_psycopg import LentPsycopg
 from treadle.engine.postgres.steps import Rows, Statement
 from treadle.model.filter import Erase, Filter, Retention
 from treadle.model.flow import Hold, Ordering
-from treadle.model.job import Claimed, LeaseId, Want
+from treadle.model.job import Claimed, JobId, LeaseId, Want
 from treadle.model.outcome import Completed, Note, NoteKind, Retrying, Settlement, Verdict
 from treadle.model.state import State
 
@@ -45,6 +46,28 @@ def completing(desk: Desk, user: psycopg.Connection, lease: LeaseId, claimed: Cl
     assert desk.bench.store.borrow(user).run(desk.engine.settle(lease, [settlement], now=desk.now)) == [Verdict.DONE]
     yield
     user.commit()
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A child that nobody has told yet that its parent was completed, by whom and in which attempt."""
+
+    child: JobId
+    parent: JobId
+    lease: LeaseId
+    claimed: Claimed
+
+
+@pytest.fixture
+def orphan(desk: Desk, user: psycopg.Connection) -> Orphan:
+    """What a user's transaction that completed a parent has left behind."""
+    parent = desk.add()
+    lease = desk.worker()
+    claimed = desk.claim_one(lease, parent)
+    child = desk.child(parent)
+    with completing(desk, user, lease, claimed):
+        pass
+    return Orphan(child, parent, lease, claimed)
 
 
 def test_who_is_parked_behind_it_keeps_no_claim_waiting(desk: Desk, user: psycopg.Connection) -> None:
@@ -109,33 +132,20 @@ def test_another_parent_of_its_child_ends_meanwhile(desk: Desk, user: psycopg.Co
     assert desk.state(child) is State.QUEUED
 
 
-def test_a_late_error_of_the_body_does_what_is_left(desk: Desk, user: psycopg.Connection) -> None:
-    parent = desk.add()
-    lease = desk.worker()
-    claimed = desk.claim_one(lease, parent)
-    child = desk.child(parent)
-    with completing(desk, user, lease, claimed):
-        pass
+def test_a_late_error_of_the_body_does_what_is_left(desk: Desk, orphan: Orphan) -> None:
+    assert desk.settle(orphan.lease, (orphan.claimed, Retrying(1.0, "{}"))) == [Verdict.ALREADY]
 
-    assert desk.settle(lease, (claimed, Retrying(1.0, "{}"))) == [Verdict.ALREADY]
-
-    assert desk.state(child) is State.QUEUED
+    assert desk.state(orphan.child) is State.QUEUED
 
 
-def test_what_is_left_is_done_once(desk: Desk, user: psycopg.Connection) -> None:
-    parent = desk.add()
-    lease = desk.worker()
-    claimed = desk.claim_one(lease, parent)
-    child = desk.child(parent)
-    with completing(desk, user, lease, claimed):
-        pass
+def test_what_is_left_is_done_once(desk: Desk, user: psycopg.Connection, orphan: Orphan) -> None:
     desk.promote()
-    assert desk.run_once(child).state is State.COMPLETED
+    assert desk.run_once(orphan.child).state is State.COMPLETED
 
-    assert desk.settle(lease, (claimed, Completed("7"))) == [Verdict.ALREADY]
+    assert desk.settle(orphan.lease, (orphan.claimed, Completed("7"))) == [Verdict.ALREADY]
     desk.promote()
 
-    assert desk.states(parent, child) == [State.COMPLETED] * 2
+    assert desk.states(orphan.parent, orphan.child) == [State.COMPLETED] * 2
     assert user.execute("SELECT count(*) FROM treadle.aftermath").fetchone() == (0,)
 
 
@@ -282,17 +292,10 @@ def test_a_job_goes_only_when_whoever_does_what_it_left_is_done(
     assert desk.state(second) is State.QUEUED
 
 
-def test_the_child_of_an_erased_job_that_was_completed_runs(desk: Desk, user: psycopg.Connection) -> None:
-    parent = desk.add()
-    lease = desk.worker()
-    claimed = desk.claim_one(lease, parent)
-    child = desk.child(parent)
-    with completing(desk, user, lease, claimed):
-        pass
+def test_the_child_of_an_erased_job_that_was_completed_runs(desk: Desk, orphan: Orphan) -> None:
+    desk.alter(Filter(ids=[orphan.parent]), Erase())
 
-    desk.alter(Filter(ids=[parent]), Erase())
-
-    assert desk.state(child) is State.QUEUED
+    assert desk.state(orphan.child) is State.QUEUED
 
 
 def test_many_of_one_line_keep_no_other_from_being_queued(desk: Desk, user: psycopg.Connection) -> None:

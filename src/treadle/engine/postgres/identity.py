@@ -62,3 +62,18 @@ _marks: WeakKeyDictionary[Any, Marks] = WeakKeyDictionary()
 def marks_of(connection: Any) -> Marks:
     """The marks of a driver's own connection."""
     return _marks.setdefault(connection, WeakSet())
+
+
+class Marked:
+    """A driver's own connection that is lent: its marks are at hand, and nobody is asked for them."""
+
+    def __init__(self, connection: Any) -> None:
+        self._marked = connection
+
+    def marks(self) -> Marks:
+        """What is known of the connection."""
+        return marks_of(self._marked)
+
+    async def amarks(self) -> Marks:
+        """The awaitable twin of `marks`."""
+        return self.marks()

@@ -4,26 +4,19 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from treadle.engine.postgres.identity import Marks, marks_of
+from treadle.engine.postgres.identity import Marked
 from treadle.engine.postgres.steps import Rows, Statement
 from treadle.model.errors import NotTransactional
 
 
-class LentAsyncpg:
+class LentAsyncpg(Marked):
     """An `asyncpg.Connection`, or one that a pool lends."""
 
     ask: Callable[[Statement, list[Any]], Rows] | None = None
 
     def __init__(self, connection: Any) -> None:
+        super().__init__(getattr(connection, "_con", connection))  # whoever borrowed it from its pool before
         self._connection = connection
-
-    def marks(self) -> Marks:
-        """What is known of the connection, whoever borrowed it from its pool before."""
-        return marks_of(getattr(self._connection, "_con", self._connection))
-
-    async def amarks(self) -> Marks:
-        """The awaitable twin of `marks`."""
-        return self.marks()
 
     async def aask(self, statement: Statement, values: list[Any]) -> Rows:
         """Run a statement and fetch all its rows."""

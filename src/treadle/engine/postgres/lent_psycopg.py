@@ -7,26 +7,19 @@ import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
-from treadle.engine.postgres.identity import Marks, marks_of
+from treadle.engine.postgres.identity import Marked
 from treadle.engine.postgres.steps import Rows, Statement
 from treadle.model.errors import NotTransactional
 
 
-class LentPsycopg:
+class LentPsycopg(Marked):
     """A `psycopg.Connection`."""
 
     aask: Callable[[Statement, list[Any]], Awaitable[Rows]] | None = None
 
     def __init__(self, connection: "psycopg.Connection[Any]") -> None:
+        super().__init__(connection)
         self._cursor = psycopg.RawCursor(connection, row_factory=tuple_row)
-
-    def marks(self) -> Marks:
-        """What is known of the connection."""
-        return marks_of(self._cursor.connection)
-
-    async def amarks(self) -> Marks:
-        """The awaitable twin of `marks`."""
-        return self.marks()
 
     def ask(self, statement: Statement, values: list[Any]) -> Rows:
         """Run a statement and fetch all its rows."""
@@ -34,21 +27,14 @@ class LentPsycopg:
         return cursor.fetchall() if cursor.description else []
 
 
-class LentAsyncPsycopg:
+class LentAsyncPsycopg(Marked):
     """A `psycopg.AsyncConnection`."""
 
     ask: Callable[[Statement, list[Any]], Rows] | None = None
 
     def __init__(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        super().__init__(connection)
         self._cursor = psycopg.AsyncRawCursor(connection, row_factory=tuple_row)
-
-    def marks(self) -> Marks:
-        """What is known of the connection."""
-        return marks_of(self._cursor.connection)
-
-    async def amarks(self) -> Marks:
-        """The awaitable twin of `marks`."""
-        return self.marks()
 
     async def aask(self, statement: Statement, values: list[Any]) -> Rows:
         """Run a statement and fetch all its rows."""

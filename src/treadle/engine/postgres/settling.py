@@ -65,8 +65,8 @@ class Settling:
         if completed and not others and (yield Abroad()):
             return (yield from self._leave_behind(asks, mine, answer))
         if parents or leavers or gated:
-            end = self._end_family if parents else self._leave
-            verdicts = yield from end(asks, mine, parents, leavers, answer, now)
+            end = partial(self._end_family, parents) if parents else self._leave
+            verdicts = yield from end(asks, mine, leavers, answer, now)
             return (yield from self._take_on(settlements, verdicts, now))
         told: list[Verdict] | Anew = yield Later(asks, partial(self._or_take_on, settlements, answer, now))
         return (yield from told.begin()) if isinstance(told, Anew) else told
@@ -98,7 +98,6 @@ class Settling:
         self,
         asks: list[Ask],
         completed: Sequence[Settlement],
-        _parents: Sequence[Ended],
         leavers: Sequence[Leaver],
         answer: Answer,
         now: Now,
@@ -120,9 +119,9 @@ class Settling:
 
     def _end_family(
         self,
+        parents: Sequence[Ended],
         asks: list[Ask],
         completed: Sequence[Settlement],
-        parents: Sequence[Ended],
         leavers: Sequence[Leaver],
         answer: Answer,
         now: Now,
