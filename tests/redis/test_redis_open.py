@@ -1,5 +1,7 @@
 """Opening: what a URL may say, which servers are refused, and what is never shown."""
 
+import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +77,23 @@ def test_a_wrong_password_is_said_to_be_so_and_not_shown(serve: Serve, desk_at: 
 
     right = Address(host="127.0.0.1", port=server.port, password="right")
     assert desk_at(RedisStore(right)).add()
+
+
+def test_a_server_too_old_to_be_greeted_is_not_quoted_where_it_quotes_the_password() -> None:
+    def refuse(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client:
+            client.recv(65536)
+            client.sendall(b"-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `secret`, \r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        refusing = threading.Thread(target=refuse, args=[listener])
+        refusing.start()
+        store = RedisStore(Address(host="127.0.0.1", port=listener.getsockname()[1], password="secret"))
+        with pytest.raises(CannotOpen, match=r"unknown command `HELLO`\)\. .*Redis 7") as caught:
+            store.migrate()
+        refusing.join()
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

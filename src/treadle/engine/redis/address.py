@@ -141,4 +141,6 @@ def _unwelcome(address: Address, refusal: Refusal) -> str:
             cure = "Wait until it is ready."
         case _:
             cure = "treadle needs Redis 7 or Valkey 8, or later."
-    return f"{address}: the server does not let us in ({refusal}). {cure}"
+    # A server that does not know HELLO quotes what it was told, and that is the password too.
+    said = str(refusal).partition(", with args")[0]
+    return f"{address}: the server does not let us in ({said}). {cure}"
