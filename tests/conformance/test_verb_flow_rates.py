@@ -229,29 +229,29 @@ def test_gated_and_plain_jobs_come_in_one_order(desk: Desk) -> None:
 
 def test_so_many_blocked_jobs_are_judged_in_one_claim_and_the_rest_in_the_next(desk: Desk) -> None:
     desk.limit("api", rate=1, per=3600)
-    desk.enqueue(*(desk.new(holds=API) for _ in range(510)))
+    desk.enqueue(*(desk.new(holds=API) for _ in range(1010)))
     plain = desk.add()
     worker = desk.worker()
 
     answer = desk.claims_of(worker)
     assert (len(answer.jobs), answer.more) == (1, True)
-    assert desk.gates()[0].parked == 499
+    assert desk.gates()[0].parked == 999
     answer = desk.claims_of(worker)
     assert ([each.id for each in answer.jobs], answer.more) == ([plain], False)
-    assert desk.gates()[0].parked == 509
+    assert desk.gates()[0].parked == 1009
 
 
-@pytest.mark.parametrize(("asked", "first"), [(300, 300), (1000, 500)])
+@pytest.mark.parametrize(("asked", "first"), [(300, 300), (1500, 1000)])
 def test_a_large_batch_of_gated_jobs_comes_in_order_with_the_plain_ones_between(desk: Desk, asked: int, first: int) -> None:
     """No more than are asked for, and no more than are judged in one claim; a plain job behind the last of them waits."""
-    jobs = desk.enqueue(*(desk.new(holds=held(f"k{i % 7}") if i % 11 else ()) for i in range(700)))
-    gated = [i for i in range(700) if i % 11]
+    jobs = desk.enqueue(*(desk.new(holds=held(f"k{i % 7}") if i % 11 else ()) for i in range(1200)))
+    gated = [i for i in range(1200) if i % 11]
     worker = desk.worker()
 
-    answer = desk.claims_of(worker, Want("default", 1000, 1000), gated=asked)
+    answer = desk.claims_of(worker, Want("default", 1500, 1500), gated=asked)
     cut = gated[first]
     assert ([each.id for each in answer.jobs], answer.more) == ([each.id for each in jobs[:cut]], True)
-    answer = desk.claims_of(worker, Want("default", 1000, 1000), gated=1000)
+    answer = desk.claims_of(worker, Want("default", 1500, 1500), gated=1000)
     assert ([each.id for each in answer.jobs], answer.more) == ([each.id for each in jobs[cut:]], False)
 
 

@@ -87,10 +87,13 @@ class Ledger:
         self.unique: dict[JobId, str | None] = {}
         """The key that nobody else has until a job ends."""
         self.line: dict[JobId, int] = {}
+        self.stops: dict[JobId, bool] = {}
+        """Whether a job stops its line as an open dead letter."""
         self.steps = 0
 
     def stored(self, job: NewJob) -> None:
         """A new job was stored."""
+        self.stops[job.id] = job.ordering is not None and job.ordering.stop
         unique = job.unique
         self.unique[job.id] = unique.key if unique is not None and len(DURING[unique.key]) == 1 else None
         if job.guard is not None:
@@ -116,6 +119,11 @@ class Ledger:
                 assert bounds.closed_until is None or bounds.closed_until <= now
                 self.starts.setdefault(at, []).append(Start(now, hold.cost))
                 _check_rate(self.starts[at], bounds)
+
+    def sent_back(self, job: JobId, ended: State) -> None:
+        """A job was replayed, perhaps in the step in which it had ended: it comes to its line anew, unless it stopped that."""
+        if ended is not State.DEAD or not self.stops[job]:
+            self.line.pop(job, None)
 
     def lines(self, jobs: list[Job]) -> None:
         """Of each ordering key one job runs at most, and none that was ready before it waits."""

@@ -253,6 +253,9 @@ class Engines(Watched):
         self.ended_once |= {each.id for each in altered if each.before.final}
         if isinstance(change, Replay):
             self.sent_back |= {each.id for each in altered if each.done}
+            for each in altered:
+                if each.done and each.before.final:
+                    self.ledger.sent_back(each.id, each.before)
 
     def lift(self, dice: Dice) -> None:
         wanted = {job: dice.randint(1, 5) for job in dice.choices(self.jobs, k=2)} if self.jobs else {}

@@ -4,13 +4,15 @@ from typing import Any
 
 from treadle.engine.postgres.borrow import BorrowedSession
 from treadle.engine.postgres.lent_psycopg import LentPsycopg
-from treadle.engine.postgres.steps import Abroad
+from treadle.engine.postgres.steps import Abroad, Gated, Recall, Way
 
 
 class Ours(BorrowedSession):
-    """As a user's transaction, but that the plans do not know it for one."""
+    """As a user's transaction, but that the plans do not know it for one, and judge gated jobs one by one."""
 
     def unasked(self, step: Any) -> Any:
+        if isinstance(step, Recall):
+            return Gated(Way.JUDGED)
         return False if isinstance(step, Abroad) else super().unasked(step)
 
 

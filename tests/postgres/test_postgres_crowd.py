@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 import psycopg
+import pytest
 
 from conformance.desk import DEATH, TASKS, Desk
 from postgres.steps import ours
@@ -120,16 +121,16 @@ class Crowd:
                     self.most[key] = max(self.most[key], self.running[key])
 
 
-def test_no_more_than_so_many_run_under_any_key(own_desk: Desk) -> None:
+@pytest.mark.parametrize(("limits", "keys"), [(["api", "db"], "abc"), (["db"], "abcdefghijkl")], ids=["several", "one each"])
+def test_no_more_than_so_many_run_under_any_key(own_desk: Desk, limits: list[str], keys: str) -> None:
+    """With one limit and many keys most claims find the way clear."""
     desk = own_desk
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     dice = random.Random(seed)
     desk.limit("api", concurrency=2)
     desk.limit("db", concurrency=3)
-    jobs = [
-        new(holds=tuple(Hold(name, key) for name in ("api", "db") if (key := dice.choice(["", *"abc"])))) for _ in range(300)
-    ]
+    jobs = [new(holds=tuple(Hold(name, key) for name in limits if (key := dice.choice(["", *keys])))) for _ in range(300)]
     crowd = Crowd(desk, len(jobs), seed)
     crowd.keys = {job.id: tuple((hold.limit, hold.key) for hold in job.holds) for job in jobs}
     desk.enqueue(*jobs)
@@ -217,9 +218,9 @@ def test_a_place_that_a_dead_parent_gave_is_not_committed_behind_a_later_one(own
     desk.claim_one(lease, later.id)
 
 
-def test_a_rate_is_never_beyond_its_bound(own_desk: Desk) -> None:
+@pytest.mark.parametrize(("rate", "burst"), [(100, 5), (2000, 40)])
+def test_a_rate_is_never_beyond_its_bound(own_desk: Desk, rate: int, burst: int) -> None:
     desk = own_desk
-    rate, burst = 100, 5
     desk.limit("api", rate=rate, per=1, burst=burst)
     jobs = [new(holds=(Hold("api"),)) for _ in range(150)]
     crowd = Crowd(desk, len(jobs), 0)

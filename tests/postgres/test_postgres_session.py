@@ -305,7 +305,7 @@ def test_what_was_committed_late_is_found_within_a_sweep(
         first, second = own_desk.add(), own_desk.add()
         assert claim() == [first]
     assert claim() == [second]
-    monkeypatch.setattr("treadle.engine.postgres.carry.SWEEP", 0.0)
+    monkeypatch.setattr("treadle.engine.postgres.recall.SWEEP", 0.0)
     assert claim() == [late.id]
     session.close()
 

@@ -17,7 +17,7 @@ from treadle.model.job import Micros
 from treadle.model.record import Space, Write
 from treadle.model.state import BlockedOn
 
-MOST_JUDGED = 500
+MOST_JUDGED = 1000
 """Gated jobs judged in one claim: the bound on what those that may not start cost it."""
 RECHECK: Micros = 1_000_000
 """How long those who were freed have time to start before others are freed in their stead."""

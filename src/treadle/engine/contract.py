@@ -110,8 +110,8 @@ class Engine(Protocol):
         charged its cost, and it has a slot until its attempt ends, however that ends. Else it is parked at the first that
         stops it, the ordering before the holds, these in their order; of one hold: a closed limit, a paused or throttled key,
         its slots, its rate, others that are parked there and stand before it. The other keys that it holds are looked at by
-        the next `promote`: what is parked there may go on in its stead. At most 500 gated jobs are judged in one claim; beyond
-        them a queue ends, and `more` says so. Tasks that are paused are passed by.
+        the next `promote`: what is parked there may go on in its stead. At most 1,000 gated jobs are judged in one claim;
+        beyond them a queue ends, and `more` says so. Tasks that are paused are passed by.
         """
         ...
 

@@ -48,7 +48,7 @@ So many take the store longer than a second exchange and its commit do; fewer ar
 VAIN, VAIN_MOST = 0.001, 0.05
 """Seconds between claims that bring nothing though more is next, at first and at most. What is next may be held by somebody's
 own transaction for as long as that lasts: without a pause 400 claims a second waited for its end. But it may also be that the
-first 500 had to be parked, and no pause may keep what stands behind ten thousand of them for long.
+first 1,000 had to be parked, and no pause may keep what stands behind ten thousand of them for long.
 """
 
 

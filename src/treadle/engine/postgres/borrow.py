@@ -9,7 +9,7 @@ from treadle.engine.postgres import lent_asyncpg, lent_loan, lent_psycopg
 from treadle.engine.postgres.carry import only_reads
 from treadle.engine.postgres.identity import WHO, Identity, Marks
 from treadle.engine.postgres.statements import compiled
-from treadle.engine.postgres.steps import Abroad, Ask, Asks, Do, Later, Recall, Rows, Statement
+from treadle.engine.postgres.steps import Abroad, Ask, Asks, Crowded, Do, Gated, Later, Recall, Rows, Statement
 from treadle.engine.postgres.steps import Marks as Watermarks
 from treadle.engine.session import Durability, Session, Wake
 from treadle.model.errors import NotTransactional
@@ -69,8 +69,11 @@ class _Quiet:
     def wake(self, wake: Wake) -> None:
         """Polling finds the work."""
 
-    def remember(self, queue: str, tasks: str, marks: Watermarks | None) -> None:
+    def remember(self, queue: str, tasks: str, found: Watermarks | Gated) -> None:
         """Only a session of our own has a memory."""
+
+    def crowd(self) -> None:
+        """As `remember`."""
 
 
 _quiet = _Quiet()
@@ -150,7 +153,7 @@ class BorrowedSession:
         """What needs no connection: no marks are kept here, and nobody is woken."""
         if isinstance(step, Recall):
             return {}
-        if isinstance(step, Abroad):
+        if isinstance(step, Abroad | Crowded):
             return True
         if isinstance(step, Wake):
             return None
@@ -173,7 +176,7 @@ class _Level:
 
     def matters(self, step: Any) -> bool:
         """Whether this is a plan's first step and it goes on from what others do: not a question, nor a plain enqueue."""
-        if self._begun or isinstance(step, Recall | Abroad | Wake):
+        if self._begun or isinstance(step, Recall | Crowded | Abroad | Wake):
             return False
         self._begun = True
         plain = isinstance(step, Later) and self._plan.name.startswith("enqueue")

@@ -5,7 +5,6 @@ stands before one sync is one transaction. A plan that asks in the middle begins
 together with the commit. Whoever drives this generator waits for the link each time it yields.
 """
 
-import time
 from collections.abc import Generator, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar, cast
@@ -13,8 +12,23 @@ from typing import Any, NamedTuple, TypeVar, cast
 from treadle.engine.plan import Plan, Steps
 from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.driver import Link
+from treadle.engine.postgres.recall import Memory
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Abroad, Anew, Ask, Asks, Do, Later, Marks, Recall, Rows, Verb, texts
+from treadle.engine.postgres.steps import (
+    Abroad,
+    Anew,
+    Ask,
+    Asks,
+    Crowded,
+    Do,
+    Gated,
+    Later,
+    Marks,
+    Recall,
+    Rows,
+    Verb,
+    texts,
+)
 from treadle.engine.session import LateWake, Wake
 
 R = TypeVar("R")
@@ -23,49 +37,12 @@ Carrying = Generator[None, list[Rows], R]
 _BEGIN = (b"BEGIN ISOLATION LEVEL READ COMMITTED",)
 """Said each time: behind a pooler a connection keeps no settings, and at any other level nobody sees what he has waited for."""
 READS = frozenset({"find", "count", "read", "leases", "held", "gates"})
-SWEEP = 1.0
-"""Seconds after which a claim looks at its whole queue again: what was stored late, behind the marks, waits no longer."""
 
 
 @cache
 def only_reads(name: str) -> bool:
     """Whether the plan of this name changes nothing."""
     return READS.issuperset(name.split("+"))
-
-
-class Memory:
-    """How far one session has claimed in each queue, for the tasks of each claim. Kept only from one full batch to the next."""
-
-    def __init__(self) -> None:
-        self._marks: dict[tuple[str, str], tuple[float, dict[int, int]]] = {}
-        self._gated: dict[tuple[str, str], float] = {}
-
-    def recall(self, queue: str, tasks: str) -> Marks | None:
-        """The marks of these tasks in a queue; none, once a second, to look at all of it; None where gated jobs were seen."""
-        seen = self._gated.get((queue, tasks)) if self._gated else None
-        if seen is not None:
-            if time.monotonic() - seen < SWEEP:
-                return None
-            del self._gated[queue, tasks]
-        found = self._marks.get((queue, tasks))
-        if found is None:
-            return {}
-        if time.monotonic() - found[0] >= SWEEP:
-            del self._marks[queue, tasks]
-            return {}
-        return found[1]
-
-    def remember(self, queue: str, tasks: str, marks: Marks | None) -> None:
-        """Add marks to those that were recalled; empty ones end them all."""
-        if marks is None:
-            self._gated[queue, tasks] = time.monotonic()
-            return
-        self._gated.pop((queue, tasks), None)
-        if not marks:
-            self._marks.pop((queue, tasks), None)
-            return
-        since, before = self._marks.get((queue, tasks)) or (time.monotonic(), {})
-        self._marks[queue, tasks] = (since, {**before, **marks})
 
 
 class _Ended(NamedTuple):
@@ -82,6 +59,14 @@ class _Promise(NamedTuple):
     last: int
 
 
+def _go_on(answers: list[Any], *, several: bool) -> Steps[Any]:
+    """Make those answers that are to be made anew, in one transaction."""
+    made: list[Any] = []
+    for each in answers:
+        made.append((yield from each.begin()) if isinstance(each, Anew) else each)
+    return tuple(made) if several else made[0]
+
+
 class Carrier:
     """One plan under way on a link."""
 
@@ -96,15 +81,22 @@ class Carrier:
         self._asked = 0
         self._answers: list[Rows] = []
         self._wakes: list[Wake] = []
-        self._marks: list[tuple[str, str, Marks | None]] = []
+        self._found: list[tuple[str, str, Marks | Gated]] = []
+        self.rest: Plan[Any] | None = None
+        """What is left of a plan the first part of which has been committed, and answers what the whole would: who begins again
+        begins with this. A claim that was begun anew as a whole left what it had started to nobody."""
 
     def wake(self, wake: Wake) -> None:
         """Deliver this after the commit."""
         self._wakes.append(wake)
 
-    def remember(self, queue: str, tasks: str, marks: Marks | None) -> None:
-        """Keep marks for the next claim."""
-        self._marks.append((queue, tasks, marks))
+    def remember(self, queue: str, tasks: str, found: Marks | Gated) -> None:
+        """Keep for the next claim what this one has found."""
+        self._found.append((queue, tasks, found))
+
+    def crowd(self) -> None:
+        """Have the next settlements call whoever waits at once."""
+        self._memory.crowd()
 
     def carry(self, plan: Plan[R]) -> Carrying[R]:
         """Run the plan: each yield is a wait for the link, whose rows are sent in."""
@@ -124,24 +116,34 @@ class Carrier:
             sleepers = self._received((yield), late)
             for place, each in enumerate(answers):
                 if each.__class__ is _Promise:
-                    answer = each.later.finish(self._answers[each.first : each.last], self)
-                    if answer.__class__ is Later or answer.__class__ is Anew:
-                        answer = yield from self._kept(answer)
-                    answers[place] = answer
-            if self._wakes:
-                self._wake(sleepers)
-        for each in self._marks:
+                    answers[place] = yield from self._kept(each.later.finish(self._answers[each.first : each.last], self))
+            self._conclude(sleepers)
+            if any(each.__class__ is Anew for each in answers):
+                self.rest = Plan(plan.name, lambda: _go_on(answers, several=bool(plan.parts)))
+                for place, each in enumerate(answers):
+                    if each.__class__ is Anew:
+                        answers[place] = yield from self._anew(each)
+                        self._conclude(sleepers)
+        else:
+            self._conclude([])
+        return cast("R", tuple(answers) if plan.parts else answers[0])
+
+    def _conclude(self, sleepers: Rows) -> None:
+        """Wake whom the answers that have been made wake beside those that are woken by now, and remember what they found."""
+        if self._asked and self._wakes:
+            self._wake(sleepers)
+            self._wakes = []
+        for each in self._found:
             self._memory.remember(*each)
-        answer = tuple(answers) if plan.parts else answers[0]
-        return cast("R", answer)
+        self._found = []
 
     def _first(self, steps: Steps[Any]) -> Any:
         """The first step that is more than a wake, or what the plan returns without one."""
         try:
             step = next(steps)
-            while isinstance(step, Wake | Abroad):
-                if isinstance(step, Abroad):
-                    step = steps.send(False)
+            while isinstance(step, Wake | Recall | Crowded | Abroad):
+                if not isinstance(step, Wake):
+                    step = steps.send(self._known(step))
                 else:
                     self._wakes.append(step)
                     step = next(steps)
@@ -166,10 +168,8 @@ class Carrier:
                 elif kind is Do:
                     self._begin(reads=reads)
                     self._put(Ask(*step))
-                elif kind is Recall:
-                    answer = self._memory.recall(*step)
-                elif kind is Abroad:
-                    answer = False
+                elif kind is Recall or kind is Crowded or kind is Abroad:
+                    answer = self._known(step)
                 elif isinstance(step, Wake):
                     self._wakes.append(step)
                 elif kind is _Ended:
@@ -181,6 +181,12 @@ class Carrier:
             return stop.value
         finally:
             steps.close()
+
+    def _known(self, step: Recall | Crowded | Abroad) -> Any:
+        """What this side knows without asking the server."""
+        if isinstance(step, Recall):
+            return self._memory.recall(*step)
+        return self._memory.crowded if isinstance(step, Crowded) else False
 
     def _begin(self, *, reads: bool) -> None:
         if self._begun:
@@ -282,13 +288,13 @@ class Carrier:
         self._link.mention(Ask(self._sql("wake", "notify"), {"channels": channels}))
 
     def _kept(self, answer: Any) -> Generator[None, list[Rows], Any]:
-        """The answer of a plan that looks, or begins, once more."""
+        """The answer of a plan that looks once more."""
         while answer.__class__ is Later:
             for ask in answer.asks:
                 self._link.put(ask)
             self._link.sync()
             answer = answer.finish((yield), self)
-        return (yield from self._anew(answer)) if answer.__class__ is Anew else answer
+        return answer
 
     def _anew(self, instead: Anew) -> Generator[None, list[Rows], Any]:
         """Carry out what must follow in a transaction of its own: what it should have been part of is committed."""

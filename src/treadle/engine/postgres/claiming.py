@@ -119,15 +119,18 @@ class GatedClaim:
         read = Ask(self.sql("claim", "gated"), self.values | values)
         if not self._judges:
             return [read]
-        limits = Ask(self.sql("flows", "lock-limits"), {"name": None})
-        return [read, limits, *hold_asks(self.sql, None), Ask(self.sql("claim", "first")), Ask(self.sql("claim", "hold"))]
+        of_limits = [Ask(self.sql(*part), {"name": None}) for part in (("claim", "lock-starts"), ("flows", "lock-limits"))]
+        of_jobs = [Ask(self.sql("claim", part)) for part in ("first", "hold")]
+        return [read, *of_limits, *hold_asks(self.sql, None), *of_jobs]
 
     def _known(self, waiting: Sequence[Candidate], answers: Sequence[Rows]) -> Steps[dict[int, Judged]]:
         """How these jobs can be judged; those about which somebody else decides now are not in the answer."""
         if not waiting or not answers:
             return {}
-        self._writing |= {name for (name,) in answers[0]}
-        rooms = yield from to_rooms(self.sql, answers[1:6], self.admission.now)
+        elsewhere = {name for (name,) in answers[0]}
+        self._writing |= {name for (name,) in answers[1]}
+        rooms = yield from to_rooms(self.sql, answers[2:7], self.admission.now)
+        rooms = {key: room for key, room in rooms.items() if room.limit not in elsewhere}
         self.admission.rooms = rooms | self.admission.rooms
         holds = {each.n: to_holds(each.holds) for each in waiting}
         firsts: dict[str, int] = dict(answers[-2])

@@ -11,9 +11,10 @@ import psycopg
 
 from treadle.engine.jitter import jittered
 from treadle.engine.plan import Plan
-from treadle.engine.postgres.carry import Carrier, Memory, only_reads
+from treadle.engine.postgres.carry import Carrier, only_reads
 from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.pool import Pool
+from treadle.engine.postgres.recall import Memory
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.telling import AGAIN, Place, is_stale, lost, overdue, translated
 from treadle.engine.session import Durability
@@ -82,7 +83,8 @@ class PostgresSession:
         while True:
             first = patience.first()
             link = self._pool.take(first)
-            carrying = self._carrier(link, durability).carry(plan)
+            carrier = self._carrier(link, durability)
+            carrying = carrier.carry(plan)
             try:
                 try:
                     next(carrying)
@@ -99,6 +101,7 @@ class PostgresSession:
                 self._clear(link, error)
                 if not self._again(error, plan, patience.last):
                     raise self._told(error, patience) from error
+                plan = carrier.rest or plan
             time.sleep(jittered(pause))
             pause = min(_MOST, pause * 2)
 
@@ -108,7 +111,8 @@ class PostgresSession:
         while True:
             first = patience.first()
             link = await self._pool.atake(first)
-            carrying = self._carrier(link, durability).carry(plan)
+            carrier = self._carrier(link, durability)
+            carrying = carrier.carry(plan)
             try:
                 try:
                     next(carrying)
@@ -125,6 +129,7 @@ class PostgresSession:
                 await self._aclear(link, error)
                 if not self._again(error, plan, patience.last):
                     raise self._told(error, patience) from error
+                plan = carrier.rest or plan
             await asyncio.sleep(jittered(pause))
             pause = min(_MOST, pause * 2)
 

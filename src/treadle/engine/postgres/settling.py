@@ -12,7 +12,22 @@ from treadle.engine.postgres.edges import any_open, wake_children
 from treadle.engine.postgres.leaving import call_next, leave_asks
 from treadle.engine.postgres.moves import write_moves
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.steps import Abroad, Anew, Aside, Ask, Asks, Do, Later, Rows, Woken, literal, numbers, texts, verb
+from treadle.engine.postgres.steps import (
+    Abroad,
+    Anew,
+    Aside,
+    Ask,
+    Asks,
+    Crowded,
+    Do,
+    Later,
+    Rows,
+    Woken,
+    literal,
+    numbers,
+    texts,
+    verb,
+)
 from treadle.engine.session import LateWake, Wake, topics
 from treadle.model.job import LeaseId, Ref
 from treadle.model.outcome import Completed, Note, Settlement, Verdict
@@ -51,7 +66,7 @@ class Settling:
         late = [i for i in (*others, *doubtful) if verdicts[i] is Verdict.LOST and type(settlements[i].ref) is int]
         if late:
             asks.append(Ask(self.sql("settle", "already"), fences([settlements[i] for i in late])))
-        gated = any(cast("int", each.ref) < 0 for each in mine)
+        gated = [-ref for each in mine if (ref := cast("int", each.ref)) < 0]
         if not (asks or leavers or gated or parents):
             return verdicts
 
@@ -64,12 +79,11 @@ class Settling:
 
         if completed and not others and (yield Abroad()):
             return (yield from self._leave_behind(asks, mine, answer))
-        if parents or leavers or gated:
+        if parents or leavers or (gated and (yield Crowded())):
             end = partial(self._end_family, parents) if parents else self._leave
             verdicts = yield from end(asks, mine, leavers, answer, now)
             return (yield from self._take_on(settlements, verdicts, now))
-        told: list[Verdict] | Anew = yield Later(asks, partial(self._or_take_on, settlements, answer, now))
-        return (yield from told.begin()) if isinstance(told, Anew) else told
+        return (yield from self._end_at_once(settlements, asks, gated, answer, now))
 
     def _leave_behind(self, asks: list[Ask], completed: Sequence[Settlement], answer: Answer) -> Steps[list[Verdict]]:
         """The ends themselves in a user's transaction; what follows from them is left to others (see `aftermath`)."""
@@ -80,19 +94,38 @@ class Settling:
             yield Do(self.sql("aftermath", "leave"), {"ns": numbers([abs(cast("int", each.ref)) for each in ended])})
         return answer([refused, [], *told], Woken())
 
-    def _take_on(self, settlements: Sequence[Settlement], verdicts: list[Verdict], now: Now) -> Steps[list[Verdict]]:
-        """Do what has been left by those that were completed before: in a user's transaction, perhaps."""
+    def _end_at_once(
+        self, settlements: Sequence[Settlement], asks: list[Ask], gated: Sequence[int], answer: Answer, now: Now
+    ) -> Steps[list[Verdict]]:
+        """For the room or the turn of none of these does anybody seem to wait: if somebody does, he is called at once."""
+        if gated:
+            complete, *others = asks
+            out_of_line = Ask(self.sql("settle", "complete", "leave-lines", "refused"), complete.values)
+            leave = Ask(self.sql("aftermath", "leave-waited-for"), {"ns": numbers(gated)})
+            asks = [out_of_line, *others, leave]
+
+        def finish(rows: list[Rows], aside: Aside) -> list[Verdict] | Anew:
+            left = [n for (n,) in rows.pop()] if gated else []
+            verdicts = answer(rows, aside)
+            if left:
+                aside.crowd()
+            if not left and Verdict.ALREADY not in verdicts:
+                return verdicts
+            return Anew(lambda: self._take_on(settlements, verdicts, now, left))
+
+        told: list[Verdict] | Anew = yield Later(asks, finish)
+        return (yield from told.begin()) if isinstance(told, Anew) else told
+
+    def _take_on(
+        self, settlements: Sequence[Settlement], verdicts: list[Verdict], now: Now, left: Sequence[int] = ()
+    ) -> Steps[list[Verdict]]:
+        """Do what has been left, by these or by those that were completed before: in a user's transaction, perhaps."""
         pairs = zip(settlements, verdicts, strict=True)
         ns = [abs(each.ref) for each, verdict in pairs if verdict is Verdict.ALREADY and isinstance(each.ref, int)]
+        ns += left
         if ns:
             yield from take_on(self.sql, ns, now)
         return verdicts
-
-    def _or_take_on(
-        self, settlements: Sequence[Settlement], answer: Answer, now: Now, rows: list[Rows], aside: Aside
-    ) -> list[Verdict] | Anew:
-        verdicts = answer(rows, aside)
-        return Anew(lambda: self._take_on(settlements, verdicts, now)) if Verdict.ALREADY in verdicts else verdicts
 
     def _leave(
         self,
@@ -146,7 +179,7 @@ class Settling:
             "total": len(mine),
         }  # fmt: skip
         return [
-            Ask(self.sql("settle", "complete"), values),
+            Ask(self.sql("settle", "complete", "refused"), values),
             Ask(self.sql("edges", "met"), {"ns": ns if met else "{}", "now": now}),
         ]
 

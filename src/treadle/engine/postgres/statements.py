@@ -22,6 +22,8 @@ WORDS = {
     # The candidates that this transaction read last, and their lines.
     "{candidates}": "(SELECT nullif(current_setting('treadle.candidates', true), ''))::int8[]",
     "{lines}": "(SELECT nullif(current_setting('treadle.lines', true), ''))::text[]",
+    # The limits whose starts this transaction has to itself.
+    "{limits}": "(SELECT nullif(current_setting('treadle.limits', true), ''))::text[]",
     # Whether the queue is paused, and the names of the tasks that are not.
     "{paused}": "SELECT EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key = :queue::text) AS queue, "
     "CASE WHEN EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'task\\n' AND key < E'task\\x0b') "

@@ -6,6 +6,7 @@ driver can carry a text, and none has to learn a type. Encoding element by eleme
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import wraps
 from types import MappingProxyType
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
@@ -57,8 +58,12 @@ class Aside(Protocol):
         """Deliver this after the commit."""
         ...
 
-    def remember(self, queue: str, tasks: str, marks: "Marks | None") -> None:
-        """Keep marks for this session's next claim of these tasks; None: gated jobs are to be expected in the queue."""
+    def remember(self, queue: str, tasks: str, found: "Marks | Gated") -> None:
+        """Keep for this session's next claim of these tasks how far this one came, or that gated jobs wait in the queue."""
+        ...
+
+    def crowd(self) -> None:
+        """Somebody waits for room or for a turn: `Crowded` is true for a while."""
         ...
 
 
@@ -72,8 +77,11 @@ class Woken:
         """Deliver this after the commit."""
         self.wakes.append(wake)
 
-    def remember(self, queue: str, tasks: str, marks: Mapping[int, int] | None) -> None:
+    def remember(self, queue: str, tasks: str, found: "Marks | Gated") -> None:
         """A settlement leaves no marks."""
+
+    def crowd(self) -> None:
+        """Who goes on calls by himself."""
 
 
 class Later(NamedTuple):
@@ -96,6 +104,24 @@ Marks = Mapping[int, int]
 """By priority: the seq up to which a queue has been claimed."""
 
 
+class Way(Enum):
+    """What a claim found in the way of the gated jobs of a queue."""
+
+    CLEAR = "clear"
+    """Nothing."""
+    HINDERED = "hindered"
+    """Something hindered some of them, so they had to be judged one by one."""
+    JUDGED = "judged"
+    """They were judged one by one from the first."""
+
+
+class Gated(NamedTuple):
+    """Gated jobs wait in a queue. `limits` are those that they ask for, of which nobody knew before."""
+
+    way: Way
+    limits: frozenset[str] = frozenset()
+
+
 class Anew(NamedTuple):
     """What a `Later` may answer that has done nothing: these steps are to be carried out in its stead.
 
@@ -107,14 +133,18 @@ class Anew(NamedTuple):
 
 
 class Recall(NamedTuple):
-    """Answer the marks that this session keeps for these tasks in a queue, if they may be used now.
+    """Answer the marks that this session keeps for these tasks in a queue, if they may be used now, or how to claim gated jobs
+    there: together while their way seems clear, else one by one.
 
-    None if gated jobs are expected there. Another claim's marks would hide what waits before them for tasks that it did not
-    name.
+    Another claim's marks would hide what waits before them for tasks that it did not name.
     """
 
     queue: str
     tasks: str
+
+
+class Crowded(NamedTuple):
+    """Answer whether somebody waited lately for room or for a turn that the end of a job makes."""
 
 
 class Abroad(NamedTuple):
@@ -136,7 +166,7 @@ def verb(method: Callable[Concatenate[E, P], Steps[R]]) -> Callable[Concatenate[
     return planned
 
 
-Step = Ask | Asks | Do | Later | Recall | Abroad | Wake
+Step = Ask | Asks | Do | Later | Recall | Crowded | Abroad | Wake
 
 
 def literal(values: Iterable[Any]) -> str:

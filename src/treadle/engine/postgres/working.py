@@ -9,6 +9,7 @@ from treadle.engine.admission import Admission, throttled_for
 from treadle.engine.contract import Now
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.claiming import GatedClaim
+from treadle.engine.postgres.clear import claim_clear
 from treadle.engine.postgres.settling import Settling, fences
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import (
@@ -17,11 +18,13 @@ from treadle.engine.postgres.steps import (
     Ask,
     Asks,
     Do,
+    Gated,
     Later,
     Marks,
     Recall,
     Row,
     Rows,
+    Way,
     Woken,
     columns,
     literal,
@@ -64,10 +67,12 @@ class Working(Settling):
         if len(wants) != 1 or wants[0].up_to > wants[0].take:
             return (yield from self._claim_many(wants, values, suspects, gated))
         want = wants[0]
-        marks: Marks | None = yield Recall(want.queue, values["tasks"])
-        if marks is None:
+        marks: Marks | Gated = yield Recall(want.queue, values["tasks"])
+        if isinstance(marks, Gated):
+            if marks.way is Way.CLEAR:
+                return (yield from self._claim_clear(want, values, suspects, gated, marks.limits))
             return (yield from self._claim_gated(wants, values, suspects, gated))
-        instead = Anew(lambda: self._claim_gated(wants, values, suspects, gated))
+        instead = Anew(lambda: self._claim_clear(want, values, suspects, gated, frozenset()))
         claims: Claims | Anew = yield Later(
             [self._take(values, want.queue, want.take, suspects, marks)], partial(_claimed, want, values["tasks"], instead)
         )
@@ -79,8 +84,8 @@ class Working(Settling):
             wants = [Want("", 0, 0)]
         first: list[Ask] = []
         for want in wants:
-            marks: Marks | None = yield Recall(want.queue, values["tasks"])
-            if marks is None:
+            marks: Marks | Gated = yield Recall(want.queue, values["tasks"])
+            if isinstance(marks, Gated):
                 return (yield from self._claim_gated(wants, values, suspects, gated))
             first.append(self._take(values, want.queue, want.take, suspects, marks, alone=suspects > 0))
         answers: list[Rows] = yield Asks(first)
@@ -106,10 +111,24 @@ class Working(Settling):
                 got.extend(extra)
         return Claims([Claimed._make(row[:_SEQ]) for got in taken for row in got], lost=False)
 
+    def _claim_clear(
+        self, want: Want, values: dict[str, Any], suspects: int, gated: int, limits: frozenset[str]
+    ) -> Steps[Claims]:
+        """Gated jobs wait in the queue, and nothing seems to stand in the way of those that ask for no other `limits`."""
+
+        def go_on(started: list[Row]) -> Steps[Claims]:
+            left = gated - sum(row[0] < 0 for row in started)
+            return self._claim_gated([want], values, suspects, left, [started])
+
+        if gated <= 0 or want.take <= 0:
+            return (yield from go_on([]))
+        claims: Claims | Anew = yield claim_clear(self.sql, want, values, suspects, gated, limits, go_on)
+        return (yield from claims.begin()) if isinstance(claims, Anew) else claims
+
     def _claim_gated(
         self, wants: Sequence[Want], values: dict[str, Any], suspects: int, gated: int, before: Sequence[list[Row]] = ()
     ) -> Steps[Claims]:
-        """Gated jobs wait in some queue; `before` is what was taken in the moment before they came."""
+        """Gated jobs wait in some queue; `before` is what was taken before they are judged one by one."""
         taken = before or [[] for _ in wants]
         suspects -= sum(row[_SUSPECT] for rows in taken for row in rows)
         claim = GatedClaim(self.sql, values, suspects, gated, Admission(0))
@@ -132,11 +151,14 @@ class Working(Settling):
 
         def answer(rows: list[Rows], aside: Aside) -> Claims:
             for queue, gated_wait in claim.seen.items():
-                aside.remember(queue, values["tasks"], None if gated_wait else {})
+                aside.remember(queue, values["tasks"], Gated(Way.JUDGED) if gated_wait else {})
             started = {abs(row[0]): row for each in rows for row in each}
             jobs: list[Claimed] = []
             for got, ns in zip(taken, chosen, strict=True):
-                jobs += [Claimed._make(row[:_SEQ]) for row in (*got, *(started[n] for n in ns))]
+                together = [*got, *(started[n] for n in ns)]
+                if got:
+                    together.sort(key=_stand)
+                jobs += [Claimed._make(row[:_SEQ]) for row in together]
             return Claims(jobs, lost=False, more=claim.more, wakes_at=claim.admission.wakes_at)
 
         claims: Claims = yield Later(asks, answer)
@@ -222,6 +244,11 @@ def _segments(marks: Marks) -> tuple[str, str, str]:
     rows.append((top, _BELOW, None))
     high, low, after = zip(*rows, strict=True)
     return numbers(high), numbers(low), literal(after)
+
+
+def _stand(row: Row) -> tuple[int, int, int]:
+    """Where a claimed job stood in its queue."""
+    return -row[_PRIORITY], row[_SEQ], abs(row[0])
 
 
 def _rows(rows: Rows) -> list[Row]:

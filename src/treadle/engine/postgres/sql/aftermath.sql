@@ -1,8 +1,17 @@
--- What follows from completions in users' transactions, for others to do.
+-- What follows from completions in users' transactions, for others to do, and from some of our own, for a transaction behind them.
 
 -- part: leave
 -- Leave what follows from the end of :ns.
 INSERT INTO {ns}.aftermath (n) SELECT * FROM unnest(:ns::text::int8[])
+
+-- part: leave-waited-for
+-- As `leave`, if anybody waits for room or for a turn, whatever for, and for those that this transaction has ended.
+-- Result: n of each, if so. Relies on live_turns and the primary key of finished.
+INSERT INTO {ns}.aftermath (n) SELECT e.n FROM unnest(:ns::text::int8[]) AS e(n)
+WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.parked) OR EXISTS (SELECT 1 FROM {ns}.slots)
+        OR EXISTS (SELECT 1 FROM {ns}.live WHERE state = 'blocked' AND blocked_on = 'key') OR {probed})
+    AND EXISTS (SELECT 1 FROM {ns}.finished AS f WHERE f.n BETWEEN e.n AND e.n AND f.xmin = pg_current_xact_id()::xid)
+RETURNING n
 
 -- part: take
 -- Take on what jobs have left: those of :ns, or if that is null the first :take. Who is seen to by somebody else is passed by,

@@ -98,6 +98,14 @@ JOIN {ns}.flows AS f ON f.n BETWEEN l.n AND l.n
 SELECT -c.priority, c.seq, c.n, c.suspect::int4, c.holds, c.place, c.line
 FROM candidates AS c CROSS JOIN noted ORDER BY c.priority DESC, c.seq, c.n
 
+-- part: lock-starts
+-- See to it that nobody else starts jobs of the candidates' limits before this transaction ends: wait for it if this transaction holds no
+-- rows of keys yet, else only try. Result: the names of those limits of which somebody else starts jobs now.
+SELECT name FROM (SELECT DISTINCT unnest({names}) AS name ORDER BY name) AS e
+WHERE NOT CASE WHEN (SELECT current_setting('treadle.gates', true)) = 'held'
+    THEN pg_try_advisory_xact_lock(hashtextextended('{ns} starts ' || name, 0))
+    ELSE pg_advisory_xact_lock(hashtextextended('{ns} starts ' || name, 0)) IS NOT NULL END
+
 -- part: hold
 -- Lock those candidates that still wait in their queue. Result: [n, seq].
 SELECT n, seq FROM {ns}.live WHERE n = ANY({candidates}) AND (state = 'queued') IS TRUE FOR NO KEY UPDATE SKIP LOCKED
@@ -111,19 +119,126 @@ FROM (SELECT e.line, (SELECT f.place FROM {ns}.lines AS f WHERE f.line = e.line 
 CROSS JOIN LATERAL (SELECT f.line, f.place FROM {ns}.lines AS f WHERE f.line = o.line AND f.place = o.place
     LIMIT 1 FOR SHARE SKIP LOCKED) AS x
 
+-- part: hold-starts
+-- See to it that nobody else starts jobs of the limits :limits before this transaction ends: wait for it if this transaction holds no rows of
+-- keys yet, else only try. Which it has is noted for `start-clear`; not those whose rule somebody writes now.
+SELECT set_config('treadle.limits', coalesce((array_agg(name) FILTER (
+    WHERE CASE WHEN (SELECT current_setting('treadle.gates', true)) = 'held'
+        THEN pg_try_advisory_xact_lock(hashtextextended('{ns} starts ' || name, 0))
+        ELSE pg_advisory_xact_lock(hashtextextended('{ns} starts ' || name, 0)) IS NOT NULL END
+    AND pg_try_advisory_xact_lock_shared(hashtextextended('{ns} limit ' || name, 0))))::text, '{}'), true)
+FROM unnest(:limits::text::text[]) AS e(name)
+
+-- part: start-clear
+-- Start those of the first :take jobs of :queue that neither have to wait for their turn, for a slot or for their rate, nor behind
+-- somebody who waits; of gated ones the first :cap at most. They are judged key by key, all that want one or none, and nothing is
+-- started where one has several holds or is a suspect. Rules that are strict or closed, keys that are paused or throttled and
+-- debts under another rule are not weighed here. Whoever is not started stays as he is.
+-- Only those are started whose limit `hold-starts` has noted.
+-- Result: no row if the lease does not hold; else the columns of `Claimed`, then seq, whether any was not started, whether more
+-- gated ones wait behind them, whether any does at all, a JSON list of the limits that should have been noted, and the number, in
+-- any order; one row with nulls if nothing was started.
+-- Relies on live_ready, live_suspects, live_gated, live_holding, slots_at, parked_at and the primary keys of flows, lines, gates
+-- and records.
+WITH held AS MATERIALIZED (
+    SELECT k, coalesce(:now::int8, {clock}) AS now FROM {ns}.leases
+    WHERE id = :lease::text AND expires_at > coalesce(:now::int8, {clock}) FOR KEY SHARE
+), open AS MATERIALIZED (
+    SELECT p.tasks, h.now FROM held AS h CROSS JOIN ({paused}) AS p WHERE NOT p.queue
+), gated AS MATERIALIZED (
+    SELECT l.*, f.holds, f.line FROM open CROSS JOIN LATERAL (
+        SELECT r.ctid AS at, r.priority, r.seq, r.n, r.suspect, r.hold FROM {ns}.live AS r
+        WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
+            AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
+        ORDER BY r.priority DESC, r.seq, r.n LIMIT :cap::int8 + 1 FOR NO KEY UPDATE SKIP LOCKED) AS l
+    JOIN {ns}.flows AS f ON f.n BETWEEN l.n AND l.n
+), bound AS MATERIALIZED (
+    SELECT priority, seq, n FROM gated ORDER BY priority DESC, seq, n OFFSET :cap::int8 LIMIT 1
+), plain AS MATERIALIZED (
+    SELECT r.ctid AS at, r.priority, r.seq, r.n FROM open CROSS JOIN {ns}.live AS r
+    WHERE r.queue = :queue::text AND r.state = 'queued' AND NOT r.suspect AND r.flow < 2
+        AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
+    ORDER BY r.priority DESC, r.seq, r.n LIMIT :take::int8 FOR NO KEY UPDATE OF r SKIP LOCKED
+), chosen AS MATERIALIZED (
+    SELECT c.*, c.line IS NULL OR (
+        SELECT x.n FROM {ns}.lines AS x WHERE x.line = c.line ORDER BY x.place LIMIT 1) = c.n AS turn
+    FROM (SELECT at, priority, seq, n, suspect, hold, holds, line FROM gated
+        UNION ALL SELECT at, priority, seq, n, false, NULL, NULL, NULL FROM plain) AS c
+    LEFT JOIN bound AS b ON true
+    WHERE b.n IS NULL OR (-c.priority, c.seq, c.n) < (-b.priority, b.seq, b.n)
+    ORDER BY c.priority DESC, c.seq, c.n LIMIT :take::int8
+), known AS MATERIALIZED (
+    SELECT NOT EXISTS (SELECT 1 FROM chosen WHERE suspect OR (hold IS NULL AND holds IS NOT NULL))
+            AND NOT (:suspects::int8 > 0 AND EXISTS (SELECT 1 FROM {ns}.live
+                WHERE state = 'queued' AND suspect AND flow < 2 AND queue = :queue::text)) AS judges,
+        EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'key\n' AND key < E'key\x0b') AS pauses,
+        EXISTS (SELECT 1 FROM {ns}.parked) AS parks, EXISTS (SELECT 1 FROM {ns}.slots) AS several
+), rules AS MATERIALIZED (
+    SELECT e.name, (r.value::json ->> 'rate')::int8 AS rate, (r.value::json ->> 'concurrency')::int8 AS concurrency,
+        ((r.value::json ->> 'period')::int8 + (r.value::json ->> 'rate')::int8 - 1) / (r.value::json ->> 'rate')::int8 AS interval,
+        coalesce((r.value::json ->> 'burst')::int8, 1) AS burst
+    FROM unnest({limits}) AS e(name) LEFT JOIN {ns}.records AS r ON r.space = 'limit' AND r.key BETWEEN e.name AND e.name
+    WHERE r.value::json ->> 'closed_until' IS NULL
+        AND NOT (r.value::json ->> 'rate' IS NOT NULL AND coalesce((r.value::json ->> 'strict')::boolean, false))
+), asked AS MATERIALIZED (
+    SELECT hold, split_part(hold, E'\n', 1) AS name, split_part(hold, E'\n', 2) AS key, count(*) AS jobs,
+        sum(CASE WHEN right(holds, 4) = ',1]]' THEN 1 ELSE (holds::json #>> '{0,2}')::int8 END)::int8 AS cost
+    FROM chosen WHERE hold IS NOT NULL AND turn GROUP BY hold
+), rooms AS MATERIALIZED (
+    SELECT a.hold, r.name, a.key, r.rate, r.concurrency, r.interval, a.cost * r.interval AS debt
+    FROM asked AS a CROSS JOIN known AS k JOIN rules AS r ON r.name = a.name
+    WHERE k.judges
+        AND (r.concurrency IS NULL OR r.concurrency >= a.jobs
+            + (SELECT count(*) FROM {ns}.live AS l WHERE l.state = 'running' AND l.hold = a.hold)
+            + CASE WHEN k.several THEN (SELECT count(*) FROM {ns}.slots AS s WHERE s.name = a.name AND s.key = a.key) ELSE 0 END)
+        AND (NOT k.parks OR (SELECT true FROM {ns}.parked AS p
+            WHERE p.name = a.name AND p.key IN (a.key, chr(10)) LIMIT 1) IS NULL)
+        AND (NOT k.pauses OR (SELECT true FROM {ns}.records AS p
+            WHERE p.space = 'paused' AND p.key = 'key' || chr(10) || a.hold) IS NULL)
+), charged AS (
+    INSERT INTO {ns}.gates AS g (name, key, tat, interval, closed_until)
+    SELECT r.name, r.key, h.now + r.debt, r.interval, 0 FROM rooms AS r CROSS JOIN held AS h
+    WHERE r.debt <= (SELECT o.burst * o.interval FROM rules AS o WHERE o.name = r.name)
+    ORDER BY r.name COLLATE "C", r.key COLLATE "C"
+    ON CONFLICT (name, key) DO UPDATE
+    SET tat = excluded.tat + greatest(g.tat - (SELECT h.now FROM held AS h), 0), interval = excluded.interval
+    WHERE g.closed_until <= (SELECT h.now FROM held AS h) AND g.interval IN (0, excluded.interval)
+        AND excluded.tat + greatest(g.tat - (SELECT h.now FROM held AS h), 0)
+            <= (SELECT h.now FROM held AS h) + (SELECT o.burst * o.interval FROM rules AS o WHERE o.name = g.name)
+    RETURNING g.name || E'\n' || g.key AS hold
+), clear AS MATERIALIZED (
+    SELECT hold FROM charged
+    UNION ALL SELECT r.hold FROM rooms AS r CROSS JOIN held AS h WHERE r.rate IS NULL AND coalesce(
+        (SELECT g.closed_until FROM {ns}.gates AS g WHERE g.name = r.name AND g.key = r.key LIMIT 1), 0) <= h.now
+), able AS MATERIALIZED (
+    SELECT c.at FROM chosen AS c CROSS JOIN known AS k
+    WHERE k.judges AND c.turn AND (c.hold IS NULL OR c.hold IN (SELECT hold FROM clear))
+), started AS (
+    UPDATE {ns}.live AS l SET state = 'running', attempt = l.attempt + 1, lease = held.k, claimed_at = held.now
+    FROM held WHERE l.ctid = ANY(ARRAY(SELECT at FROM able))
+    RETURNING l.n, l.task, l.queue, l.priority, l.attempt, l.failures, l.crashes, l.snoozes, l.first_failed_at, l.start_by,
+        l.suspect, l.seq, l.flow
+)
+SELECT CASE WHEN t.flow = 2 THEN -t.n ELSE t.n END, j.id, t.task, j.version, j.codec, t.queue, t.priority, t.attempt, t.failures,
+    t.crashes, t.snoozes, j.enqueued_at, h.now, t.first_failed_at, t.start_by, t.suspect, j.args, j.options, j.headers, t.seq,
+    (SELECT count(*) FROM able) < (SELECT count(*) FROM chosen),
+    EXISTS (SELECT 1 FROM bound) AND (SELECT count(*) FROM chosen) < :take::int8, EXISTS (SELECT 1 FROM gated),
+    (SELECT json_agg(DISTINCT a.name)::text FROM asked AS a WHERE a.name <> ALL({limits})), t.n
+FROM held AS h LEFT JOIN (started AS t JOIN {ns}.jobs AS j ON j.n BETWEEN t.n AND t.n) ON true
+
 -- part: start
--- Put the chosen under the lease :k. Result: as `chosen`, in any order.
+-- Put the chosen under the lease :k. Result: as `chosen`.
 WITH started AS (
     UPDATE {ns}.live SET state = 'running', attempt = attempt + 1, lease = :k::int8, claimed_at = :now::int8
     WHERE n = ANY(:ns::text::int8[]) RETURNING *
 )
 SELECT CASE WHEN l.flow = 2 THEN -l.n ELSE l.n END, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt, l.failures,
-    l.crashes, l.snoozes, j.enqueued_at, l.claimed_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers
+    l.crashes, l.snoozes, j.enqueued_at, l.claimed_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers, l.seq
 FROM started AS l JOIN {ns}.jobs AS j ON j.n BETWEEN l.n AND l.n
 
 -- part: chosen
--- Jobs that have just been started. Result: the columns of `Claimed`, in any order; gated ones bear their number turned.
+-- Jobs that have just been started. Result: the columns of `Claimed`, in any order, and seq; gated ones bear their number turned.
 SELECT CASE WHEN l.flow = 2 THEN -l.n ELSE l.n END, j.id, l.task, j.version, j.codec, l.queue, l.priority, l.attempt, l.failures,
-    l.crashes, l.snoozes, j.enqueued_at, l.claimed_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers
+    l.crashes, l.snoozes, j.enqueued_at, l.claimed_at, l.first_failed_at, l.start_by, l.suspect, j.args, j.options, j.headers, l.seq
 FROM unnest(:ns::text::int8[]) AS e(n) JOIN {ns}.live AS l ON l.n BETWEEN e.n AND e.n
 JOIN {ns}.jobs AS j ON j.n BETWEEN e.n AND e.n

@@ -1,6 +1,6 @@
 -- What gated jobs and those of tenants need beyond a plain one: what they hold, where they wait, who has which key.
 --
--- Nobody waits in a circle: whoever changes several things takes live rows first, then the ends of lines, then gates, each in
+-- Nobody waits in a circle: whoever changes several things takes live rows first, then the ends of lines, starts and gates, each in
 -- order. A transaction waits for gates once; holding some, it only tries the next. Live rows are only tried under gates.
 --
 -- What is looked up for each of a batch is found by `BETWEEN`, as in `shared`, by comparing rows where the index has two columns
@@ -138,7 +138,7 @@ WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended('{ns} limit ' || nam
 INSERT INTO {ns}.gates (name, key, tat, interval, closed_until)
 SELECT o.name, o.key, 0, 0, 0 FROM (
     SELECT * FROM unnest({names}, {keys}) AS e(name, key)
-    WHERE (SELECT true FROM {ns}.gates AS g WHERE g.name = e.name AND g.key = e.key LIMIT 1) IS NULL ORDER BY name, key OFFSET 0) AS o
+    WHERE (SELECT true FROM {ns}.gates AS g WHERE g.name = e.name AND g.key = e.key LIMIT 1) IS NULL ORDER BY name COLLATE "C", key COLLATE "C" OFFSET 0) AS o
 WHERE pg_try_advisory_xact_lock(hashtextextended('{ns} gate ' || (hashtext(o.name || o.key) & 1023), 0))
 ON CONFLICT DO NOTHING
 

@@ -1,10 +1,10 @@
--- End attempts. A batch of completed jobs takes two statements, in one exchange: complete and edges/met. Where a state is only
+-- End attempts. A batch of completed jobs takes two statements, in one exchange: complete and edges/met; one with gated jobs a third,
+-- aftermath/leave-waited-for. Where a state is only
 -- looked at, it is written so that no index on states can be used for it: a plan made for empty tables would.
 
 -- part: complete
--- Move completed jobs to the finished ones, where the fence holds. :result and :took may be null for nothing everywhere.
--- Result: [place in the batch, from 1; whether this attempt had completed before] of those for which it does not hold.
--- Relies on the primary keys of live and finished and the unique id of leases.
+-- Move completed jobs to the finished ones, where the fence holds. :result and :took may be null for nothing everywhere. What
+-- follows is `refused`, or before that `leave-lines`. Relies on the primary keys of live and finished and the unique id of leases.
 WITH held AS MATERIALIZED (
     SELECT k, coalesce(:now::int8, {clock}) AS now FROM {ns}.leases
     WHERE id = :lease::text AND expires_at > coalesce(:now::int8, {clock}) FOR KEY SHARE
@@ -21,6 +21,17 @@ WITH held AS MATERIALIZED (
         n, finished_at, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, state, result)
     SELECT n, now, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, 'completed', result FROM gone
 )
+
+-- part: leave-lines
+-- Take those that `complete` has moved out of their lines. Relies on the primary keys of flows and lines.
+, unplaced AS (
+    DELETE FROM {ns}.lines AS x USING gone AS g, {ns}.flows AS f
+    WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND f.n BETWEEN g.n AND g.n AND (x.line, x.place) >= (f.line, f.place)
+        AND (x.line, x.place) <= (f.line, f.place) AND x.place BETWEEN f.place AND f.place
+)
+
+-- part: refused
+-- Result: [place in the batch, from 1; whether this attempt had completed before] of those that `complete` has not moved.
 SELECT a.place, coalesce((
     SELECT (f.state = 'completed') FROM {ns}.finished AS f WHERE f.n = a.n AND f.attempt = a.attempt), false)
 FROM asked AS a

@@ -37,7 +37,7 @@ local function close_if_empty(name, line)
   end
 end
 
-local MOST_JUDGED = 500 -- gated jobs in one claim: the bound on what those that may not start cost it
+local MOST_JUDGED = 1000 -- gated jobs in one claim: the bound on what those that may not start cost it
 local now, lease, paused
 local allowed -- what the claim may still take, and what is said of it at its end
 local sets, first_time, as_claimed, as_started -- what is written, and what all first attempts share

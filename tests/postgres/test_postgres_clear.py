@@ -1,0 +1,198 @@
+"""Claims and settlements that take the way clear for granted: what others do in the middle of them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from conformance.desk import TASKS, Desk
+from postgres.steps import Ours
+from postgres.test_postgres_interleavings import Interrupted, beside, blocked_by
+from treadle.engine.plan import Plan, Steps
+from treadle.engine.postgres.lent_psycopg import LentPsycopg
+from treadle.engine.postgres.statements import compiled
+from treadle.engine.postgres.steps import Anew, Aside, Ask, Crowded, Gated, Later, Recall, Rows, Way, verb
+from treadle.engine.session import Session
+from treadle.model.flow import Hold, Ordering
+from treadle.model.job import Claimed, Want
+from treadle.model.outcome import Completed, Settlement, Verdict
+from treadle.model.state import State
+
+
+class Clear(Ours):
+    """A transaction of the engine's own that expects nothing in its way."""
+
+    limits: frozenset[str] = frozenset()
+
+    def unasked(self, step: Any) -> Any:
+        if isinstance(step, Recall):
+            return Gated(Way.CLEAR, self.limits)
+        return False if isinstance(step, Crowded) else super().unasked(step)
+
+
+def clear(connection: Any, *limits: str) -> Clear:
+    session = Clear(LentPsycopg(connection))
+    session.limits = frozenset(limits)
+    return session
+
+
+def claimed(desk: Desk, session: Session | Ours, lease: str, take: int = 9) -> list[Claimed]:
+    return session.run(desk.engine.claim(lease, [Want("default", take, take)], TASKS, gated=take, now=desk.now)).jobs
+
+
+def claim(desk: Desk, session: Session | Ours, lease: str, take: int = 9) -> list[str]:
+    return [job.id for job in claimed(desk, session, lease, take)]
+
+
+def ends(desk: Desk, lease: str, running: Sequence[Claimed]) -> Plan[list[Verdict]]:
+    return desk.engine.settle(lease, [Settlement(c.ref, c.id, c.attempt, Completed(), 0.0) for c in running], now=desk.now)
+
+
+@pytest.fixture(params=["judged", "clear"])
+def others(request: pytest.FixtureRequest, own_desk: Desk) -> Iterator[Session]:
+    """A session beside, that judges one by one or expects nothing in its way."""
+    session: Session = own_desk.bench.store.session()
+    way = Way.JUDGED if request.param == "judged" else Way.CLEAR
+    memory: Any = session._memory  # type: ignore[attr-defined]
+    memory.recall = lambda _queue, _tasks: Gated(way, frozenset({"api"}))
+    yield session
+    session.close()
+
+
+@pytest.mark.parametrize("rule", [{"concurrency": 1}, {"rate": 1, "per": 3600}], ids=["slots", "rate"])
+def test_who_starts_at_a_limit_keeps_others_from_starting_there(
+    own_desk: Desk, database: str, others: Session, rule: dict[str, Any]
+) -> None:
+    desk = own_desk
+    desk.limit("api", **rule)
+    first, _second = (desk.add(holds=(Hold("api"),)) for _ in range(2))
+    mine, theirs = desk.worker(), desk.worker("other")
+    told: list[str] = []
+
+    with psycopg.connect(database) as claiming, psycopg.connect(database, autocommit=True) as asking:
+        assert claim(desk, clear(claiming, "api"), mine, 1) == [first]
+        with beside(lambda: told.extend(claim(desk, others, theirs, 1))) as thread:
+            thread.start()
+            blocked_by(claiming, asking)
+            claiming.commit()
+
+    assert told == []
+    assert claim(desk, others, theirs) == []
+
+
+@pytest.mark.parametrize("others", ["clear"], indirect=True)
+def test_who_starts_under_other_limits_waits_for_nobody(own_desk: Desk, database: str, others: Session) -> None:
+    desk = own_desk
+    desk.limit("api", concurrency=1)
+    desk.limit("db", concurrency=1)
+    first = desk.add(holds=(Hold("db"),))
+    mine, theirs = desk.worker(), desk.worker("other")
+
+    with psycopg.connect(database) as claiming:
+        assert claim(desk, clear(claiming, "db"), mine, 1) == [first]
+        second = desk.add(holds=(Hold("api"),))
+        assert claim(desk, others, theirs) == [second]
+        claiming.commit()
+
+
+def test_the_second_of_a_line_does_not_start_while_the_first_is_being_started(
+    own_desk: Desk, database: str, others: Session
+) -> None:
+    desk = own_desk
+    first, second = (desk.add(ordering=Ordering("a")) for _ in range(2))
+    lease, theirs = desk.worker(), desk.worker("other")
+
+    with psycopg.connect(database) as claiming:
+        [running] = claimed(desk, clear(claiming), lease, 1)
+        assert claim(desk, others, theirs) == []
+        claiming.commit()
+
+    assert running.id == first
+    desk.finish(lease, running)
+    desk.claim_one(lease, second)
+
+
+@pytest.mark.parametrize("part", ["met", "leave-waited-for"])
+@pytest.mark.parametrize("kind", ["slots", "order"])
+def test_who_comes_to_wait_while_what_he_waits_for_completes_is_called(
+    own_desk: Desk, database: str, part: str, kind: str
+) -> None:
+    """He is seen by the settlement, or waits for nobody, or is looked at again."""
+    desk = own_desk
+    desk.limit("api", concurrency=1)
+    options: dict[str, Any] = {"holds": (Hold("api"),)} if kind == "slots" else {"ordering": Ordering("a")}
+    first, second = (desk.add(**options) for _ in range(2))
+    lease = desk.worker()
+    [running] = desk.claim(lease, gated=1)
+    assert (running.id, desk.state(second)) == (first, State.QUEUED)
+    theirs = desk.worker("other")
+
+    with psycopg.connect(database) as ending:
+        verb_, name = ("edges", "met") if part == "met" else ("aftermath", part)
+        statement = desk.bench.store.statements(verb_, name)  # type: ignore[attr-defined]
+        lent = Interrupted(ending, statement, lambda: desk.claim(theirs) and None)
+        assert Clear(lent).run(ends(desk, lease, [running])) == [Verdict.DONE]
+        ending.commit()
+
+    desk.promote()
+    desk.claim_one(lease, second)
+
+
+@pytest.mark.parametrize("kind", ["slots", "order"])
+def test_who_waits_before_what_he_waits_for_completes_at_once_is_called(own_desk: Desk, database: str, kind: str) -> None:
+    desk = own_desk
+    desk.limit("api", concurrency=1)
+    options: dict[str, Any] = {"holds": (Hold("api"),)} if kind == "slots" else {"ordering": Ordering("a")}
+    first, second = (desk.add(**options) for _ in range(2))
+    lease = desk.worker()
+    running = desk.claim_one(lease, first)
+    assert desk.state(second) is State.BLOCKED
+
+    with psycopg.connect(database) as ending:
+        assert clear(ending).run(ends(desk, lease, [running])) == [Verdict.DONE]
+        ending.commit()
+
+    desk.claim_one(lease, second)
+
+
+def test_an_end_that_was_told_before_calls_nobody(own_desk: Desk, database: str) -> None:
+    desk = own_desk
+    desk.limit("api", concurrency=1)
+    jobs = [desk.add(holds=(Hold("api"),)) for _ in range(3)]
+    lease = desk.worker()
+    running = desk.claim_one(lease, jobs[0])
+    desk.finish(lease, running)
+    assert [desk.state(each) for each in jobs[1:]] == [State.QUEUED, State.BLOCKED]
+
+    with psycopg.connect(database) as ending:
+        assert clear(ending).run(ends(desk, lease, [running])) == [Verdict.ALREADY]
+        ending.commit()
+
+    assert [desk.state(each) for each in jobs[1:]] == [State.QUEUED, State.BLOCKED]
+
+
+def test_what_a_committed_part_has_answered_is_kept_when_the_rest_begins_again(own_desk: Desk) -> None:
+    """A claim that was begun anew as a whole, after a deadlock behind its commit, left what it had started to nobody."""
+    session: Session = own_desk.bench.store.session()
+    done: list[str] = []
+    fail = compiled("DO $$ BEGIN RAISE 'again' USING ERRCODE = 'deadlock_detected'; END $$")
+
+    class Engine:
+        @verb
+        def count(self) -> Steps[str]:
+            def finish(_rows: list[Rows], _aside: Aside) -> Anew:
+                done.append("first")
+                return Anew(self._rest)
+
+            answer: Anew | str = yield Later([Ask(compiled("SELECT 1"))], finish)
+            return (yield from answer.begin()) if isinstance(answer, Anew) else answer
+
+        def _rest(self) -> Steps[str]:
+            done.append("rest")
+            yield Ask(compiled("SELECT 2") if done.count("rest") == 3 else fail)
+            return "answered"
+
+    assert session.run(Engine().count()) == "answered"
+    assert done == ["first", "rest", "rest", "rest"]
+    session.close()
