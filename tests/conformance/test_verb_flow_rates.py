@@ -221,6 +221,16 @@ def test_a_gated_job_that_nobody_here_knows_holds_nobody_up(desk: Desk) -> None:
     assert ([each.id for each in answer.jobs], answer.more) == ([plain], False)
 
 
+@pytest.mark.parametrize("cost", [1, 10**7])
+def test_the_largest_numbers_that_a_rule_may_hold_are_reckoned_with(desk: Desk, cost: int) -> None:
+    """A thousand years of one start, and a burst that nobody ever uses up."""
+    desk.limit("api", rate=1, per=7.5e9, burst=2**53 - 1)
+    worker = desk.worker(length=1e6)
+    for _ in range(2):
+        jobs = desk.enqueue(*(desk.new(holds=(Hold("api", "", cost),)) for _ in range(3)))
+        assert [each.id for each in desk.claim(worker)] == [each.id for each in jobs]
+
+
 def test_gated_and_plain_jobs_come_in_one_order(desk: Desk) -> None:
     jobs = [desk.add(priority=priority, holds=holds) for priority in (0, 5) for holds in ((), API, (), API)]
 

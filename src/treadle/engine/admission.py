@@ -21,6 +21,8 @@ MOST_JUDGED = 1000
 """Gated jobs judged in one claim: the bound on what those that may not start cost it."""
 RECHECK: Micros = 1_000_000
 """How long those who were freed have time to start before others are freed in their stead."""
+FAR: Micros = 2**62
+"""No debt of a rate reaches further: stores keep moments in 64 bits, and the largest cost at the longest interval has more."""
 LEAST_WEIGHT = 0.001
 """Of a tenant: with less the places of its jobs would leave the whole numbers that engines keep."""
 WHOLE = "\n"
@@ -109,7 +111,7 @@ class Room:
             self.started += cost
         else:
             self.interval = rule.interval
-            self.tat = max(self.tat, now) + cost * self.interval
+            self.tat = min(FAR, max(self.tat, now) + cost * self.interval)
 
     def _opens_at(self, cost: int, now: Micros) -> Micros:
         """The moment from which a start of this cost fits the rate; now or before, if it does."""
@@ -136,7 +138,7 @@ class Room:
         if interval in (0, self.interval):
             return
         if self.tat > now:
-            self.tat = now - (now - self.tat) * interval // self.interval
+            self.tat = min(FAR, now - (now - self.tat) * interval // self.interval)
         self.interval = interval
         self.changed = True
 

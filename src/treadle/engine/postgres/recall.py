@@ -10,6 +10,9 @@ CROWDED = 0.1
 """Seconds for which settlements call whoever waits themselves, once one has seen that somebody did."""
 LONGEST = 32
 """Claims that judge job by job, at most, before one tries again whether the way is clear."""
+KNOWN = 64
+"""Limits that are remembered of one queue: code declares a few. With more, those that were met last."""
+NEVER = float("-inf")
 
 
 class Memory:
@@ -22,7 +25,7 @@ class Memory:
     def __init__(self) -> None:
         self._marks: dict[tuple[str, str], tuple[float, dict[int, int]]] = {}
         self._gated: dict[tuple[str, str], _Seen] = {}
-        self._crowded = float("-inf")
+        self._crowded = NEVER
 
     @property
     def crowded(self) -> bool:
@@ -37,10 +40,8 @@ class Memory:
         """The marks of these tasks in a queue, or what to expect there; no marks, once a second, to look at all of it."""
         key = (queue, tasks)
         seen = self._gated.get(key) if self._gated else None
-        if seen is not None:
-            if time.monotonic() - seen.at < SWEEP:
-                return seen.expected()
-            self._gated.pop(key, None)
+        if seen is not None and time.monotonic() - seen.at < SWEEP:
+            return seen.expected()
         found = self._marks.get(key)
         if found is None:
             return {}
@@ -55,7 +56,8 @@ class Memory:
         if isinstance(found, Gated):
             self._gated.setdefault(key, _Seen()).found(found)
             return
-        self._gated.pop(key, None)
+        if seen := self._gated.get(key):
+            seen.at = NEVER
         if not found:
             self._marks.pop(key, None)
             return
@@ -64,17 +66,18 @@ class Memory:
 
 
 class _Seen:
-    """Gated jobs were seen in a queue."""
+    """When gated jobs were seen in a queue, and what has been learnt of them since ever."""
 
     def __init__(self) -> None:
-        self.at = 0.0
+        self.at = NEVER
         self._limits: frozenset[str] = frozenset()
         self._left = self._length = 0
 
     def found(self, found: Gated) -> None:
         """Once more, now."""
         self.at = time.monotonic()
-        self._limits |= found.limits
+        known = self._limits | found.limits
+        self._limits = known if len(known) <= KNOWN else found.limits
         if found.way is Way.CLEAR:
             self._left = self._length = 0
         elif found.limits:

@@ -69,10 +69,8 @@ class Working(Settling):
         want = wants[0]
         marks: Marks | Gated = yield Recall(want.queue, values["tasks"])
         if isinstance(marks, Gated):
-            if marks.way is Way.CLEAR:
-                return (yield from self._claim_clear(want, values, suspects, gated, marks.limits))
-            return (yield from self._claim_gated(wants, values, suspects, gated))
-        instead = Anew(lambda: self._claim_clear(want, values, suspects, gated, frozenset()))
+            return (yield from self._claim_expected(marks, want, values, suspects, gated))
+        instead = Anew(lambda: self._claim_met(want, values, suspects, gated))
         claims: Claims | Anew = yield Later(
             [self._take(values, want.queue, want.take, suspects, marks)], partial(_claimed, want, values["tasks"], instead)
         )
@@ -111,18 +109,22 @@ class Working(Settling):
                 got.extend(extra)
         return Claims([Claimed._make(row[:_SEQ]) for got in taken for row in got], lost=False)
 
-    def _claim_clear(
-        self, want: Want, values: dict[str, Any], suspects: int, gated: int, limits: frozenset[str]
-    ) -> Steps[Claims]:
-        """Gated jobs wait in the queue, and nothing seems to stand in the way of those that ask for no other `limits`."""
+    def _claim_met(self, want: Want, values: dict[str, Any], suspects: int, gated: int) -> Steps[Claims]:
+        """Gated jobs wait in the queue, as a claim has just found."""
+        found: Marks | Gated = yield Recall(want.queue, values["tasks"])
+        expected = found if isinstance(found, Gated) else Gated(Way.CLEAR)
+        return (yield from self._claim_expected(expected, want, values, suspects, gated))
+
+    def _claim_expected(self, expected: Gated, want: Want, values: dict[str, Any], suspects: int, gated: int) -> Steps[Claims]:
+        """Gated jobs wait in the queue: all at once while nothing seems to stand in their way, else one by one."""
 
         def go_on(started: list[Row]) -> Steps[Claims]:
             left = gated - sum(row[0] < 0 for row in started)
             return self._claim_gated([want], values, suspects, left, [started])
 
-        if gated <= 0 or want.take <= 0:
+        if expected.way is not Way.CLEAR or gated <= 0 or want.take <= 0:
             return (yield from go_on([]))
-        claims: Claims | Anew = yield claim_clear(self.sql, want, values, suspects, gated, limits, go_on)
+        claims: Claims | Anew = yield claim_clear(self.sql, want, values, suspects, gated, expected.limits, go_on)
         return (yield from claims.begin()) if isinstance(claims, Anew) else claims
 
     def _claim_gated(
@@ -267,6 +269,7 @@ def _claimed(want: Want, tasks: str, instead: Anew, answers: list[Rows], aside: 
     if not rows:
         return Claims([], lost=True)
     if rows[0][_GATED]:
+        aside.remember(want.queue, tasks, Gated(Way.JUDGED))
         return instead
     jobs = _rows(rows)
     # Where tenants share a queue, who comes next may stand before who was claimed last.

@@ -134,7 +134,8 @@ FROM unnest(:limits::text::text[]) AS e(name)
 -- somebody who waits; of gated ones the first :cap at most. They are judged key by key, all that want one or none, and nothing is
 -- started where one has several holds or is a suspect. Rules that are strict or closed, keys that are paused or throttled and
 -- debts under another rule are not weighed here. Whoever is not started stays as he is.
--- Only those are started whose limit `hold-starts` has noted.
+-- Only those are started whose limit `hold-starts` has noted. Debts are reckoned as floats and cut short, a little less where they
+-- are allowed than where they are made: the largest burst times the longest interval is beyond a whole number here.
 -- Result: no row if the lease does not hold; else the columns of `Claimed`, then seq, whether any was not started, whether more
 -- gated ones wait behind them, whether any does at all, a JSON list of the limits that should have been noted, and the number, in
 -- any order; one row with nulls if nothing was started.
@@ -174,18 +175,20 @@ WITH held AS MATERIALIZED (
         EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'paused' AND key > E'key\n' AND key < E'key\x0b') AS pauses,
         EXISTS (SELECT 1 FROM {ns}.parked) AS parks, EXISTS (SELECT 1 FROM {ns}.slots) AS several
 ), rules AS MATERIALIZED (
-    SELECT e.name, (r.value::json ->> 'rate')::int8 AS rate, (r.value::json ->> 'concurrency')::int8 AS concurrency,
-        ((r.value::json ->> 'period')::int8 + (r.value::json ->> 'rate')::int8 - 1) / (r.value::json ->> 'rate')::int8 AS interval,
-        coalesce((r.value::json ->> 'burst')::int8, 1) AS burst
+    SELECT e.name, o.rate, o.interval, (r.value::json ->> 'concurrency')::int8 AS concurrency,
+        least(o.interval * coalesce((r.value::json ->> 'burst')::float8, 1), 3e18)::int8 AS most
     FROM unnest({limits}) AS e(name) LEFT JOIN {ns}.records AS r ON r.space = 'limit' AND r.key BETWEEN e.name AND e.name
+    LEFT JOIN LATERAL (
+        SELECT p.rate, (p.period + p.rate - 1) / p.rate AS interval
+        FROM (SELECT (r.value::json ->> 'rate')::int8 AS rate, (r.value::json ->> 'period')::int8 AS period) AS p) AS o ON true
     WHERE r.value::json ->> 'closed_until' IS NULL
-        AND NOT (r.value::json ->> 'rate' IS NOT NULL AND coalesce((r.value::json ->> 'strict')::boolean, false))
+        AND NOT (o.rate IS NOT NULL AND coalesce((r.value::json ->> 'strict')::boolean, false))
 ), asked AS MATERIALIZED (
     SELECT hold, split_part(hold, E'\n', 1) AS name, split_part(hold, E'\n', 2) AS key, count(*) AS jobs,
         sum(CASE WHEN right(holds, 4) = ',1]]' THEN 1 ELSE (holds::json #>> '{0,2}')::int8 END)::int8 AS cost
     FROM chosen WHERE hold IS NOT NULL AND turn GROUP BY hold
 ), rooms AS MATERIALIZED (
-    SELECT a.hold, r.name, a.key, r.rate, r.concurrency, r.interval, a.cost * r.interval AS debt
+    SELECT a.hold, r.name, a.key, r.rate, r.concurrency, r.interval, least(a.cost * r.interval::float8, 4e18)::int8 AS debt
     FROM asked AS a CROSS JOIN known AS k JOIN rules AS r ON r.name = a.name
     WHERE k.judges
         AND (r.concurrency IS NULL OR r.concurrency >= a.jobs
@@ -198,13 +201,13 @@ WITH held AS MATERIALIZED (
 ), charged AS (
     INSERT INTO {ns}.gates AS g (name, key, tat, interval, closed_until)
     SELECT r.name, r.key, h.now + r.debt, r.interval, 0 FROM rooms AS r CROSS JOIN held AS h
-    WHERE r.debt <= (SELECT o.burst * o.interval FROM rules AS o WHERE o.name = r.name)
+    WHERE r.debt <= (SELECT o.most FROM rules AS o WHERE o.name = r.name)
     ORDER BY r.name COLLATE "C", r.key COLLATE "C"
     ON CONFLICT (name, key) DO UPDATE
     SET tat = excluded.tat + greatest(g.tat - (SELECT h.now FROM held AS h), 0), interval = excluded.interval
     WHERE g.closed_until <= (SELECT h.now FROM held AS h) AND g.interval IN (0, excluded.interval)
         AND excluded.tat + greatest(g.tat - (SELECT h.now FROM held AS h), 0)
-            <= (SELECT h.now FROM held AS h) + (SELECT o.burst * o.interval FROM rules AS o WHERE o.name = g.name)
+            <= (SELECT h.now FROM held AS h) + (SELECT o.most FROM rules AS o WHERE o.name = g.name)
     RETURNING g.name || E'\n' || g.key AS hold
 ), clear AS MATERIALIZED (
     SELECT hold FROM charged

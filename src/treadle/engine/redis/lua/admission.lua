@@ -15,6 +15,7 @@ local admission = later(function()
   local RECHECK = 1000000 -- how long those who were freed have time to start before others are freed in their stead
   local SLACK = 60000 -- milliseconds by which a key outlives what it says, for clocks that do not agree
   local FEW = 1000 -- so many meters are not looked through
+  local FAR = 2 ^ 62 -- no debt of a rate reaches further: other engines keep moments in 64 bits
   local rooms, rules = {}, {}
   local ruled, tats, counts, moved_on = {}, {}, {}, {} -- by the names of rooms that were foreseen
   local paused, throttled, log_moved = nil, nil, false
@@ -85,7 +86,9 @@ local admission = later(function()
     if rule.strict then
       shorten(room, now)
     elseif room.interval ~= 0 and room.interval ~= rule.interval then -- what is owed stays owed in starts
-      if room.tat > now then room.tat = now + math.ceil((room.tat - now) * rule.interval / room.interval) end
+      if room.tat > now then
+        room.tat = math.min(FAR, now + math.ceil((room.tat - now) * rule.interval / room.interval))
+      end
       room.interval, room.changed = rule.interval, true
     end
   end
@@ -182,7 +185,7 @@ local admission = later(function()
     if rule.strict then
       room.tat, room.interval, room.started = now + rule.period, rule.period, room.started + cost
     else
-      room.tat, room.interval = math.max(room.tat, now) + cost * rule.interval, rule.interval
+      room.tat, room.interval = math.min(FAR, math.max(room.tat, now) + cost * rule.interval), rule.interval
     end
   end
 
@@ -244,7 +247,7 @@ local admission = later(function()
     if rule.rate then
       local tat = tats[at]
       if tat - math.max(rule.burst - 1, 0) * rule.interval > now then return false end
-      tats[at], moved_on[at] = math.max(tat, now) + rule.interval, true
+      tats[at], moved_on[at] = math.min(FAR, math.max(tat, now) + rule.interval), true
     end
     if rule.concurrency then counts[at] = counts[at] + 1 end
     return true
