@@ -104,6 +104,7 @@ def test_a_lock_that_does_not_come(path: Path) -> None:
     with pytest.raises(StoreBusy, match="timeout="):
         session.run(store.engine.enqueue(new("one")))
     assert session.run(store.engine.count(Filter(), ()))[0].count == 0, "readers do not wait for writers"
+    assert session.run(store.engine.gates()) == []
     other.rollback()
     session.run(store.engine.enqueue(new("one")))
     assert session.run(store.engine.count(Filter(), ()))[0].count == 1

@@ -8,7 +8,7 @@ retry it after a serialisation failure, time it, or break it on purpose in a tes
 
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 R = TypeVar("R")
@@ -16,6 +16,9 @@ P = ParamSpec("P")
 E = TypeVar("E")
 
 Steps = Generator[Any, Any, R]
+
+READS = frozenset({"find", "count", "read", "leases", "held", "gates"})
+"""The verbs that change nothing. A plan that is put together from these alone bears their names, and changes nothing either."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,6 +54,12 @@ def _in_order(plans: tuple[Plan[Any], ...]) -> Steps[tuple[Any, ...]]:
     for each in plans:
         answers.append((yield from each.begin()))
     return tuple(answers)
+
+
+@cache
+def only_reads(name: str) -> bool:
+    """Whether the plan of this name changes nothing."""
+    return READS.issuperset(name.split("+"))
 
 
 def drive(plan: Plan[R], send: Callable[[Any], Any]) -> R:

@@ -4,9 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from treadle.engine.aside import aside
-from treadle.engine.plan import Plan, adrive, drive
+from treadle.engine.plan import Plan, adrive, drive, only_reads
 from treadle.engine.postgres import lent_asyncpg, lent_loan, lent_psycopg
-from treadle.engine.postgres.carry import only_reads
 from treadle.engine.postgres.identity import WHO, Identity, Marks
 from treadle.engine.postgres.statements import compiled
 from treadle.engine.postgres.steps import Abroad, Ask, Asks, Crowded, Do, Gated, Later, Recall, Rows, Statement

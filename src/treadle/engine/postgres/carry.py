@@ -6,10 +6,9 @@ together with the commit. Whoever drives this generator waits for the link each 
 """
 
 from collections.abc import Generator, Sequence
-from functools import cache
 from typing import Any, NamedTuple, TypeVar, cast
 
-from treadle.engine.plan import Plan, Steps
+from treadle.engine.plan import Plan, Steps, only_reads
 from treadle.engine.postgres.channels import Channels
 from treadle.engine.postgres.driver import Link
 from treadle.engine.postgres.recall import Memory
@@ -36,13 +35,6 @@ Carrying = Generator[None, list[Rows], R]
 
 _BEGIN = (b"BEGIN ISOLATION LEVEL READ COMMITTED",)
 """Said each time: behind a pooler a connection keeps no settings, and at any other level nobody sees what he has waited for."""
-READS = frozenset({"find", "count", "read", "leases", "held", "gates"})
-
-
-@cache
-def only_reads(name: str) -> bool:
-    """Whether the plan of this name changes nothing."""
-    return READS.issuperset(name.split("+"))
 
 
 class _Ended(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import psycopg
 
 from treadle.engine.jitter import jittered
-from treadle.engine.plan import Plan
-from treadle.engine.postgres.carry import Carrier, only_reads
+from treadle.engine.plan import Plan, only_reads
+from treadle.engine.postgres.carry import Carrier
 from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.pool import Pool
 from treadle.engine.postgres.recall import Memory

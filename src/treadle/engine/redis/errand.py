@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from treadle.engine.jitter import jittered
+from treadle.engine.plan import READS
 from treadle.engine.redis.address import Dialled
 from treadle.engine.redis.link import Lost
 from treadle.engine.redis.replies import ELSEWHERE, PASSING, Refusal, error_for, pack
-from treadle.engine.redis.scripts import READS, Script, script
+from treadle.engine.redis.scripts import Script, script
 from treadle.engine.redis.steps import Round, encode
 from treadle.engine.session import Durability
 from treadle.model.errors import CannotOpen, StoreBusy, StoreError

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from treadle.engine.plan import READS
+
 FOLDER = Path(__file__).parent / "lua"
-READS = frozenset({"find", "count", "read", "leases", "held", "gates"})
 GROWS = frozenset({"enqueue", "append"})
 """What is refused when the server's memory is full. All other verbs go on, so that workers can settle what they hold."""
 

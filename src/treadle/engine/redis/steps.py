@@ -14,8 +14,7 @@ from typing import Any, NoReturn, TypeGuard, TypeVar, cast
 
 import msgspec
 
-from treadle.engine.plan import Plan
-from treadle.engine.redis.scripts import READS
+from treadle.engine.plan import READS, Plan
 
 R = TypeVar("R")
 

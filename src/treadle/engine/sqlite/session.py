@@ -7,11 +7,10 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from treadle.engine.plan import Plan, drive
+from treadle.engine.plan import Plan, drive, only_reads
 from treadle.engine.session import Durability, Wake
 from treadle.engine.sqlite.clock import read_clock
 from treadle.engine.sqlite.driver import Errors, Link, translated
@@ -25,7 +24,6 @@ log: logging.Logger = logging.getLogger("treadle.sqlite")
 
 R = TypeVar("R")
 
-_READS = frozenset({"find", "count", "read", "leases", "held"})
 _FORK_PATIENCE = 1.0
 _LOOK = 0.05
 """Seconds between two looks at whether the file is still there: 2.6 us each, so only a busy session ever spares one."""
@@ -227,7 +225,7 @@ class SqliteSession:
             self._footing = footing(self._store.location)
         if link.in_transaction():  # a second interrupt struck while the first was cleaned up after
             link.do("ROLLBACK")
-        if _only_reads(plan.name):
+        if only_reads(plan.name):
             return _transact(link, "BEGIN", plan, wakes)
         if self._gate is None:
             self._gate = self._store.gate()
@@ -306,11 +304,6 @@ def _transact(link: Link, begin: str, plan: Plan[R], wakes: list[Wake]) -> R:
     answer = drive(plan, sender(link, wakes))
     link.do("COMMIT")
     return answer
-
-
-@cache
-def _only_reads(name: str) -> bool:
-    return _READS.issuperset(name.split("+"))
 
 
 def _serve(mail: "SimpleQueue[Callable[[], None] | None]") -> None:
