@@ -179,7 +179,7 @@ def test_who_has_no_cap_asks_once_in_a_while_only(treadle_app, monkeypatch):
     monkeypatch.setattr(treadle_app.session, "run", lambda plan, *rest: asked.append(plan.name) or run(plan, *rest))
     for _ in range(3):
         plain.enqueue()
-    assert asked == ["pressure", "enqueue+read", "enqueue", "enqueue"]
+    assert asked == ["read+count", "enqueue+read", "enqueue", "enqueue"]
 
 
 @pytest.mark.parametrize(

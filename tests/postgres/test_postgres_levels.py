@@ -9,7 +9,8 @@ import pytest
 from conformance.desk import Desk
 from servers.pooler import Pooler
 from servers.postgres import USER, shared
-from treadle import NotTransactional
+from treadle import Cap, NotTransactional, QueueFull, Treadle
+from treadle.app import pressure
 from treadle.engine.plan import Plan, Steps
 from treadle.engine.postgres.place import Settings, address
 from treadle.engine.postgres.statements import compiled
@@ -22,6 +23,9 @@ from treadle.model.outcome import Completed, Settlement
 from treadle.model.state import State
 
 STRICTER = (psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE)
+
+
+def idle() -> None: ...
 
 
 @pytest.mark.parametrize("level", STRICTER)
@@ -66,6 +70,56 @@ def test_only_a_job_that_asks_nothing_of_others_is_stored_in_such_a_transaction(
         connection.commit()
 
     assert len(own_desk.find()) == 4
+
+
+@pytest.mark.parametrize("level", STRICTER)
+def test_whether_there_is_room_in_a_queue_may_be_asked_in_such_a_transaction(
+    database: str, monkeypatch: pytest.MonkeyPatch, level: psycopg.IsolationLevel
+) -> None:
+    """Every ten seconds, when a producer looked for caps again, a plain enqueue was refused."""
+    monkeypatch.setattr(pressure, "RECORDS", 0.0)
+    app = Treadle(database)
+    app.queue("bulk", cap=Cap(2))
+    work = app.task(name="work", queue="bulk")(idle)
+    with psycopg.connect(database) as connection:
+        connection.isolation_level = level
+        handles = [work.enqueue_in(connection) for _ in range(2)]
+        with pytest.raises(QueueFull):
+            work.enqueue_in(connection)
+        connection.commit()
+
+    assert [each.state() for each in handles] == [State.QUEUED] * 2
+    app.close()
+
+
+@pytest.mark.parametrize("level", STRICTER)
+def test_nothing_is_shed_in_a_transaction_that_does_not_see_who_waits_for_it(
+    database: str, level: psycopg.IsolationLevel
+) -> None:
+    app = Treadle(database)
+    app.queue("bulk", cap=Cap(1, action="shed"))
+    work = app.task(name="work", queue="bulk")(idle)
+    there = work.enqueue()
+    with psycopg.connect(database) as connection:
+        connection.isolation_level = level
+        with pytest.raises(NotTransactional, match="it can end no job"):
+            work.options(priority=9).enqueue_in(connection)
+        connection.commit()
+
+    assert there.state() is State.QUEUED
+    assert len(app.client.find()) == 1
+    app.close()
+
+
+def test_what_postgresql_reads_as_read_committed_will_do(own_desk: Desk, database: str) -> None:
+    parent = own_desk.add()
+    with psycopg.connect(database) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.READ_UNCOMMITTED
+        session = own_desk.bench.store.borrow(connection)
+        [answer] = session.run(own_desk.engine.enqueue([own_desk.new(edges=(Edge(parent),))], now=own_desk.now))
+        connection.commit()
+
+    assert answer.verdict is Stored.STORED
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ class Outbox:
         engine = self.connection.engine
         enqueue = engine.enqueue(batch.jobs)
         if batch.may_be_refused or sheds:
-            enqueue = Plan("enqueue", partial(_enqueue, engine, batch, sheds))
+            enqueue = Plan("shed" if sheds else "enqueue", partial(_enqueue, engine, batch, sheds))
         return together(enqueue, engine.read(Space.SERVED)) if look else enqueue
 
     def _read(

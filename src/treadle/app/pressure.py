@@ -192,7 +192,7 @@ class Pressure:
                 levels[queue] = Level(depth + each.count, age if due is None else max(0.0, (now - due) / 1_000_000))
             return Reading(caps, levels)
 
-        return Plan("pressure", begin)
+        return Plan("read+count", begin)
 
     def _signal(self, queue: str, why: str) -> None:
         now = monotonic()

@@ -183,9 +183,9 @@ class _Level:
 
     @staticmethod
     def check(rows: Rows) -> None:
-        """Raise `NotTransactional` at any level but `READ COMMITTED`."""
+        """Raise `NotTransactional` at any level stricter than `READ COMMITTED`."""
         [[level]] = rows
-        if level != "read committed":
+        if level not in ("read committed", "read uncommitted"):  # which PostgreSQL knows by its name only
             raise NotTransactional(
                 f"{level}: a transaction at this level sees nothing that others have committed since it began, so it can end "
                 "no job, and store none with parents, limits, an order or a key of its own. Nothing was changed. Use READ "
