@@ -195,8 +195,14 @@ def test_a_user_without_its_rights_is_told_which_and_they_suffice(serve: Serve, 
     server = serve()
     address = replace(server.address(), username="ada", password="pw")
     server.ask("ACL", "SETUSER", "ada", "on", ">pw", "~*", "+@all", "-info")
+    blind = RedisStore(address)
     with pytest.raises(CannotOpen, match="may not run INFO"):
-        desk_at(RedisStore(address)).add()
+        desk_at(blind).add()
+    assert [(check.name, check.level) for check in blind.doctor()] == [
+        ("location", "ok"), ("server", "error"), ("schema", "warning"),
+    ]  # fmt: skip
+    assert "may not run INFO" in blind.doctor()[1].message
+    assert "appendonly" not in blind.durability
     server.ask("ACL", "SETUSER", "ada", "resetkeys", "~elsewhere", "+info")
     with pytest.raises(CannotOpen, match="NOPERM") as told:
         desk_at(RedisStore(address)).add()

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from treadle.engine.redis.address import Dialled
+from treadle.engine.redis.replies import RIGHTS
 from treadle.engine.redis.standing import Standing, examine_server, soon
 from treadle.engine.session import Check
 from treadle.model.errors import StoreError
@@ -40,19 +41,23 @@ def examine(store: Patient) -> list[Check]:
     deadline = soon(store.timeout)
     try:
         standing = examine_server(dialled, deadline)
-        checks += [_server(standing), _durability(standing, store.replicas), _memory(standing)]
+        checks.append(_server(standing))
+        if standing.known:
+            checks += [_durability(standing, store.replicas), _memory(standing)]
         version = store.version(dialled, deadline)
         schema = f"version {version}" if version else "nothing here yet; the first enqueue or worker begins"
         return [*checks, Check("schema", "ok" if version else "warning", schema)]
     except StoreError as error:
         return [*checks, Check("schema", "error", str(error))]
     except OSError as error:
-        return [*checks, Check("server", "error", f"it did not answer ({error or 'in time'})")]
+        return [*checks, Check("server", "error", f"it did not answer ({error})")]
     finally:
         dialled.sock.close()
 
 
 def _server(standing: Standing) -> Check:
+    if not standing.known:
+        return Check("server", "error", f"this user may not run INFO, so what it is and what it keeps is unknown. {RIGHTS}")
     text = f"{standing.product} {'.'.join(map(str, standing.version))}"
     if standing.product == "Redis" and standing.version < (7,):
         return Check("server", "error", f"{text} is too old. Use Redis 7 or Valkey 8, or later.")
@@ -65,7 +70,7 @@ def _durability(standing: Standing, replicas: int) -> Check:
     text = standing.durability(replicas)
     if text.startswith("D0"):
         return Check("durability", "error", f"{text}. Set appendonly yes and maxmemory-policy noeviction.")
-    if standing.known and replicas > standing.online:
+    if replicas > standing.online:
         said = f"{text}. But {standing.online} run, where ?replicas={replicas} in the URL asks for {replicas}: every call fails"
         return Check("durability", "error", f"{said}. Start them, or ask for fewer.")
     if standing.sync is None:

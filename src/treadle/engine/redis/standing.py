@@ -53,6 +53,8 @@ class Standing:
 
     def durability(self, replicas: int) -> str:
         """The class, and what it survives."""
+        if not self.known:
+            return "D0: may survive nothing; this user may not run INFO, so what the server keeps is unknown"
         if self.evicts:
             return f"D0: survives nothing; a full server throws jobs away (maxmemory-policy {self.policy})"
         if not self.kept:

@@ -238,4 +238,4 @@ class RedisStore:
             raise
 
     def _unanswered(self, error: OSError) -> StoreBusy:
-        return StoreBusy(f"{self.location}: the server did not answer ({error or 'in time'}). Nothing was changed; call again.")
+        return StoreBusy(f"{self.location}: the server did not answer ({error}). Nothing was changed; call again.")
