@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,11 @@ from conformance.desk import DEATH, SECOND, Desk
 from faults.between import come_in, outcome
 from servers import valkey
 from treadle.engine.redis import store as opening
+from treadle.engine.redis.address import Address
+from treadle.engine.redis.errand import Errand
 from treadle.engine.redis.link import Link
 from treadle.engine.redis.session import RedisSession
+from treadle.engine.redis.steps import converse
 from treadle.engine.redis.store import RedisStore
 from treadle.engine.session import Durability
 from treadle.model.errors import StoreBusy
@@ -195,6 +199,24 @@ def test_a_write_that_no_replica_confirms_is_an_error_unless_it_may_be_lost(serv
     assert "But 0 run, where ?replicas=1 in the URL asks for 1" in durability.message
     assert session.run(store.engine.count(Filter()))[0].count == 2
     session.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "missing"),
+    [
+        ([0, 2], "but the server's own disk, full or slow, has not confirmed it in 0.8 s. What was asked is done"),
+        ([1, 1], "but too few replicas have confirmed it: 1 in 0.8 s, where ?replicas=2 in the URL asks for 2"),
+        (1, "but too few replicas have confirmed it: 1 in 0.8 s, where ?replicas=2 in the URL asks for 2"),
+        ([0, 0], "confirmed it in 0.8 s, and too few replicas have confirmed it: 0 in 0.8 s"),
+    ],
+)
+def test_what_is_not_confirmed_is_said(reply: Any, missing: str) -> None:
+    store = RedisStore(Address(timeout=1.0), replicas=2)
+    errand = Errand(store, next(converse(store.engine.enqueue([NewJob("a", "work")]))), Durability.DEFAULT)
+    with pytest.raises(StoreBusy) as told:
+        errand.answered([[b""], reply])
+    assert missing in str(told.value)
+    assert ("replicas" in str(told.value)) is (reply != [0, 2])
 
 
 def test_a_replica_confirms(serve: Serve) -> None:

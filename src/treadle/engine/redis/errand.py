@@ -139,10 +139,14 @@ class Errand:
 def _unconfirmed(ground: Ground, reply: Any) -> StoreError:
     if isinstance(reply, Refusal):
         return StoreError(f"{ground.location}: carried out, but the server would not wait for its replicas ({reply}).")
-    count = reply if isinstance(reply, int) else reply[1]
+    disks, count = (1, reply) if isinstance(reply, int) else reply  # its own disk is asked for by WAITAOF alone
+    seconds, asked = f"{ground.timeout * WAITED:g} s", f"?replicas={ground.replicas} in the URL asks for {ground.replicas}"
+    missing = [] if disks else [f"the server's own disk, full or slow, has not confirmed it in {seconds}"]
+    if count < ground.replicas:
+        missing.append(
+            f"too few replicas have confirmed it: {count} in {seconds}, where {asked}. See that they run (`treadle doctor`)"
+        )
     return StoreBusy(
-        f"{ground.location}: carried out, but too few replicas have confirmed it: {count} in {ground.timeout * WAITED:g} s, "
-        f"where ?replicas={ground.replicas} in the URL asks for {ground.replicas}. See that they run (`treadle doctor`). What "
-        "was asked is done, and may be lost with this server; an enqueue that is made again stores a second job, unless it "
-        "has an idempotency_key or a job_id."
+        f"{ground.location}: carried out, but {', and '.join(missing)}. What was asked is done, and may be lost with this "
+        "server; an enqueue that is made again stores a second job, unless it has an idempotency_key or a job_id."
     )
