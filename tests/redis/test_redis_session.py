@@ -20,7 +20,7 @@ from treadle.engine.redis.session import RedisSession
 from treadle.engine.redis.steps import converse
 from treadle.engine.redis.store import RedisStore
 from treadle.engine.session import Durability
-from treadle.model.errors import StoreBusy
+from treadle.model.errors import CannotOpen, StoreBusy
 from treadle.model.filter import Cancel, Erase, Filter, Page, Resolve, Retention
 from treadle.model.flow import Hold, Idempotency, Ordering, Unique
 from treadle.model.job import Edge, NewJob, Stored, Want, Witness
@@ -272,6 +272,22 @@ def test_loops_that_end_while_another_looks_for_ended_ones_break_nothing(
     asyncio.run(ask())
     assert not session._streams.keys() & set(ended)
     session.close()
+
+
+def test_loops_that_never_reached_the_server_are_not_kept() -> None:
+    store = RedisStore(Address(host="127.0.0.1", port=valkey.free_port()))
+    session = store.session()
+    assert isinstance(session, RedisSession)
+
+    async def ask() -> None:
+        with pytest.raises(CannotOpen):
+            await session.arun(store.engine.count(Filter()))
+
+    for _ in range(5):
+        asyncio.run(ask())
+    assert len(session._dialling) == 1
+    session.close()
+    assert not session._dialling
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another thread"])

@@ -79,6 +79,9 @@ class RedisSession:
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             stream.retire()
+        for loop, lock in list(self._dialling.items()):
+            if not lock.locked():  # else who comes now would dial beside who dials already
+                self._dialling.pop(loop, None)
 
     def _forget(self) -> None:
         """In a forked child: drop what belongs to the parent without touching it."""
@@ -180,6 +183,7 @@ class RedisSession:
 
     async def _open_stream(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Stream:
         """The loop's connection, dialled in a thread by the first of the tasks that want it."""
+        self._sweep()
         async with self._dialling.setdefault(loop, asyncio.Lock()):
             stream = self._streams.get(loop)
             if stream is not None and stream.open:
@@ -191,13 +195,12 @@ class RedisSession:
                 dialling.add_done_callback(_hang_up)
                 raise
             self._reached = True
-            self._sweep()
             stream = self._streams[loop] = Stream(dialled, loop)
             return stream
 
     def _sweep(self) -> None:
         """Hang up for loops that are closed. Other threads open and sweep meanwhile: each look is one call into C."""
-        for loop in list(self._streams):
+        for loop in list(self._streams) + list(self._dialling):
             if loop.is_closed():
                 stream = self._streams.pop(loop, None)
                 self._dialling.pop(loop, None)
