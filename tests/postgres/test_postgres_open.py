@@ -39,6 +39,7 @@ def open_(url: str, namespace: str = "treadle") -> Store:
 def test_the_location_shows_no_password(url: str, shown: str) -> None:
     store = open_(url)
     assert store.location == shown
+    assert SECRET not in repr(address(url, ()))
     assert store.local is False
 
 

@@ -1,6 +1,6 @@
 """Where a PostgreSQL store is: what its URL says to libpq, what it says to us, and how it is written without its password."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -20,9 +20,9 @@ class Settings:
 
 @dataclass(slots=True, frozen=True)
 class Address:
-    """What libpq is told, and how an operator sees it."""
+    """What libpq is told, the password with it, which is never shown; and how an operator sees it."""
 
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] = field(repr=False)
     shown: str
 
 
