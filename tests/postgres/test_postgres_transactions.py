@@ -14,6 +14,7 @@ from servers.postgres import LOGIC, Postgres, shared
 from treadle import Context, JobHandle, NotTransactional, OnDead, State, Treadle
 from treadle.engine.postgres.identity import WHO, Identity
 from treadle.engine.postgres.lent_psycopg import LentPsycopg
+from treadle.engine.postgres.store import PostgresStore
 from treadle.model.errors import SchemaMismatch, StoreBusy
 from treadle.model.job import Edge
 from treadle.testing import adrain, drain
@@ -303,6 +304,23 @@ def test_a_connection_is_asked_once_who_it_leads_to(app: Treadle, url: str, monk
 
     assert [WHO.text in each for each in asked].count(True) == 1
     assert asked[0] == WHO.text
+
+
+def test_the_store_is_asked_on_one_connection(app: Treadle, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.client.find()  # whether a pooler stands in between is known from now on
+    opened: list[float] = []
+    connect = PostgresStore._connect
+
+    def counted(store: PostgresStore, deadline: float) -> Any:
+        opened.append(deadline)
+        return connect(store, deadline)
+
+    monkeypatch.setattr(PostgresStore, "_connect", counted)
+    task: Any = app.registry.expect("double")
+    with psycopg.connect(url) as connection:
+        task.enqueue_in(connection, 1)
+
+    assert len(opened) == 1
 
 
 def test_a_server_that_was_started_anew_is_still_the_same(url: str) -> None:

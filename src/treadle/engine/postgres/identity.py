@@ -17,7 +17,8 @@ WHO: Statement = compiled(
 database's own number."""
 
 PATIENCE = 1.0
-"""Seconds, at most, that a user's transaction waits until the store can be asked."""
+"""Seconds that a user's transaction waits until the store can be asked. A host that takes no connection is given two: libpq and
+psycopg wait no shorter."""
 AGAIN = 60.0
 """Seconds until it is asked again where it could not be."""
 

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from treadle.engine.postgres.pooler import gives_away
 from treadle.engine.postgres.rights import lacking
 from treadle.engine.postgres.session import PATIENT, PostgresSession
 from treadle.engine.postgres.statements import Statements, compiled
-from treadle.engine.postgres.steps import Ask, Rows
+from treadle.engine.postgres.steps import Ask, Rows, Statement
 from treadle.engine.postgres.telling import denied, may_pass, overdue, silent, translated, unmigrated, unowned, unreachable
 from treadle.engine.postgres.wake import Hub, PostgresWaiter
 from treadle.engine.session import Check, Session
@@ -149,9 +149,7 @@ class PostgresStore:
         deadline = time.monotonic() + self.timeout
         with self._bare(deadline) as link:
             missing = pending(migrations(SCHEMA), self.version(link, deadline), self.location)
-            link.put(Ask(self.statements("meta", "exists")))
-            link.sync()
-            first = "" if link.wait(deadline)[0] else f'CREATE SCHEMA "{self.namespace}";\n'
+            first = "" if _rows(link, self.statements("meta", "exists"), deadline) else f'CREATE SCHEMA "{self.namespace}";\n'
         texts = [";\n".join(each.statements(self.namespace)) + ";" for each in missing]
         return [(each.name, first + text if each.number == 1 else text) for each, text in zip(missing, texts, strict=True)]
 
@@ -223,22 +221,18 @@ class PostgresStore:
     def _who(self) -> Rows:
         """Who the server says it is, once a connection has found the schema as this code knows it. Raises as `open`."""
         deadline = time.monotonic() + min(PATIENCE, self.timeout)
-        self.open(deadline).close()
-        return self.ask(WHO.text, deadline)
+        with self._lent(self.open(deadline)) as link:
+            return _rows(link, WHO, deadline)
 
     def ask(self, text: str, deadline: float) -> Rows:
         """The rows of one question on a connection of its own, whatever the schema is like. Raises `StoreError`."""
         with self._bare(deadline) as link:
-            link.put(Ask(compiled(text)))
-            link.sync()
-            return link.wait(deadline)[0]
+            return _rows(link, compiled(text), deadline)
 
     def version(self, link: Link, deadline: float) -> int:
         """The schema version that a connection sees; 0 where there are no tables of ours."""
-        link.put(Ask(self.statements("meta", "version")))
-        link.sync()
         try:
-            [rows] = link.wait(deadline)
+            rows = _rows(link, self.statements("meta", "version"), deadline)
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             return 0
         return int(rows[0][0]) if rows else 0
@@ -249,10 +243,13 @@ class PostgresStore:
         with self._bare(deadline) as link:
             return self._is_pooled(link, deadline)
 
-    @contextmanager
-    def _bare(self, deadline: float) -> Generator[Link]:
+    def _bare(self, deadline: float) -> AbstractContextManager[Link]:
         """A connection for a question or two, whatever the schema is like. Raises `StoreError`."""
-        link = Link(self._connect(deadline), prepares=False)
+        return self._lent(Link(self._connect(deadline), prepares=False))
+
+    @contextmanager
+    def _lent(self, link: Link) -> Generator[Link]:
+        """This connection, which is closed behind whoever asks on it. Raises `StoreError`."""
         try:
             yield link
         except Overdue:
@@ -333,6 +330,13 @@ class PostgresStore:
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             row = None
         return pending(migrations(SCHEMA), row[0] if row else 0, self.location)
+
+
+def _rows(link: Link, statement: Statement, deadline: float) -> Rows:
+    link.put(Ask(statement))
+    link.sync()
+    [rows] = link.wait(deadline)
+    return rows
 
 
 def _exists(connection: "psycopg.Connection[Any]", namespace: str) -> bool:
