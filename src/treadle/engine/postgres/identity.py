@@ -54,6 +54,15 @@ class Identity:
         return True
 
 
+def same_database(theirs: str | None, ours: str) -> None:
+    """Raise `NotTransactional` where the names are known and differ: that needs no question to the server."""
+    if theirs and ours and theirs != ours:
+        raise NotTransactional(
+            f"The connection is to the database {theirs!r}, and the store is in {ours!r}. Open the store on the database that "
+            "your transaction writes."
+        )
+
+
 Marks = WeakSet[Identity]
 """The stores that one connection is known to lead to, for as long as it is open."""
 

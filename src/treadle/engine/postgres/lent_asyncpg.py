@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from treadle.engine.postgres.identity import Marked
+from treadle.engine.postgres.identity import Marked, same_database
 from treadle.engine.postgres.steps import Rows, Statement
 from treadle.model.errors import NotTransactional
 
@@ -35,10 +35,5 @@ def lend(connection: Any, database: str) -> LentAsyncpg | None:
             "The asyncpg connection has no transaction open. Use `async with connection.transaction():`, so that your rows and "
             "the job are committed together."
         )
-    theirs = connection._params.database  # noqa: SLF001 - asyncpg tells nobody else without asking the server
-    if database and theirs != database:
-        raise NotTransactional(
-            f"The connection is to the database {theirs!r}, and the store is in {database!r}. "
-            "Open the store on the database that your transaction writes."
-        )
+    same_database(connection._params.database, database)  # noqa: SLF001 - asyncpg tells nobody else without asking the server
     return LentAsyncpg(connection)

@@ -7,8 +7,8 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from treadle.engine.lenders import Loan, loan
-from treadle.engine.postgres.identity import Marks, marks_of
-from treadle.engine.postgres.steps import Rows, Statement
+from treadle.engine.postgres.identity import Marks, marks_of, same_database
+from treadle.engine.postgres.steps import Rows, Statement, told
 from treadle.model.errors import NotTransactional
 
 _PLACE = re.compile(r"\$(\d+)")
@@ -47,12 +47,12 @@ class LentLoan:
         return await self._loan.aask(lambda connection: self._run(connection, statement, values))
 
     def _run(self, connection: Any, statement: Statement, values: list[Any]) -> Rows:
-        texts = [_told(value) for value in values]
+        texts = [told(value) for value in values]
         if hasattr(connection, "exec_driver_sql"):
-            _same(connection.engine.url.database, self._database)
+            same_database(connection.engine.url.database, self._database)
             answer = connection.execute(_clause(statement.text), {f"p{place}": text for place, text in enumerate(texts, 1)})
             return [tuple(row) for row in answer] if answer.returns_rows else []
-        _same(connection.settings_dict["NAME"], self._database)
+        same_database(connection.settings_dict["NAME"], self._database)
         sql, order = _formatted(statement.text)
         with connection.cursor() as cursor:
             cursor.execute(sql, [texts[place] for place in order])
@@ -79,14 +79,6 @@ def _marks(connection: Any) -> Marks:
     return marks_of(connection.connection)
 
 
-def _same(theirs: str | None, ours: str) -> None:
-    if theirs and ours and theirs != ours:
-        raise NotTransactional(
-            f"The connection is to the database {theirs!r}, and the store is in {ours!r}. Open the store on the database that "
-            "your transaction writes."
-        )
-
-
 @cache
 def _clause(text: str) -> Any:
     """A statement as SQLAlchemy takes it, whatever driver it speaks through: `(:p1)::text` for `$1`."""
@@ -99,10 +91,3 @@ def _clause(text: str) -> Any:
 def _formatted(text: str) -> tuple[str, list[int]]:
     """A statement as Django takes it: `%s` for each place, and whose value stands there."""
     return _PLACE.sub("%s", text.replace("%", "%%")), [int(place) - 1 for place in _PLACE.findall(text)]
-
-
-def _told(value: Any) -> str | None:
-    """Every value as a text: the statement says what it is, and no driver has to guess how wide a number is."""
-    if type(value) is bool:
-        return "t" if value else "f"
-    return value if value is None or isinstance(value, str) else repr(value)

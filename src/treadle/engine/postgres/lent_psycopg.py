@@ -7,8 +7,8 @@ import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
-from treadle.engine.postgres.identity import Marked
-from treadle.engine.postgres.steps import Rows, Statement
+from treadle.engine.postgres.identity import Marked, same_database
+from treadle.engine.postgres.steps import Rows, Statement, told
 from treadle.model.errors import NotTransactional
 
 
@@ -23,7 +23,7 @@ class LentPsycopg(Marked):
 
     def ask(self, statement: Statement, values: list[Any]) -> Rows:
         """Run a statement and fetch all its rows."""
-        cursor = self._cursor.execute(statement.text.encode(), [_told(value) for value in values], binary=True)
+        cursor = self._cursor.execute(statement.text.encode(), [told(value) for value in values], binary=True)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -38,7 +38,7 @@ class LentAsyncPsycopg(Marked):
 
     async def aask(self, statement: Statement, values: list[Any]) -> Rows:
         """Run a statement and fetch all its rows."""
-        cursor = await self._cursor.execute(statement.text.encode(), [_told(value) for value in values], binary=True)
+        cursor = await self._cursor.execute(statement.text.encode(), [told(value) for value in values], binary=True)
         return await cursor.fetchall() if cursor.description else []
 
 
@@ -48,11 +48,7 @@ def lend(connection: Any, database: str) -> LentPsycopg | LentAsyncPsycopg | Non
         return None
     if connection.closed:
         raise NotTransactional("The connection is closed. Hand in one with a transaction.")
-    if database and connection.info.dbname != database:
-        raise NotTransactional(
-            f"The connection is to the database {connection.info.dbname!r}, and the store is in {database!r}. "
-            "Open the store on the database that your transaction writes."
-        )
+    same_database(connection.info.dbname, database)
     if connection.pgconn.pipeline_status != PipelineStatus.OFF:
         raise NotTransactional("The connection is in pipeline mode, where no answer can be waited for. Call outside of it.")
     status = connection.info.transaction_status
@@ -66,10 +62,3 @@ def lend(connection: Any, database: str) -> LentPsycopg | LentAsyncPsycopg | Non
     kind: Any = LentPsycopg if isinstance(connection, psycopg.Connection) else LentAsyncPsycopg
     lent: LentPsycopg | LentAsyncPsycopg = kind(connection)
     return lent
-
-
-def _told(value: object) -> str | None:
-    """Numbers and truths as text, so that one statement is prepared once and not for each size of number."""
-    if value is None or isinstance(value, str):
-        return value
-    return ("t" if value else "f") if isinstance(value, bool) else repr(value)

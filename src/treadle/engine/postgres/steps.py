@@ -169,6 +169,16 @@ def verb(method: Callable[Concatenate[E, P], Steps[R]]) -> Callable[Concatenate[
 Step = Ask | Asks | Do | Later | Recall | Crowded | Abroad | Wake
 
 
+def told(value: object) -> str | None:
+    """A value as the text that a user's driver sends: the statement says what it is, and no driver guesses how wide it is.
+
+    So one statement is prepared once, and not for each size of number.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    return ("t" if value else "f") if isinstance(value, bool) else repr(value)
+
+
 def literal(values: Iterable[Any]) -> str:
     """An array of texts, numbers, truths and nulls in PostgreSQL's notation."""
     return "{" + ",".join(map(_element, values)) + "}"
