@@ -49,6 +49,9 @@ def test_a_url_names_a_server_and_its_password_is_not_shown(url: str, location: 
         "redis://u:secret@h:99999/0",
         "rediss://u:secret@h/0?ssl_cert_reqs=maybe",
         "unix://u:secret@/",
+        "redis://h/0;password=secret",
+        "redis://h/0?replicas=1;password=secret",
+        "rediss://h/0?ssl_cert_reqs=none;password=secret",
     ],
 )
 def test_a_wrong_url_is_refused_without_showing_the_password(url: str) -> None:

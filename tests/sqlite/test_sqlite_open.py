@@ -58,6 +58,8 @@ def opened(url: str) -> SqliteStore:
         ("sqlite:///jobs.db?driver=pysqlite", "driver=pysqlite"),
         ("sqlite:///jobs.db?timeout=soon", "timeout=soon"),
         ("sqlite:///jobs.db?timeout=0", "timeout=0"),
+        ("sqlite:///jobs.db?timeout=5;password=secret", "timeout is not a number"),
+        ("sqlite:///jobs.db?driver=apsw;password=secret", "driver is not one of"),
         ("sqlite:///jobs.db?timeout=nan", "timeout=nan"),
         ("sqlite:///jobs.db?timeout=1&timeout=2", "given twice"),
         ("memory://here?size=3", "size is not a parameter"),
@@ -323,6 +325,7 @@ def test_a_password_that_a_url_does_not_hold_well_is_refused_and_not_shown(
     [
         ("postgresql://ada:secret@h:1/shop?x=1", "postgresql://ada:***@h:1/shop?x=1"),
         ("postgresql://h/shop?sslPassword=secret&x=1", "postgresql://h/shop?sslPassword=***&x=1"),
+        ("redis://h/0?timeout=5;password=secret&x=1", "redis://h/0?timeout=5;password=***&x=1"),
         ("redis://:secret@h", "redis://:***@h"),
         ("redis://ada@[::1]:7/0", "redis://ada@[::1]:7/0"),
         ("'\\t redis://ada:secret@h'", "'\\t redis://ada:***@h'"),

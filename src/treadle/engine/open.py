@@ -71,7 +71,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _check_server(url: str, parts: SplitResult, parameters: dict[str, str]) -> None:
-    """Refuse a server's URL of which a part of the password would be read as the host, the port or the database, and shown."""
+    """Refuse a server's URL of which a part of the password would be read as something else, and shown."""
     if not url[len(parts.scheme) :].startswith("://"):
         raise InvalidURL(url, "two slashes belong behind its scheme", f"Use {_SCHEMES}.")
     user, _, host = parts.netloc.rpartition("@")
@@ -83,6 +83,11 @@ def _check_server(url: str, parts: SplitResult, parameters: dict[str, str]) -> N
     astray = "@" in place and (parts.scheme != "unix" or ":" in place.rpartition("@")[0])
     if astray or any("@" in name for name in parameters):
         raise InvalidURL(url, "its @ stands behind a raw / or ?", cure)
+    # A driver quotes a value that it does not take.
+    values = [unquote(parts.path), *(value for name, value in parameters.items() if "password" not in name.lower())]
+    if any("password=" in value.lower() for value in values):
+        cure = "Write ? in front of the first parameter and & between them."
+        raise InvalidURL(url, "a password stands within something else", cure)
 
 
 def _parameters(url: str, query: str) -> dict[str, str]:
@@ -98,7 +103,7 @@ def _choice(url: str, parameters: dict[str, str], name: str, choices: tuple[str,
     for choice in choices:
         if given.lower() == choice.lower():
             return choice
-    raise InvalidURL(url, f"{name}={given} is not one of {', '.join(choices)}", f"Leave {name} out for {choices[0]}.")
+    raise InvalidURL(url, f"its {name} is not one of {', '.join(choices)}", f"Leave {name} out for {choices[0]}.")
 
 
 def _seconds(url: str, parameters: dict[str, str], name: str, default: float) -> float:
@@ -110,7 +115,7 @@ def _seconds(url: str, parameters: dict[str, str], name: str, default: float) ->
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= 3600:
-        raise InvalidURL(url, f"{name}={given} is not a number of seconds up to 3600", f"Leave {name} out for {default:g}.")
+        raise InvalidURL(url, f"its {name} is not a number of seconds up to 3600", f"Leave {name} out for {default:g}.")
     return seconds
 
 
@@ -161,7 +166,7 @@ def _open_postgres(url: str, parts: SplitResult, namespace: str, parameters: dic
     timeout = _seconds(url, parameters, "timeout", 5.0)
     connections = parameters.pop("connections", "10")
     if not connections.isdecimal() or not 1 <= int(connections) <= 1000:
-        raise InvalidURL(url, f"connections={connections} is not a number from 1 to 1000", "Leave connections out for 10.")
+        raise InvalidURL(url, "its connections are not a number from 1 to 1000", "Leave connections out for 10.")
     if not all(_HOST.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")):
         raise InvalidURL(url, _NO_PORT, "Write for example postgresql://localhost:5432/shop.")
     settings = Settings(timeout=timeout, connections=int(connections))
@@ -194,13 +199,13 @@ def _open_redis(url: str, parts: SplitResult, namespace: str, parameters: dict[s
         host=parts.hostname or "localhost",
         port=port or 6379,
         path=unquote(parts.path) if local else None,
-        database=_whole(url, "the database", database or "0", 1_000_000),
+        database=_whole(url, "its database", database or "0", 1_000_000),
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password is not None else None,
         tls=tls,
         timeout=_seconds(url, parameters, "timeout", 5.0),
     )
-    replicas = _whole(url, "replicas", parameters.pop("replicas", "0"), 100)
+    replicas = _whole(url, "its number of replicas", parameters.pop("replicas", "0"), 100)
     _nothing_left(
         url,
         parameters,
@@ -211,5 +216,5 @@ def _open_redis(url: str, parts: SplitResult, namespace: str, parameters: dict[s
 
 def _whole(url: str, name: str, given: str, most: int) -> int:
     if not given.isascii() or not given.isdigit() or int(given) > most:
-        raise InvalidURL(url, f"{name} {given!r} is not a whole number up to {most}", "Write for example 0.")
+        raise InvalidURL(url, f"{name} is not a whole number up to {most}", "Write for example 0.")
     return int(given)

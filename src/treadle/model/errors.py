@@ -90,7 +90,8 @@ class InvalidSchedule(BadInput):
 
 
 _PASSWORD = re.compile(r"^([^:]*:/*[^:]*:|[^:]*:(?!//)).*@", re.DOTALL)
-_PARAMETER = re.compile(r"([?&][^=&]*password[^=&]*=)[^&]*", re.IGNORECASE)
+_PARAMETER = re.compile(r"([?&;].*?password[^=&]*?(?:=|%3D))[^&]*", re.IGNORECASE | re.DOTALL)
+"""A parameter of this name, also behind a sign that does not end the one before it."""
 
 
 def without_password(url: str) -> str:
