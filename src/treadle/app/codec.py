@@ -15,6 +15,8 @@ DEPTH_CAP = 64
 
 _CANNOT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _PATH = re.compile(r"`\$\.(\w+)|field `(\w+)`")
+_MISTAKE = re.compile(r"Expected `.*|Object (?:missing required field `\w+`|contains unknown field)|Invalid(?: [A-Za-z]\w*)+")
+"""What msgspec says of a value, up to where it quotes it."""
 _KIND = inspect.Parameter
 
 Prepared = tuple[tuple[Any, ...], dict[str, Any]]
@@ -55,7 +57,7 @@ class Arguments:
         try:
             raw = _encode(values, self._redacted)
         except _CANNOT as error:
-            self._refuse(values, _reason(error), error)
+            self._refuse(values, error)
         if len(raw) > cap:
             raise PayloadTooLarge(
                 f"arguments of {self._signature.name}",
@@ -65,7 +67,7 @@ class Arguments:
         try:
             self._decoder.decode(raw)
         except _CANNOT as error:
-            self._refuse(values, _reason(error), error)
+            self._refuse(values, error)
         return raw.decode()
 
     def prepare(self, payload: str) -> Prepared:
@@ -73,11 +75,12 @@ class Arguments:
         try:
             values = msgspec.structs.astuple(self._decoder.decode(payload))
         except _CANNOT as error:
+            reason, _, cause = self._told(error)
             raise InvalidArguments(
                 f"stored arguments of {self._signature.name}",
-                _reason(error),
+                reason,
                 "They were stored for another version of the code: replay the job with arguments that fit.",
-            ) from error
+            ) from cause
         return (values, _NOTHING) if self._split is None else self._split(values)
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -97,14 +100,23 @@ class Arguments:
                 f"{self._signature.name}{self._python}", str(error), "Pass the arguments that the task's function takes."
             ) from None
 
-    def _refuse(self, values: dict[str, Any], reason: str, error: Exception) -> NoReturn:
-        found = _PATH.search(reason)
-        name = (found[1] or found[2]) if found else None
+    def _told(self, error: Exception) -> tuple[str, str | None, Exception | None]:
+        """What is wrong, with which argument, and the cause: nothing that may quote the value of a redacted one."""
+        reason = _reason(error)
+        found = _PATH.search(reason.rpartition(" - at ")[2])  # the last: what is quoted before may look like a path
+        if found is None:
+            return reason, None, error
+        if found[1] in self._redacted and isinstance(error, msgspec.ValidationError):
+            return f"{_mistake(error)} - at `$.{found[1]}`", found[1], None
+        return reason, found[1] or found[2], error
+
+    def _refuse(self, values: dict[str, Any], error: Exception) -> NoReturn:
+        reason, name, cause = self._told(error)
         shown = f"arguments of {self._signature.name}"
         if name in values:
             value = "..." if name in self._redacted else _show(values[name])
             shown = f"{self._signature.name}({name}={value})"
-        raise InvalidArguments(shown, reason, "Pass values that fit the task's annotations.") from error
+        raise InvalidArguments(shown, reason, "Pass values that fit the task's annotations.") from cause
 
 
 class Returned:
@@ -125,12 +137,11 @@ class Returned:
             if self._checked:
                 self._decoder.decode(raw)
         except _CANNOT as error:
-            reason = _reason(error)
             raise InvalidResult(
                 f"result of {self._name}",
-                reason.partition(" - at ")[0] if self._redacted else reason,
+                self._told(error),
                 "Return what the annotation says, made of values that JSON can carry.",
-            ) from error
+            ) from (None if self._redacted else error)
         if len(raw) > cap:
             raise InvalidResult(
                 f"result of {self._name}",
@@ -138,6 +149,13 @@ class Returned:
                 "Store the data where it belongs and return its id, or raise result_cap.",
             )
         return None if value is None else raw.decode()
+
+    def _told(self, error: Exception) -> str:
+        """What is wrong: neither the value nor the path to it where the result is redacted."""
+        if self._redacted and isinstance(error, msgspec.ValidationError):
+            return _mistake(error)
+        reason = _reason(error)
+        return reason.partition(" - at ")[0] if self._redacted else reason
 
     def _takes_none(self) -> bool:
         try:
@@ -155,9 +173,9 @@ class Returned:
         except _CANNOT as error:
             raise InvalidResult(
                 f"stored result of {self._name}",
-                _reason(error),
+                self._told(error),
                 "It was stored by another version of the code: read the job's view.",
-            ) from error
+            ) from (None if self._redacted else error)
 
 
 def to_plain(value: object) -> Any:
@@ -300,7 +318,17 @@ def _reason(error: Exception) -> str:
         return error.rule
     if isinstance(error, RecursionError):
         return f"it is nested more than {DEPTH_CAP} levels deep"
-    text = str(error)
+    return _lowered(str(error))
+
+
+def _mistake(error: msgspec.ValidationError) -> str:
+    """What is wrong with a value, without a word of the value. A class of the user's own may say anything: see its cause."""
+    what, _, where = str(error).rpartition(" - at ")
+    said = _MISTAKE.match(what or where) if error.__cause__ is None else None
+    return _lowered(said[0]) if said else "it does not fit the annotation"
+
+
+def _lowered(text: str) -> str:
     return text[:1].lower() + text[1:] if text[1:2].islower() and not text.startswith("NaN") else text
 
 
