@@ -12,11 +12,11 @@ from postgres.test_postgres_interleavings import Interrupted, beside, blocked_by
 from treadle.engine.plan import Plan, Steps
 from treadle.engine.postgres.lent_psycopg import LentPsycopg
 from treadle.engine.postgres.statements import compiled
-from treadle.engine.postgres.steps import Anew, Aside, Ask, Crowded, Gated, Later, Recall, Rows, Way, verb
+from treadle.engine.postgres.steps import Anew, Aside, Ask, Crowded, Gated, Later, Recall, Rows, Statement, Way, verb
 from treadle.engine.session import Session
 from treadle.model.flow import Hold, Ordering
 from treadle.model.job import Claimed, Want
-from treadle.model.outcome import Completed, Settlement, Verdict
+from treadle.model.outcome import Completed, Note, NoteKind, Settlement, Verdict
 from treadle.model.state import State
 
 
@@ -170,6 +170,97 @@ def test_an_end_that_was_told_before_calls_nobody(own_desk: Desk, database: str)
         ending.commit()
 
     assert [desk.state(each) for each in jobs[1:]] == [State.QUEUED, State.BLOCKED]
+
+
+def test_a_claim_that_may_not_start_a_limit_reads_no_further_than_it_may_judge(own_desk: Desk, database: str) -> None:
+    """It held rows of keys and so only tried the limit, which others had: it read all that stood behind, and gave none."""
+    desk = own_desk
+    desk.limit("api", rate=1000, per=1)
+    lease, theirs = desk.worker(), desk.worker("other")
+    desk.enqueue(*(desk.new(holds=(Hold("api", f"k{number}"),)) for number in range(2500)))
+    read: list[Statement] = []
+
+    class Counted(LentPsycopg):
+        def ask(self, statement: Statement, values: list[Any]) -> Rows:
+            read.append(statement)
+            return super().ask(statement, values)
+
+    with psycopg.connect(database) as starting, psycopg.connect(database) as claiming:
+        assert len(claim(desk, clear(starting, "api"), theirs, 1)) == 1
+        claiming.execute("SELECT set_config('treadle.gates', 'held', true)")
+        claims = Ours(Counted(claiming)).run(
+            desk.engine.claim(lease, [Want("default", 100, 100)], TASKS, gated=100, now=desk.now)
+        )
+        assert (claims.jobs, claims.more) == ([], True)
+
+    assert 1 < read.count(desk.bench.store.statements("claim", "gated")) <= 1 + 1000 / 100  # type: ignore[attr-defined]
+
+
+def test_who_holds_a_key_or_starts_at_a_limit_waits_for_no_other(own_desk: Desk, database: str) -> None:
+    """A throttle and a claim, or two claims, travel in one exchange: with another such they waited in a circle."""
+    desk = own_desk
+    for limit in ("api", "db"):
+        desk.limit(limit, rate=1000, per=1)
+    leases = desk.worker(), desk.worker("other")
+    [running] = [desk.claim_one(leases[0], desk.add(holds=(Hold("api", "a"),)))]
+    jobs = [desk.add(holds=(Hold(limit),), queue=limit) for limit in ("api", "db") for _ in range(2)]
+    throttle = [Note(running.ref, running.id, running.attempt, NoteKind.THROTTLE, "api\na", "1.0")]
+
+    def take(session: Ours, lease: str, limit: str) -> list[str]:
+        answer = session.run(desk.engine.claim(lease, [Want(limit, 1, 1)], TASKS, gated=1, now=desk.now))
+        return [job.id for job in answer.jobs]
+
+    with psycopg.connect(database) as one, psycopg.connect(database) as two:
+        first, second = clear(one, "api", "db"), clear(two, "api", "db")
+        first.limits, second.limits = frozenset({"api"}), frozenset({"db"})
+        assert take(first, leases[0], "api") == jobs[:1]
+        assert take(second, leases[1], "db") == jobs[2:3]
+        first.limits, second.limits = second.limits, first.limits
+        assert take(first, leases[0], "db") == take(second, leases[1], "api") == []
+        one.rollback()
+        two.rollback()
+        first.run(desk.engine.note(leases[0], throttle, now=desk.now))
+        assert take(second, leases[1], "api") == jobs[:1]
+        assert take(first, leases[0], "api") == []
+
+
+def test_a_claim_locks_no_more_limits_than_it_may(own_desk: Desk, database: str) -> None:
+    """With a limit for each customer the server had no room for its locks left."""
+    desk = own_desk
+    lease = desk.worker()
+    session = desk.bench.store.session()
+    for _ in range(3):
+        desk.enqueue(*(desk.new(holds=(Hold(f"customer {number}"),)) for number in range(100)))
+        assert len(claim(desk, session, lease, 100)) == 100
+    memory: Any = session._memory  # type: ignore[attr-defined]
+    assert [seen.expected() for seen in memory._gated.values()] == [Gated(Way.JUDGED)]
+    session.close()
+
+
+def test_who_passes_by_what_others_hold_says_that_there_is_more(own_desk: Desk, database: str) -> None:
+    desk = own_desk
+    desk.limit("api", concurrency=9)
+    first, second, third = (desk.add(holds=(Hold("api"),)) for _ in range(3))
+    lease = desk.worker()
+
+    with psycopg.connect(database) as other, psycopg.connect(database) as claiming:
+        other.execute("SELECT n FROM treadle.live ORDER BY n LIMIT 1 FOR UPDATE")
+        answer = clear(claiming, "api").run(desk.engine.claim(lease, [Want("default", 9, 9)], TASKS, gated=9, now=desk.now))
+        assert ([job.id for job in answer.jobs], answer.more) == ([second, third], True)
+        other.rollback()
+        claiming.commit()
+    desk.claim_one(lease, first)
+
+
+def test_a_claim_of_some_holds_none_of_the_rest(own_desk: Desk, database: str) -> None:
+    desk = own_desk
+    desk.limit("api", concurrency=9)
+    first, second = (desk.add(holds=(Hold("api", key),)) for key in "ab")
+
+    with psycopg.connect(database) as claiming, psycopg.connect(database) as other:
+        assert claim(desk, clear(claiming, "api"), desk.worker(), 1) == [first]
+        rows = other.execute("SELECT j.id FROM treadle.live AS l JOIN treadle.jobs AS j USING (n) FOR UPDATE OF l SKIP LOCKED")
+        assert [job for (job,) in rows] == [second]
 
 
 def test_what_a_committed_part_has_answered_is_kept_when_the_rest_begins_again(own_desk: Desk) -> None:

@@ -119,7 +119,8 @@ class GatedClaim:
         read = Ask(self.sql("claim", "gated"), self.values | values)
         if not self._judges:
             return [read]
-        of_limits = [Ask(self.sql(*part), {"name": None}) for part in (("claim", "lock-starts"), ("flows", "lock-limits"))]
+        none = {"name": None, "key": None}
+        of_limits = [Ask(self.sql(*part), none) for part in (("claim", "lock-starts"), ("flows", "lock-limits"))]
         of_jobs = [Ask(self.sql("claim", part)) for part in ("first", "hold")]
         return [read, *of_limits, *hold_asks(self.sql, None), *of_jobs]
 
@@ -127,10 +128,8 @@ class GatedClaim:
         """How these jobs can be judged; those about which somebody else decides now are not in the answer."""
         if not waiting or not answers:
             return {}
-        elsewhere = {name for (name,) in answers[0]}
         self._writing |= {name for (name,) in answers[1]}
         rooms = yield from to_rooms(self.sql, answers[2:7], self.admission.now)
-        rooms = {key: room for key, room in rooms.items() if room.limit not in elsewhere}
         self.admission.rooms = rooms | self.admission.rooms
         holds = {each.n: to_holds(each.holds) for each in waiting}
         firsts: dict[str, int] = dict(answers[-2])
@@ -171,6 +170,8 @@ class GatedClaim:
                     self.more, goes_on = True, False
                     break
                 if each.n not in known:
+                    # Counted as well: where a whole limit was in others' hands, a claim read all 40,000 behind, and gave none.
+                    self.judged += 1
                     self.more = True
                     continue
                 if not self._judge(each, known[each.n]):

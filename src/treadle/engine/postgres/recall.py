@@ -11,7 +11,9 @@ CROWDED = 0.1
 LONGEST = 32
 """Claims that judge job by job, at most, before one tries again whether the way is clear."""
 KNOWN = 64
-"""Limits that are remembered of one queue: code declares a few. With more, those that were met last."""
+"""Limits that are remembered of one queue: code declares a few. With more, jobs are judged one by one: a claim locks two things
+for each of them, and with 7,500 the server had no room for its locks left.
+"""
 NEVER = float("-inf")
 
 
@@ -77,10 +79,10 @@ class _Seen:
         """Once more, now."""
         self.at = time.monotonic()
         known = self._limits | found.limits
-        self._limits = known if len(known) <= KNOWN else found.limits
+        self._limits = known if len(known) <= KNOWN else frozenset()
         if found.way is Way.CLEAR:
             self._left = self._length = 0
-        elif found.limits:
+        elif found.limits and self._limits:
             self._left = 0  # they hindered because nobody knew of them
         elif found.way is Way.HINDERED:
             self._left = self._length = min(LONGEST, 2 * self._length) or 1

@@ -16,7 +16,7 @@ from treadle.engine.postgres.driver import Link, Overdue
 from treadle.engine.postgres.pool import Pool
 from treadle.engine.postgres.recall import Memory
 from treadle.engine.postgres.statements import Statements
-from treadle.engine.postgres.telling import AGAIN, Place, is_stale, lost, overdue, translated
+from treadle.engine.postgres.telling import AGAIN, Place, broken_off, is_stale, lost, overdue, translated
 from treadle.engine.session import Durability
 
 log: logging.Logger = logging.getLogger("treadle.postgres")
@@ -99,9 +99,9 @@ class PostgresSession:
                     carrying.close()
             except BaseException as error:
                 self._clear(link, error)
-                if not self._again(error, plan, patience.last):
-                    raise self._told(error, patience) from error
                 plan = carrier.rest or plan
+                if not self._again(error, plan, patience.last):
+                    raise self._told(error, patience, begun=carrier.rest is not None) from error
             time.sleep(jittered(pause))
             pause = min(_MOST, pause * 2)
 
@@ -127,9 +127,9 @@ class PostgresSession:
                     carrying.close()
             except BaseException as error:
                 await self._aclear(link, error)
-                if not self._again(error, plan, patience.last):
-                    raise self._told(error, patience) from error
                 plan = carrier.rest or plan
+                if not self._again(error, plan, patience.last):
+                    raise self._told(error, patience, begun=carrier.rest is not None) from error
             await asyncio.sleep(jittered(pause))
             pause = min(_MOST, pause * 2)
 
@@ -195,8 +195,10 @@ class PostgresSession:
         # Done twice, every verb does no harm but one: a claim whose answer was lost has left jobs under the lease.
         return _broken(error) and "claim" not in plan.name.split("+")
 
-    def _told(self, error: BaseException, patience: "_Patience") -> BaseException:
+    def _told(self, error: BaseException, patience: "_Patience", *, begun: bool) -> BaseException:
         location = self._store.location
+        if begun and isinstance(error, psycopg.Error):
+            return broken_off(location)
         if isinstance(error, Overdue):
             return overdue(location, patience.seconds if time.monotonic() >= patience.last else patience.timeout)
         if _broken(error):

@@ -99,6 +99,13 @@ def lost(location: str) -> StoreError:
     )
 
 
+def broken_off(location: str) -> StoreError:
+    """A call failed for good when a part of it had been committed, so that nobody may hear that nothing was changed."""
+    return StoreError(
+        f"{location}: the call was broken off when a part of it had been carried out; calling again does no harm."
+    )
+
+
 def unmigrated(location: str, namespace: str) -> SchemaMismatch:
     """There are no tables of ours, or not all of them."""
     return SchemaMismatch(

@@ -218,6 +218,7 @@ class Working(Settling):
             throttles = _throttles([mine[int(place) - 1] for (place,) in rows])
             if throttles:
                 yield Do(self.sql("flows", "throttle"), columns(("name", "key", "length"), throttles) | {"now": now})
+                yield Do(self.sql("flows", "mark-held"))
             return answer([rows], Woken())
         told: list[Verdict] = yield Later([write], answer)
         return told

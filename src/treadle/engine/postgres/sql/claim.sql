@@ -99,12 +99,22 @@ SELECT -c.priority, c.seq, c.n, c.suspect::int4, c.holds, c.place, c.line
 FROM candidates AS c CROSS JOIN noted ORDER BY c.priority DESC, c.seq, c.n
 
 -- part: lock-starts
--- See to it that nobody else starts jobs of the candidates' limits before this transaction ends: wait for it if this transaction holds no
--- rows of keys yet, else only try. Result: the names of those limits of which somebody else starts jobs now.
-SELECT name FROM (SELECT DISTINCT unnest({names}) AS name ORDER BY name) AS e
-WHERE NOT CASE WHEN (SELECT current_setting('treadle.gates', true)) = 'held'
-    THEN pg_try_advisory_xact_lock(hashtextextended('{ns} starts ' || name, 0))
-    ELSE pg_advisory_xact_lock(hashtextextended('{ns} starts ' || name, 0)) IS NOT NULL END
+-- See to it that no claim that takes the way for clear starts jobs of the candidates' limits before this transaction ends: wait for it if
+-- this transaction holds no rows of keys yet, else only try. The keys of limits of which somebody else starts jobs now are struck off the
+-- notes: he may have added rows for them.
+WITH asked AS MATERIALIZED (
+    SELECT name, hashtext(name) & 255 AS h FROM (SELECT DISTINCT unnest({names}) AS name) AS e
+), locked AS MATERIALIZED (
+    SELECT h, CASE WHEN (SELECT current_setting('treadle.gates', true)) = 'held'
+        THEN pg_try_advisory_xact_lock_shared(hashtextextended('{ns} starts ' || h, 0))
+        ELSE pg_advisory_xact_lock_shared(hashtextextended('{ns} starts ' || h, 0)) IS NOT NULL END AS got
+    FROM (SELECT DISTINCT h FROM asked ORDER BY h) AS o
+)
+SELECT set_config('treadle.names', coalesce(array_agg(e.name)::text, '{}'), true),
+    set_config('treadle.keys', coalesce(array_agg(e.key)::text, '{}'), true)
+FROM (SELECT {names} AS names, {keys} AS keys) AS o CROSS JOIN LATERAL unnest(o.names, o.keys) AS e(name, key)
+WHERE e.name <> ALL(ARRAY(SELECT a.name FROM asked AS a JOIN locked AS l ON l.h = a.h WHERE NOT l.got))
+HAVING EXISTS (SELECT 1 FROM locked WHERE NOT got)
 
 -- part: hold
 -- Lock those candidates that still wait in their queue. Result: [n, seq].
@@ -121,13 +131,20 @@ CROSS JOIN LATERAL (SELECT f.line, f.place FROM {ns}.lines AS f WHERE f.line = o
 
 -- part: hold-starts
 -- See to it that nobody else starts jobs of the limits :limits before this transaction ends: wait for it if this transaction holds no rows of
--- keys yet, else only try. Which it has is noted for `start-clear`; not those whose rule somebody writes now.
-SELECT set_config('treadle.limits', coalesce((array_agg(name) FILTER (
-    WHERE CASE WHEN (SELECT current_setting('treadle.gates', true)) = 'held'
-        THEN pg_try_advisory_xact_lock(hashtextextended('{ns} starts ' || name, 0))
-        ELSE pg_advisory_xact_lock(hashtextextended('{ns} starts ' || name, 0)) IS NOT NULL END
-    AND pg_try_advisory_xact_lock_shared(hashtextextended('{ns} limit ' || name, 0))))::text, '{}'), true)
-FROM unnest(:limits::text::text[]) AS e(name)
+-- keys and no such locks yet, else only try. Which it has is noted for `start-clear`; not those whose rule somebody writes now.
+-- Judging claims share these locks: they keep each other off by the rows of keys. From here on this transaction only tries.
+WITH asked AS MATERIALIZED (
+    SELECT name, hashtext(name) & 255 AS h FROM unnest(:limits::text::text[]) AS e(name)
+), locked AS MATERIALIZED (
+    SELECT h, CASE WHEN (SELECT current_setting('treadle.gates', true)) = 'held'
+        THEN pg_try_advisory_xact_lock(hashtextextended('{ns} starts ' || h, 0))
+        ELSE pg_advisory_xact_lock(hashtextextended('{ns} starts ' || h, 0)) IS NOT NULL END AS got
+    FROM (SELECT DISTINCT h FROM asked ORDER BY h) AS o
+)
+SELECT set_config('treadle.limits', coalesce((array_agg(a.name) FILTER (WHERE l.got
+        AND pg_try_advisory_xact_lock_shared(hashtextextended('{ns} limit ' || a.name, 0))))::text, '{}'), true),
+    CASE WHEN bool_or(l.got) THEN set_config('treadle.gates', 'held', true) END
+FROM asked AS a JOIN locked AS l ON l.h = a.h
 
 -- part: start-clear
 -- Start those of the first :take jobs of :queue that neither have to wait for their turn, for a slot or for their rate, nor behind
@@ -137,7 +154,7 @@ FROM unnest(:limits::text::text[]) AS e(name)
 -- Only those are started whose limit `hold-starts` has noted. Debts are reckoned as floats and cut short, a little less where they
 -- are allowed than where they are made: the largest burst times the longest interval is beyond a whole number here.
 -- Result: no row if the lease does not hold; else the columns of `Claimed`, then seq, whether any was not started, whether more
--- gated ones wait behind them, whether any does at all, a JSON list of the limits that should have been noted, and the number, in
+-- gated ones wait behind them or are in somebody else's hands, whether any waits at all, a JSON list of the limits that should have been noted, and the number, in
 -- any order; one row with nulls if nothing was started.
 -- Relies on live_ready, live_suspects, live_gated, live_holding, slots_at, parked_at and the primary keys of flows, lines, gates
 -- and records.
@@ -151,10 +168,17 @@ WITH held AS MATERIALIZED (
         SELECT r.ctid AS at, r.priority, r.seq, r.n, r.suspect, r.hold FROM {ns}.live AS r
         WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
             AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
-        ORDER BY r.priority DESC, r.seq, r.n LIMIT :cap::int8 + 1 FOR NO KEY UPDATE SKIP LOCKED) AS l
+        ORDER BY r.priority DESC, r.seq, r.n LIMIT :cap::int8 FOR NO KEY UPDATE SKIP LOCKED) AS l
     JOIN {ns}.flows AS f ON f.n BETWEEN l.n AND l.n
 ), bound AS MATERIALIZED (
-    SELECT priority, seq, n FROM gated ORDER BY priority DESC, seq, n OFFSET :cap::int8 LIMIT 1
+    SELECT b.* FROM open CROSS JOIN (SELECT priority, seq, n FROM gated ORDER BY priority, seq DESC, n DESC LIMIT 1) AS g
+    CROSS JOIN LATERAL (
+        SELECT r.priority, r.seq, r.n FROM {ns}.live AS r
+        WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
+            AND r.priority <= g.priority AND (r.priority < g.priority OR (r.seq, r.n) > (g.seq, g.n))
+            AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
+        ORDER BY r.priority DESC, r.seq, r.n LIMIT 1) AS b
+    WHERE (SELECT count(*) FROM gated) = :cap::int8
 ), plain AS MATERIALIZED (
     SELECT r.ctid AS at, r.priority, r.seq, r.n FROM open CROSS JOIN {ns}.live AS r
     WHERE r.queue = :queue::text AND r.state = 'queued' AND NOT r.suspect AND r.flow < 2
@@ -225,7 +249,13 @@ WITH held AS MATERIALIZED (
 SELECT CASE WHEN t.flow = 2 THEN -t.n ELSE t.n END, j.id, t.task, j.version, j.codec, t.queue, t.priority, t.attempt, t.failures,
     t.crashes, t.snoozes, j.enqueued_at, h.now, t.first_failed_at, t.start_by, t.suspect, j.args, j.options, j.headers, t.seq,
     (SELECT count(*) FROM able) < (SELECT count(*) FROM chosen),
-    EXISTS (SELECT 1 FROM bound) AND (SELECT count(*) FROM chosen) < :take::int8, EXISTS (SELECT 1 FROM gated),
+    (SELECT count(*) FROM chosen) < :take::int8 AND (EXISTS (SELECT 1 FROM bound) OR (SELECT count(*) FROM gated) < (
+        SELECT count(*) FROM (
+            SELECT 1 FROM open CROSS JOIN {ns}.live AS r
+            WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
+                AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
+            LIMIT :cap::int8) AS o)),
+    EXISTS (SELECT 1 FROM {ns}.live AS r WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2),
     (SELECT json_agg(DISTINCT a.name)::text FROM asked AS a WHERE a.name <> ALL({limits})), t.n
 FROM held AS h LEFT JOIN (started AS t JOIN {ns}.jobs AS j ON j.n BETWEEN t.n AND t.n) ON true
 

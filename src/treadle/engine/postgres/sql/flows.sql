@@ -252,7 +252,7 @@ ORDER BY e.place, h.priority DESC, h.seq, h.n
 -- part: lock-rules
 -- Let nobody judge by the rules of :names before this transaction ends.
 SELECT pg_advisory_xact_lock(hashtextextended('{ns} limit ' || o.name, 0)) FROM (
-    SELECT DISTINCT name FROM unnest(:names::text::text[]) AS e(name) ORDER BY name) AS o
+    SELECT DISTINCT name COLLATE "C" AS name FROM unnest(:names::text::text[]) AS e(name) ORDER BY name COLLATE "C") AS o
 
 -- part: look-soon
 -- Have the next `promote` look at what is parked at a limit, or at its :key. Relies on parked_at.
@@ -265,7 +265,7 @@ WHERE g.name = p.name AND g.key = p.key
 -- part: wake-gates
 -- Have the next `promote` look at these keys, whoever changes them now.
 UPDATE {ns}.gates AS g SET wakes_at = least(coalesce(g.wakes_at, :now::int8), :now::int8)
-FROM (SELECT * FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key) ORDER BY name, key) AS e
+FROM (SELECT * FROM unnest(:name::text::text[], :key::text::text[]) AS e(name, key) ORDER BY name COLLATE "C", key COLLATE "C") AS e
 WHERE g.name = e.name AND g.key = e.key
 
 -- part: throttle
@@ -273,7 +273,7 @@ WHERE g.name = e.name AND g.key = e.key
 INSERT INTO {ns}.gates (name, key, tat, interval, closed_until)
 SELECT name, key, 0, 0, max(coalesce(:now::int8, {clock}) + length)
 FROM unnest(:name::text::text[], :key::text::text[], :length::text::int8[]) AS e(name, key, length)
-GROUP BY name, key ORDER BY name, key
+GROUP BY name, key ORDER BY name COLLATE "C", key COLLATE "C"
 ON CONFLICT (name, key) DO UPDATE SET closed_until = greatest(gates.closed_until, excluded.closed_until)
 
 -- part: gates
@@ -294,7 +294,8 @@ GROUP BY t.name, t.key ORDER BY t.name, t.key LIMIT :take::int8
 -- Result: [kind, key, id, digest, since, until]. Relies on the primary key of keys.
 INSERT INTO {ns}.keys AS k (kind, key, id, digest, since)
 SELECT kind, key, '', '', 0 FROM (
-    SELECT DISTINCT kind, key FROM unnest(:kind::text::text[], :key::text::text[]) AS e(kind, key) ORDER BY kind, key) AS o
+    SELECT DISTINCT kind COLLATE "C" AS kind, key COLLATE "C" AS key
+    FROM unnest(:kind::text::text[], :key::text::text[]) AS e(kind, key) ORDER BY kind, key) AS o
 ON CONFLICT (kind, key) DO UPDATE SET digest = k.digest
 RETURNING k.kind, k.key, k.id, k.digest, k.since, k.until
 
@@ -354,11 +355,14 @@ WHERE g.name = e.name AND g.key = e.key
 DELETE FROM {ns}.starts AS s WHERE NOT EXISTS (SELECT 1 FROM {ns}.gates AS g WHERE g.name = s.name AND g.key = s.key)
 
 -- part: rest-tenants
--- Forget the tenants of queues in which nobody waits.
-DELETE FROM {ns}.tenants AS t
-WHERE NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND NOT l.suspect AND l.flow < 2
-        AND l.queue = t.queue AND l.priority = t.priority)
-    AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND l.suspect AND l.flow < 2
-        AND l.queue = t.queue AND l.priority = t.priority)
-    AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND l.flow = 2
-        AND l.queue = t.queue AND l.priority = t.priority)
+-- Forget the tenants of queues in which nobody waits. Who is held by somebody, perhaps a user's transaction, is passed by.
+DELETE FROM {ns}.tenants AS d USING (
+    SELECT t.queue, t.priority, t.tenant FROM {ns}.tenants AS t
+    WHERE NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND NOT l.suspect AND l.flow < 2
+            AND l.queue = t.queue AND l.priority = t.priority)
+        AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND l.suspect AND l.flow < 2
+            AND l.queue = t.queue AND l.priority = t.priority)
+        AND NOT EXISTS (SELECT 1 FROM {ns}.live AS l WHERE l.state = 'queued' AND l.flow = 2
+            AND l.queue = t.queue AND l.priority = t.priority)
+    FOR UPDATE OF t SKIP LOCKED) AS g
+WHERE d.queue = g.queue AND d.priority = g.priority AND d.tenant = g.tenant
