@@ -173,11 +173,18 @@ WITH held AS MATERIALIZED (
 ), bound AS MATERIALIZED (
     SELECT b.* FROM open CROSS JOIN (SELECT priority, seq, n FROM gated ORDER BY priority, seq DESC, n DESC LIMIT 1) AS g
     CROSS JOIN LATERAL (
-        SELECT r.priority, r.seq, r.n FROM {ns}.live AS r
-        WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
-            AND r.priority <= g.priority AND (r.priority < g.priority OR (r.seq, r.n) > (g.seq, g.n))
-            AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
-        ORDER BY r.priority DESC, r.seq, r.n LIMIT 1) AS b
+        SELECT * FROM (SELECT r.priority, r.seq, r.n FROM {ns}.live AS r
+            WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
+                AND r.priority = g.priority AND (r.seq, r.n) > (g.seq, g.n)
+                AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
+            ORDER BY r.seq, r.n LIMIT 1) AS level
+        UNION ALL
+        SELECT * FROM (SELECT r.priority, r.seq, r.n FROM {ns}.live AS r
+            WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
+                AND r.priority < g.priority
+                AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
+            ORDER BY r.priority DESC, r.seq, r.n LIMIT 1) AS below
+        LIMIT 1) AS b
     WHERE (SELECT count(*) FROM gated) = :cap::int8
 ), plain AS MATERIALIZED (
     SELECT r.ctid AS at, r.priority, r.seq, r.n FROM open CROSS JOIN {ns}.live AS r
