@@ -120,7 +120,10 @@ def test_gated_jobs_are_claimed_into_slots_until_their_task_is_known_to_be_brief
     hand.paces.took("limited", 0.00001)
     assert [ask.gated for ask in fetcher.asks()] == [100]
     loop.behind = 5000
-    assert [ask.gated for ask in fetcher.asks()] == [500]
+    [ask] = fetcher.asks()
+    assert ask.gated == 1000
+    fetcher.take(ask, claimed("a", "b"))
+    assert [ask.gated for ask in fetcher.asks()] == [500], "in turns, one half runs while the other is claimed"
     hand.paces.took("limited", 2.0)
     assert [ask.gated for ask in fetcher.asks()] == [10]
 
