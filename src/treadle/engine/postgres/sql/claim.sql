@@ -99,9 +99,9 @@ SELECT -c.priority, c.seq, c.n, c.suspect::int4, c.holds, c.place, c.line
 FROM candidates AS c CROSS JOIN noted ORDER BY c.priority DESC, c.seq, c.n
 
 -- part: lock-starts
--- See to it that no claim that takes the way for clear starts jobs of the candidates' limits before this transaction ends: wait for it if
--- this transaction holds no rows of keys yet, else only try. The keys of limits of which somebody else starts jobs now are struck off the
--- notes: he may have added rows for them.
+-- See to it that no claim that takes the way for clear starts jobs of the candidates' limits before this transaction ends: wait for
+-- it if this transaction holds no rows of keys yet, else only try. The keys of limits of which somebody else starts jobs now are
+-- struck off the notes: he may have added rows for them.
 WITH asked AS MATERIALIZED (
     SELECT name, hashtext(name) & 255 AS h FROM (SELECT DISTINCT unnest({names}) AS name) AS e
 ), locked AS MATERIALIZED (
@@ -130,9 +130,10 @@ CROSS JOIN LATERAL (SELECT f.line, f.place FROM {ns}.lines AS f WHERE f.line = o
     LIMIT 1 FOR SHARE SKIP LOCKED) AS x
 
 -- part: hold-starts
--- See to it that nobody else starts jobs of the limits :limits before this transaction ends: wait for it if this transaction holds no rows of
--- keys and no such locks yet, else only try. Which it has is noted for `start-clear`; not those whose rule somebody writes now.
--- Judging claims share these locks: they keep each other off by the rows of keys. From here on this transaction only tries.
+-- See to it that nobody else starts jobs of the limits :limits before this transaction ends: wait for it if this transaction holds
+-- no rows of keys and no such locks yet, else only try. Which it has is noted for `start-clear`; not those whose rule somebody
+-- writes now. Judging claims share these locks: they keep each other off by the rows of keys. From here on this transaction only
+-- tries.
 WITH asked AS MATERIALIZED (
     SELECT name, hashtext(name) & 255 AS h FROM unnest(:limits::text::text[]) AS e(name)
 ), locked AS MATERIALIZED (
@@ -154,8 +155,8 @@ FROM asked AS a JOIN locked AS l ON l.h = a.h
 -- Only those are started whose limit `hold-starts` has noted. Debts are reckoned as floats and cut short, a little less where they
 -- are allowed than where they are made: the largest burst times the longest interval is beyond a whole number here.
 -- Result: no row if the lease does not hold; else the columns of `Claimed`, then seq, whether any was not started, whether more
--- gated ones wait behind them or are in somebody else's hands, whether any waits at all, a JSON list of the limits that should have been noted, and the number, in
--- any order; one row with nulls if nothing was started.
+-- gated ones wait behind them or are in somebody else's hands, whether any waits at all, a JSON list of the limits that should
+-- have been noted, and the number, in any order; one row with nulls if nothing was started.
 -- Relies on live_ready, live_suspects, live_gated, live_holding, slots_at, parked_at and the primary keys of flows, lines, gates
 -- and records.
 WITH held AS MATERIALIZED (
