@@ -118,7 +118,7 @@ CHOSEN = [
             "live_holding",
             "slots_at",
             "parked_at",
-            "flows_pkey",
+            "gates_closed",
             "lines_pkey",
             "gates_pkey",
             "records_pkey",

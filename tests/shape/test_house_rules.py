@@ -84,8 +84,9 @@ def test_an_index_that_a_statement_relies_on_exists() -> None:
     relied: set[str] = set()
     for path in STATEMENTS:
         for comment, _ in parts(path).values():
-            for names in re.findall(r"Relies on ([\w ]+)\.", comment):
-                relied.update(re.sub(r"the (?:primary keys?|unique ids?) of", "", names).replace(" and ", " ").split())
+            for names in re.findall(r"Relies on ([\w, ]+)\.", comment):
+                names = re.sub(r"the (?:primary keys?|unique ids?) of", "", names).replace(",", " ")
+                relied.update(names.replace(" and ", " ").split())
     assert relied - indexes - tables == set()
     assert indexes - relied == set(), "an index that no statement relies on is only paid for"
 

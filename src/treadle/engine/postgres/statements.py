@@ -32,6 +32,9 @@ WORDS = {
     # What `live` says of the holds of a job, or would say.
     "{hold}": "(SELECT (x.holds::json #>> '{0,0}') || E'\\n' || (x.holds::json #>> '{0,1}') FROM {ns}.flows AS x "
     "WHERE x.n = j.n AND json_array_length(x.holds::json) = 1)",
+    # What `live` says of the line of a job, and of what the first of its holds costs.
+    "{line}": "(SELECT x.line FROM {ns}.flows AS x WHERE x.n = j.n)",
+    "{cost}": "(SELECT (x.holds::json #>> '{0,2}')::int8 FROM {ns}.flows AS x WHERE x.n = j.n)",
     # Whether the attempts of any limit are counted over all its keys.
     "{probed}": "(SELECT EXISTS (SELECT 1 FROM {ns}.records WHERE space = 'limit' AND value NOT LIKE '%\"closed_until\"_null%' "
     "AND value::json ->> 'closed_until' IS NOT NULL))",

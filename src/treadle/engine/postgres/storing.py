@@ -25,7 +25,7 @@ _KIND = ("task", "version", "codec", "queue", "priority", "options", "headers", 
 _plain_kind = attrgetter(*_KIND)
 _timed_kind = attrgetter(*_KIND, "delay", "run_at", "start_within")
 _FLOW = ("n", "holds", "line", "stop", "tenant", "unique_key", "during")
-_LIVE = ("n", "state", "due_at", "start_by", "waiting", "blocked_on", "flow", "enters", "hold")
+_LIVE = ("n", "state", "due_at", "start_by", "waiting", "blocked_on", "flow", "enters", "hold", "line", "cost")
 
 
 def enqueue_judged(sql: Statements, jobs: Sequence[NewJob], now: Now) -> Steps[list[Enqueued]]:
@@ -129,6 +129,8 @@ def _store(
             flow_of(job),
             job.ordering is not None or job.fair is not None,
             _hold(job),
+            job.ordering.key if job.ordering is not None else None,
+            job.holds[0].cost if job.holds else None,
         )
         for job, p in places
         if p.state is not State.CANCELLED

@@ -47,16 +47,20 @@ CREATE TABLE {ns}.live (
     task text COLLATE "C" NOT NULL,
     blocked_on text,
     reason text,
-    hold text COLLATE "C"
+    hold text COLLATE "C",
+    line text COLLATE "C",
+    cost int8
 ) WITH (fillfactor = 50);
 -- flow: 0 for a plain job, 1 for one of a tenant, 2 for a gated one, which only the third index knows.
 -- hold: the limit and the key, with a line break between, of a job with one hold: while it runs, its own row is its slot.
+-- line, cost: of a gated job, as in flows, and what the first of its holds takes of a rate. They stand here because a claim of
+-- 1,000 gated jobs was 1.2 us a job slower where it looked them up.
 -- No index on lease: every claim would touch it twice. Leases that run out are rare, and then one scan finds their jobs.
 -- The task stands in it for who walks over others' jobs: an executor with nothing to do took 0.5 s to find so among a million
 -- when each row had to be looked at, and takes 0.15 s now.
 CREATE INDEX live_ready ON {ns}.live (queue, priority DESC, seq, n, task) WHERE state = 'queued' AND NOT suspect AND flow < 2;
 CREATE INDEX live_suspects ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND suspect AND flow < 2;
-CREATE INDEX live_gated ON {ns}.live (queue, priority DESC, seq, n) WHERE state = 'queued' AND flow = 2;
+CREATE INDEX live_gated ON {ns}.live (queue, priority DESC, seq, n, task) WHERE state = 'queued' AND flow = 2;
 CREATE INDEX live_holding ON {ns}.live (hold) WHERE state = 'running' AND hold IS NOT NULL;
 CREATE INDEX live_turns ON {ns}.live (n) WHERE state = 'blocked' AND blocked_on = 'key';
 CREATE INDEX live_due ON {ns}.live (due_at, n) WHERE state IN ('scheduled', 'retrying');
@@ -225,6 +229,7 @@ CREATE TABLE {ns}.gates (
     key text COLLATE "C" NOT NULL,
     PRIMARY KEY (name, key)
 ) WITH (fillfactor = 70);
+CREATE INDEX gates_closed ON {ns}.gates (closed_until) WHERE closed_until > 0;
 CREATE INDEX gates_wakes ON {ns}.gates (wakes_at, name, key) WHERE wakes_at IS NOT NULL;
 
 -- The log of a strict limit: what was started at each moment that still counts.

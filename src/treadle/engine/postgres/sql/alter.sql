@@ -55,8 +55,9 @@ WITH gone AS (
     DELETE FROM {ns}.finished AS f USING unnest(:n::text::int8[], :seq::text::int8[]) AS e(n, seq)
     WHERE f.n = e.n RETURNING f.n, e.seq, f.attempt, f.claimed_at
 )
-INSERT INTO {ns}.live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at, flow, hold)
-SELECT j.n, g.seq, :state::text, j.queue, j.priority, j.task, g.attempt, g.claimed_at, :due_at::int8, {flow}, {hold}
+INSERT INTO {ns}.live (n, seq, state, queue, priority, task, attempt, claimed_at, due_at, flow, hold, line, cost)
+SELECT j.n, g.seq, :state::text, j.queue, j.priority, j.task, g.attempt, g.claimed_at, :due_at::int8, {flow}, {hold},
+    {line}, {cost}
 FROM gone AS g JOIN {ns}.jobs AS j ON j.n = g.n
 
 -- part: prioritise

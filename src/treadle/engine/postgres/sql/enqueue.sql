@@ -123,15 +123,18 @@ ON k.place = e.kind
 WITH e AS MATERIALIZED (
     SELECT * FROM unnest(
         :n::text::int8[], :state::text::text[], :due_at::text::int8[], :start_by::text::int8[], :waiting::text::int4[],
-        :blocked_on::text::text[], :flow::text::int2[], :enters::text::boolean[], :hold::text::text[])
-    AS u(n, state, due_at, start_by, waiting, blocked_on, flow, enters, hold)
+        :blocked_on::text::text[], :flow::text::int2[], :enters::text::boolean[], :hold::text::text[],
+        :line::text::text[], :cost::text::int8[])
+    AS u(n, state, due_at, start_by, waiting, blocked_on, flow, enters, hold, line, cost)
 ), entered AS MATERIALIZED (
     SELECT s.n, s.seq FROM (SELECT array_agg(e.n) AS ns FROM e
         WHERE e.state = 'queued' AND ({shared} OR EXISTS (SELECT 1 FROM e WHERE e.enters))) AS a,
         {ns}.enter(a.ns, a.ns) AS s
 )
-INSERT INTO {ns}.live (n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow, hold)
-SELECT e.n, coalesce(s.seq, e.n), e.state, j.queue, j.priority, j.task, e.due_at, e.start_by, e.waiting, e.blocked_on, e.flow, e.hold
+INSERT INTO {ns}.live (
+    n, seq, state, queue, priority, task, due_at, start_by, waiting, blocked_on, flow, hold, line, cost)
+SELECT e.n, coalesce(s.seq, e.n), e.state, j.queue, j.priority, j.task, e.due_at, e.start_by, e.waiting, e.blocked_on, e.flow,
+    e.hold, e.line, e.cost
 FROM e JOIN {ns}.jobs AS j ON j.n BETWEEN e.n AND e.n LEFT JOIN entered AS s ON s.n = e.n
 
 -- part: ended

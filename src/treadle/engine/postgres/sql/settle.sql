@@ -15,7 +15,7 @@ WITH held AS MATERIALIZED (
     DELETE FROM {ns}.live AS l USING asked AS a, held AS h
     WHERE l.n BETWEEN a.n AND a.n AND l.attempt = a.attempt AND l.lease = h.k AND l.state = 'running'
     RETURNING l.n, h.now, l.claimed_at, l.due_at, l.start_by, coalesce(a.took, 0) AS took, l.attempt, l.failures, l.crashes,
-        l.snoozes, l.releases, a.result
+        l.snoozes, l.releases, a.result, l.line
 ), done AS (
     INSERT INTO {ns}.finished (
         n, finished_at, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, state, result)
@@ -26,7 +26,7 @@ WITH held AS MATERIALIZED (
 -- Take those that `complete` has moved out of their lines. Relies on the primary keys of flows and lines.
 , unplaced AS (
     DELETE FROM {ns}.lines AS x USING gone AS g, {ns}.flows AS f
-    WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND f.n BETWEEN g.n AND g.n AND (x.line, x.place) >= (f.line, f.place)
+    WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND g.line IS NOT NULL AND f.n BETWEEN g.n AND g.n AND (x.line, x.place) >= (f.line, f.place)
         AND (x.line, x.place) <= (f.line, f.place) AND x.place BETWEEN f.place AND f.place
 )
 
