@@ -1,9 +1,10 @@
 """What flow control costs: drains with and without it, interleaved in one run, and an unrelated claim beside many keys.
 
-    python -m benchmarks.flow [--engine sqlite|postgres|redis] [--n 20000] [--rounds 3]
+    python -m benchmarks.flow [--engine sqlite|postgres|redis] [--n 50000] [--rounds 3]
 
-Each kind of job is drained by one worker process and by a bare loop of claims and settles of 100. No limit here ever stops a
-job, except that jobs of one ordering key wait for each other. Machines drift: compare ratios of one run, not rates.
+Each kind of job is drained by one worker process, whose task says what it is behind, and by a bare loop of claims and settles
+of 100. No limit here ever stops a job, except that jobs of one ordering key wait for each other. Machines drift: compare ratios
+of one run, not rates.
 """
 
 import argparse
@@ -39,6 +40,8 @@ KINDS: dict[str, Callable[[int], dict[str, Any]]] = {
     "slots, 1,000 keys": lambda i: {"holds": (Hold("db", f"k{i % KEYS}"),)},
     "in order, 1,000 keys": lambda i: {"ordering": Ordering(f"k{i % KEYS}")},
 }
+GATES = {"mail": "a rate", "wide": "slots, one", "db": "slots, 1", "order": "in order"}
+"""What the task of a kind is behind (see `target`), and how the names of such kinds begin."""
 RULES = {
     "mail": Rule(rate=SECOND, period=SECOND, burst=SECOND),
     "wide": Rule(concurrency=10_000),
@@ -94,6 +97,11 @@ class Store:
 Burden = Callable[[Store], None]
 
 
+def gate(kind: str) -> str:
+    """What the task of a kind of jobs is behind."""
+    return next((name for name, start in GATES.items() if kind.startswith(start)), "")
+
+
 def drained_by_loop(url: str, n: int, kind: str) -> float:
     """Jobs per second of a loop of claims and settles."""
     store = Store(url)
@@ -111,7 +119,8 @@ def drained_by_worker(url: str, n: int, kind: str) -> float:
     store = Store(url)
     store.fill(n, KINDS[kind])
     store.close()
-    figures = json.loads(child("benchmarks.worker", "drain", env={"BENCH_URL": url, "BENCH_GOAL": str(n)}))
+    env = {"BENCH_URL": url, "BENCH_GOAL": str(n), "BENCH_GATE": gate(kind)}
+    figures = json.loads(child("benchmarks.worker", "drain", env=env))
     return float(figures["rate"])
 
 
@@ -202,7 +211,7 @@ def measure(site: Site, n: int, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.flow", description="what flow control costs")
     parser.add_argument("--engine", default="sqlite", choices=list(SITES))
-    parser.add_argument("--n", type=int, default=20_000, help="jobs in each drain")
+    parser.add_argument("--n", type=int, default=50_000, help="jobs in each drain; in the first tenth a worker learns the pace")
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:

@@ -8,7 +8,7 @@ import pytest
 from treadle import Treadle
 from treadle.engine.memory.engine import MemoryEngine
 from treadle.model.job import Claimed, Claims
-from treadle.worker.fetcher import HANDS, Fetcher
+from treadle.worker.fetcher import Fetcher
 from treadle.worker.pace import Paces
 from treadle.worker.run import Run
 
@@ -41,12 +41,17 @@ class Hand:
     def __init__(self) -> None:
         self.paces = Paces()
         self.runs: dict[str, Run] = {}
+        self.gated = 0
 
     def holds(self, claimed: Claimed) -> bool:
         return claimed.id in self.runs
 
     def take(self, run: Run) -> None:
         self.runs[run.claimed.id] = run
+        self.gated += run.settings.gated
+
+    def end(self, job: str) -> None:
+        self.gated -= self.runs.pop(job).settings.gated
 
 
 def claimed(*ids: str) -> Claims:
@@ -123,28 +128,45 @@ def test_gated_jobs_are_claimed_into_slots_until_their_task_is_known_to_be_brief
     [ask] = fetcher.asks()
     assert ask.gated == 1000
     fetcher.take(ask, claimed("a", "b"))
-    assert [ask.gated for ask in fetcher.asks()] == [500], "in turns, one half runs while the other is claimed"
+    assert [ask.gated for ask in fetcher.asks()] == [500], "in turns, as others are passed over"
     hand.paces.took("limited", 2.0)
     assert [ask.gated for ask in fetcher.asks()] == [10]
 
 
-def test_gated_jobs_that_wait_for_what_is_in_hand_are_claimed_after_the_end_of_what_was_claimed_first(
+def test_a_few_gated_jobs_that_wait_for_what_is_in_hand_are_claimed_when_all_of_it_has_ended(
     gated: tuple[Fetcher, Place, Hand],
 ) -> None:
     fetcher, _, hand = gated
     hand.paces.took("limited", 0.00001)
     [ask] = fetcher.asks()
     assert fetcher.take(ask, claimed(*map(str, range(60))))
-    assert (fetcher.in_turn, fetcher.awaited()) == (False, 0)
+    assert (fetcher.in_turn, fetcher.halves, fetcher.awaited(0)) == (False, False, 0)
+    [ask] = fetcher.asks()
     assert fetcher.take(ask, claimed("a", "b"))
-    assert (fetcher.in_turn, fetcher.awaited()) == (True, 60)
+    assert (fetcher.in_turn, fetcher.halves, fetcher.awaited(0)) == (True, False, 62)
 
-    for job in range(59):
-        del hand.runs[str(job)]
-    assert fetcher.awaited() == 1
-    del hand.runs["59"]
-    assert fetcher.awaited() == 2
+    for job in [str(number) for number in range(60)]:
+        hand.end(job)
+    assert fetcher.awaited(60) == 2
 
-    for number in range(HANDS):
-        fetcher.take(ask, claimed(f"later {number}"))
-    assert fetcher.awaited() == 1, "one that runs long is not waited for, and what ended after it is not kept"
+
+def test_many_of_them_are_claimed_by_halves(gated: tuple[Fetcher, Place, Hand]) -> None:
+    fetcher, loop, hand = gated
+    hand.paces.took("limited", 0.00001)
+    loop.behind = 5000
+    [ask] = fetcher.asks()
+    fetcher.take(ask, claimed(*map(str, range(600))))
+    [ask] = fetcher.asks(untold=100)
+    assert (ask.gated, ask.held) == (1000, 700)
+    fetcher.take(ask, claimed())
+    assert fetcher.halves, "700 can be in hand at once"
+    assert [ask.gated for ask in fetcher.asks()] == [350]
+
+    assert (fetcher.due(100), fetcher.awaited(0)) == (False, 350)
+    for job in [str(number) for number in range(300)]:
+        hand.end(job)
+    assert (fetcher.due(400), fetcher.awaited(300)) == (False, 50), "they have ended, and the store does not know"
+    assert (fetcher.due(51), fetcher.due(50)) == (False, True)
+    for job in [str(number) for number in range(300, 600)]:
+        hand.end(job)
+    assert (fetcher.due(600), fetcher.due(0), fetcher.awaited(600)) == (False, True, 0)

@@ -179,3 +179,68 @@ def test_what_a_claim_brings_after_the_worker_was_told_to_leave_is_handed_back(
     assert in_state(app, State.QUEUED) == 10
     assert not ran
     assert not app.session.run(app.store.engine.leases())
+
+
+def ordered(app: Treadle, monkeypatch: pytest.MonkeyPatch, body: Callable[[int], Awaitable[None]]) -> list[int]:
+    """Enqueue many jobs in order by sixty keys, of which a claim sees some; returns those that have run so far, as they did."""
+    monkeypatch.setattr(fetcher, "HALVED", 20)
+    monkeypatch.setattr(fetcher, "IN_TURN", float("inf"))
+    monkeypatch.setattr("treadle.engine.memory.working.MOST_JUDGED", 70)
+    ran: list[int] = []
+
+    @app.task(name="ordered", ordered_by="key")
+    async def ordered(number: int, key: int) -> None:
+        await body(number)
+        ran.append(number)
+
+    app.enqueue_many([ordered.call(number, number % 60) for number in range(COUNT)])
+    return ran
+
+
+async def at_once(_: int) -> None:
+    """A body that takes no time."""
+
+
+def test_gated_jobs_are_told_of_by_halves_while_others_are_claimed(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way: Counter[str] = Counter()
+    together = 0
+    arun = OwnSession.arun
+
+    async def spied(session: OwnSession, plan: Plan[Any], durability: Durability = Durability.DEFAULT) -> Any:
+        nonlocal together
+        under_way[plan.name] += 1
+        together += under_way["claim"] == under_way["settle"] == 1
+        for _ in range(30):
+            await asyncio.sleep(0)  # as long as an answer takes, bodies run
+        under_way[plan.name] -= 1
+        return await arun(session, plan, durability)
+
+    monkeypatch.setattr(OwnSession, "arun", spied)
+    ran = ordered(app, monkeypatch, at_once)
+    assert serve(app, completed(app), async_slots=50) == 0
+    assert Counter(ran) == Counter(range(COUNT))
+    for key in range(60):
+        assert [number for number in ran if number % 60 == key] == list(range(key, COUNT, 60))
+    assert together >= 10
+
+
+def test_bodies_that_take_their_time_hold_up_nobody_behind_them(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    came_by = asyncio.Event()
+
+    async def body(number: int) -> None:
+        if number >= COUNT // 2:
+            await came_by.wait()
+
+    ran = ordered(app, monkeypatch, body)
+
+    @app.task(name="behind")
+    async def behind() -> None:
+        came_by.set()
+
+    behind.enqueue()
+
+    async def scene(_: Worker) -> None:
+        await until(lambda: in_state(app, State.COMPLETED) == COUNT + 1)
+
+    assert serve(app, scene, async_slots=100) == 0
+    assert Counter(ran) == Counter(range(COUNT))

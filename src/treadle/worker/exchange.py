@@ -45,6 +45,11 @@ ABREAST = 500
 So many take the store longer than a second exchange and its commit do; fewer are told together with the claim.
 """
 
+STILL = 0.05
+"""Seconds without anything told of or claimed, after which a claim waits no longer for what is in hand: that takes its time,
+and others may stand behind it.
+"""
+
 VAIN, VAIN_MOST = 0.001, 0.05
 """Seconds between claims that bring nothing though more is next, at first and at most. What is next may be held by somebody's
 own transaction for as long as that lasts: without a pause 400 claims a second waited for its end. But it may also be that the
@@ -99,11 +104,17 @@ class Exchange:
         self._threads_run = threads_run
         self._abreast = abreast
         self._telling: asyncio.Task[None] | None = None
+        self._claim: asyncio.Task[None] | None = None
         self._idle = False
         self._patience = 0.0
         self._eager = Eagerness(VAIN, VAIN_MOST)
-        self.claiming: bool = False
+        self._asking = False
+        self._moved = 0.0
+
+    @property
+    def claiming(self) -> bool:
         """Whether a claim is under way, whose jobs nobody here knows of yet."""
+        return self._asking or (self._claim is not None and not self._claim.done())
 
     async def run(self) -> None:
         """Converse until cancelled."""
@@ -112,26 +123,25 @@ class Exchange:
                 await self._signal.wait()
                 self._signal.clear()
                 await self._gather()
-                try:
-                    await self.once()
-                finally:
-                    self.claiming = False
+                await self.once()
                 # A store in this very process answers without suspending; the bodies must have their turn all the same.
                 await asyncio.sleep(0)
         finally:
-            if self._telling is not None:
-                self._telling.cancel()
-                await asyncio.wait([self._telling])
+            beside = [task for task in (self._telling, self._claim) if task is not None]
+            for task in beside:
+                task.cancel()
+            if beside:
+                await asyncio.wait(beside)
 
     async def _gather(self) -> None:
         """Let what is in hand end, where gated jobs wait for that, while turns of the loop go on ending some: an exchange for
         half of them costs nearly as much as one for all."""
         if self.fetcher is None:
             return
-        idle, held = 0, self.fetcher.awaited()
-        while held and idle < TURNS:
+        idle, held = 0, self.fetcher.awaited(len(self._settler))
+        while held and idle < TURNS and not self._claim_due(self.fetcher):
             await asyncio.sleep(0)
-            before, held = held, self.fetcher.awaited()
+            before, held = held, self.fetcher.awaited(len(self._settler))
             idle = 0 if held < before else idle + 1
 
     async def poll(self) -> None:
@@ -152,28 +162,75 @@ class Exchange:
 
     async def once(self) -> None:
         """One exchange: write what is pending, claim what fits."""
+        fetcher, doubt = self.fetcher, self._doubt
+        if self._abreast and fetcher is not None and fetcher.halves and not doubt.open:
+            await self._take_turns(fetcher)
+            return
+        await self._answered()
         # Claims wait while a whole further batch does: else brief bodies ended 53,000 jobs that the store knew nothing of.
-        if self._telling is not None and (self._telling.done() or self._doubt.open or self._settler.full):
-            await self._telling
-            self._telling = None
+        if self._telling is not None and (self._telling.done() or doubt.open or self._settler.full):
+            await self._told()
         try:
-            await self._doubt.settle()
+            await doubt.settle()
         except UNREACHED as error:
             log.debug("what this worker holds could not be asked: %s", error)
-        asks = self.fetcher.asks() if self.fetcher is not None else []
-        self.claiming = bool(asks)
-        if self._telling is not None:
-            # One batch at a time: what has ended meanwhile waits for the next.
-            await self._converse([], [], Durability.DEFAULT, asks)
-            return
-        notes = self._notes.take()
-        batch, strictness = self._settler.take()
-        if self._abreast and asks and len(batch) >= ABREAST and self.fetcher is not None and not self.fetcher.in_turn:
-            # Where gated jobs wait for what ends here, the claim is to find those that this settlement frees.
+        asks = fetcher.asks(self._settler.left) if fetcher is not None else []
+        self._asking = bool(asks)
+        try:
+            if self._telling is not None:
+                # One batch at a time: what has ended meanwhile waits for the next.
+                await self._converse([], [], Durability.DEFAULT, asks)
+                return
+            notes = self._notes.take()
+            batch, strictness = self._settler.take()
+            if self._abreast and asks and len(batch) >= ABREAST and fetcher is not None and not fetcher.in_turn:
+                # Where gated jobs wait for what ends here, the claim is to find those that this settlement frees.
+                self._telling = asyncio.create_task(self._converse(notes, batch, strictness, []), name="treadle telling")
+                await self._converse([], [], strictness, asks)
+            else:
+                await self._converse(notes, batch, strictness, asks)
+        finally:
+            self._asking = False
+
+    async def _take_turns(self, fetcher: Fetcher) -> None:
+        """Tell what has ended, and claim when that has made room for a half: each beside the other, while bodies run."""
+        if self._telling is not None and self._telling.done():
+            await self._told()
+        if self._telling is None and (len(self._settler) or self._notes):
+            notes = self._notes.take()
+            batch, strictness = self._settler.take()
             self._telling = asyncio.create_task(self._converse(notes, batch, strictness, []), name="treadle telling")
-            await self._converse([], [], strictness, asks)
-        else:
-            await self._converse(notes, batch, strictness, asks)
+            self._telling.add_done_callback(self._ended)
+        if self._claim_due(fetcher):
+            await self._answered()
+            asks = fetcher.asks(self._settler.left)
+            if asks:
+                self._claim = asyncio.create_task(self._converse([], [], Durability.DEFAULT, asks), name="treadle claim")
+                self._claim.add_done_callback(self._ended)
+        elif self._telling is None and not self.claiming:
+            asyncio.get_running_loop().call_later(STILL, self._signal.set)
+
+    def _claim_due(self, fetcher: Fetcher) -> bool:
+        """Whether, where halves take turns, none is being claimed and the next may be."""
+        if not fetcher.halves or self.claiming:
+            return False
+        return fetcher.due(self._settler.left) or (self._telling is None and monotonic() - self._moved >= STILL)
+
+    def _ended(self, _: "asyncio.Task[None]") -> None:
+        self._moved = monotonic()
+        self._signal.set()
+
+    async def _told(self) -> None:
+        """Wait until what is being told has been."""
+        if self._telling is not None:
+            await self._telling
+            self._telling = None
+
+    async def _answered(self) -> None:
+        """Wait for the claim that is under way beside the loop."""
+        if self._claim is not None:
+            await self._claim
+            self._claim = None
 
     async def _converse(self, notes: list[Note], batch: list[Settlement], strictness: Durability, asks: Sequence[Ask]) -> None:
         """Have all this carried out as one, and act on the answers."""

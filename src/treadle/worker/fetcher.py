@@ -1,7 +1,6 @@
 """What to claim next: how many, from which queues, for which executor."""
 
 import logging
-from collections import deque
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
@@ -32,18 +31,18 @@ in it while another is in full flow: its claim walked over all that waits for th
 """
 
 MOST_GATED = 1000
-"""Gated jobs in one claim: as many as the store judges at once. In turns it is half of that, so that one half runs while the
-other is told of and claimed."""
+"""Gated jobs in one claim: as many as the store judges at once."""
+
+HALVED = 200
+"""Gated jobs that can be in hand at once, from which on they are claimed by halves where they are claimed in turns: while one
+half runs and is told of, the other is claimed. Fewer are told of and claimed in one exchange: half of them would cost as much.
+"""
 
 IN_TURN = 5.0
 """Seconds for which gated jobs are claimed only when what was claimed before has been told of, once a claim had to pass over
 most of those it looked at: the ends of what it had in hand were what they waited for. Each look ahead parked up to 500 of them,
 and each of those came back by itself: in order by 1,000 keys, 6,000 jobs/s instead of 14,000 on Valkey.
 """
-
-HANDS = 4
-"""Claims of gated jobs that are told apart while in hand. There are more only where a job of one runs long: that is not waited
-for, and what ended after it is not kept."""
 
 STUCK = 0.25
 """Seconds after which what was claimed ahead is handed back if it has not begun: a dozen times what was foretold."""
@@ -53,12 +52,14 @@ NEWER_DELAY = 10.0
 
 
 class Ask(NamedTuple):
-    """One claim: for which executors, what it asks of each queue, and how many suspects and gated jobs it may bring."""
+    """One claim: for which executors, what it asks of each queue, how many suspects and gated jobs it may bring, and how many
+    gated ones the worker held when it was made, as far as the store knew."""
 
     places: list[str]
     takes: list[int]
     suspects: int
     gated: int
+    held: int
     plan: Plan[Claims]
 
 
@@ -110,7 +111,7 @@ class Fetcher:
         self._crowded: list[str] = []
         self._in_turn_until = 0.0
         self._unstarted: dict[JobId, float] = {}
-        self._hands: deque[list[Run]] = deque(maxlen=HANDS)
+        self._most_in_turn = 0
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
@@ -156,27 +157,30 @@ class Fetcher:
         """Whether what has ended here is to be told before more is claimed, or with it."""
         return monotonic() < self._in_turn_until
 
-    def awaited(self) -> int:
-        """How many runs in hand gated jobs wait for: their slots here, or what those runs hold."""
+    @property
+    def halves(self) -> bool:
+        """Whether it is half of what can be in hand at once that is told of or claimed."""
+        return self.in_turn and self._most_in_turn >= HALVED
+
+    def due(self, untold: int) -> bool:
+        """Whether enough has been told of for the next half to be claimed, when the store does not know of `untold` ends."""
+        held = self._inflight.gated + untold
+        return not held or held + self._half <= self._most_in_turn
+
+    @property
+    def _half(self) -> int:
+        return min(self._most_in_turn, MOST_GATED) // 2
+
+    def awaited(self, ended: int) -> int:
+        """How many runs in hand gated jobs wait for, when so many have ended: their slots here, or what those runs hold."""
         if self._hungry and self.in_turn:
-            return self._left_of_oldest()
+            held = self._inflight.gated
+            return max(0, min(held, self._half - ended)) if self.halves else held
         crowded = [(self._executors[place], self._soon(place)) for place in self._crowded]
         return sum(each.slots - each.free() for each, soon in crowded if soon == each.free())
 
-    def _left_of_oldest(self) -> int:
-        """How many jobs of the oldest claim of gated ones are still in hand."""
-        held = self._inflight.runs
-        while self._hands:
-            oldest = self._hands[0]
-            while oldest and held.get(oldest[-1].claimed.id) is not oldest[-1]:
-                oldest.pop()
-            if oldest:
-                return len(oldest)
-            self._hands.popleft()
-        return 0
-
-    def asks(self) -> list[Ask]:
-        """The claims worth making now; none when draining, full, or not hungry."""
+    def asks(self, untold: int = 0) -> list[Ask]:
+        """The claims worth making now; none when draining, full, or not hungry. Of `untold` ends the store does not know."""
         if self._took_suspect and self._inflight.suspects_wanted:
             # The suspect held here has ended and others may wait: nobody announces them, and a poll each would be slow.
             self._took_suspect = False
@@ -192,23 +196,24 @@ class Fetcher:
             return []
         woken, self._woken = self._woken, False
         if woken or len(places) == 1:
-            return [self._ask(places, min(room[place] for place in places), mark=True)]
+            return [self._ask(places, min(room[place] for place in places), untold, mark=True)]
         # One suspect at a time per worker, so one claim at a time may take one: who looks anew, else the executors in turns.
         self._turn += 1
         fresh, self._fresh = self._fresh, ""
         chosen = fresh if fresh in places else places[self._turn % len(places)]
-        return [self._ask([place], room[place], mark=place == chosen) for place in places]
+        return [self._ask([place], room[place], untold, mark=place == chosen) for place in places]
 
-    def _ask(self, places: list[str], room: int, *, mark: bool) -> Ask:
+    def _ask(self, places: list[str], room: int, untold: int, *, mark: bool) -> Ask:
         """A claim for these executors; `mark` when it may bring a suspect, which must start at once wherever it runs."""
-        gated = min(MOST_GATED // 2 if self.in_turn else MOST_GATED, *map(self._soon, places))
+        most = self._half if self.halves else MOST_GATED // 2 if self.in_turn else MOST_GATED
+        gated = min(most, *map(self._soon, places))
         slots = min(self._executors[place].free() for place in places)
         suspects = self._inflight.suspects_wanted if mark and slots else 0
         takes = self._split(room)
         wants = [Want(queue, take, room) for queue, take in zip(self._queues, takes, strict=True)]
         names = self._names[places[0]] if len(places) == 1 else [name for place in places for name in self._names[place]]
         plan = self._engine.claim(self._lease, wants, names, suspects=suspects, gated=gated)
-        return Ask(places, takes, suspects, gated, plan)
+        return Ask(places, takes, suspects, gated, self._inflight.gated + untold, plan)
 
     def _soon(self, place: str) -> int:
         """How many gated jobs would start as good as at once."""
@@ -247,8 +252,6 @@ class Fetcher:
             self._took_suspect = self._took_suspect or any(each.suspect for each in jobs)
         if at_once:
             runs.sort(key=_waits_well)
-            self._left_of_oldest()
-            self._hands.append([run for run in reversed(runs) if run.settings.gated])
         for place in ask.places:
             mine = runs if len(ask.places) == 1 else [run for run in runs if run.settings.executor == place]
             if mine:
@@ -283,6 +286,7 @@ class Fetcher:
             return False
         if 2 * len(claims.jobs) < ask.gated:
             self._in_turn_until = monotonic() + IN_TURN
+            self._most_in_turn = ask.held + len(claims.jobs)
         if ask.gated == 0 and len(ask.places) == 1:
             self._wants_slot.update(ask.places)
             return False

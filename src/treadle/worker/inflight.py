@@ -33,6 +33,8 @@ class Inflight:
         changed: Callable[[], None],
     ) -> None:
         self.runs: dict[JobId, Run] = {}
+        self.gated: int = 0
+        """How many of them are of gated jobs."""
         self._store = store
         self._lease = lease
         self._settler = settler
@@ -66,6 +68,8 @@ class Inflight:
     def take(self, run: Run) -> None:
         """A claim brought this run."""
         claimed = run.claimed
+        before = self.runs.get(claimed.id)
+        self.gated += run.settings.gated - (before is not None and before.settings.gated)
         self.runs[claimed.id] = run
         if claimed.suspect:
             self._suspect = claimed.id
@@ -96,8 +100,10 @@ class Inflight:
             tell(claimed, outcome)
         if took is None:
             took = 0.0 if run.started is None else monotonic() - run.started
-        if run.settings.gated and run.started is not None:
-            self.paces.took(run.task.settings.name, took)
+        if run.settings.gated:
+            self.gated -= 1
+            if run.started is not None:
+                self.paces.took(run.task.settings.name, took)
         self._settler.add(Settlement(claimed.ref, claimed.id, claimed.attempt, outcome, took), run.settings.durability)
         self._changed()
 
