@@ -55,11 +55,11 @@ FROM held AS h LEFT JOIN (taken AS t JOIN {ns}.jobs AS j ON j.n BETWEEN t.n AND 
 -- The next :take jobs of :queue that are not gated, and the next :suspects suspects among them besides, locked.
 -- Result: [-priority, seq, n, suspect]. Relies on live_ready and live_suspects.
 WITH open AS MATERIALIZED (SELECT p.tasks, coalesce(:now::int8, {clock}) AS now FROM ({paused}) AS p WHERE NOT p.queue)
-SELECT * FROM (
-    SELECT -r.priority, r.seq, r.n, 0 FROM open CROSS JOIN {ns}.live AS r
+SELECT sound.* FROM open CROSS JOIN LATERAL (
+    SELECT -r.priority, r.seq, r.n, 0 FROM {ns}.live AS r
     WHERE r.queue = :queue::text AND r.state = 'queued' AND NOT r.suspect AND r.flow < 2
         AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
-    ORDER BY r.priority DESC, r.seq, r.n LIMIT :take::int8 FOR NO KEY UPDATE OF r SKIP LOCKED) AS sound
+    ORDER BY r.priority DESC, r.seq, r.n LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED) AS sound
 UNION ALL
 SELECT * FROM (
     SELECT -r.priority, r.seq, r.n, 1 FROM open CROSS JOIN {ns}.live AS r
@@ -167,10 +167,11 @@ WITH held AS MATERIALIZED (
 ), open AS MATERIALIZED (
     SELECT p.tasks, h.now FROM held AS h CROSS JOIN ({paused}) AS p WHERE NOT p.queue
 ), gated AS MATERIALIZED (
-    SELECT r.ctid AS at, r.priority, r.seq, r.n, r.suspect, r.hold, r.line, r.cost FROM open CROSS JOIN {ns}.live AS r
-    WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
-        AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
-    ORDER BY r.priority DESC, r.seq, r.n LIMIT :cap::int8 FOR NO KEY UPDATE OF r SKIP LOCKED
+    SELECT l.* FROM open CROSS JOIN LATERAL (
+        SELECT r.ctid AS at, r.priority, r.seq, r.n, r.suspect, r.hold, r.line, r.cost FROM {ns}.live AS r
+        WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
+            AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
+        ORDER BY r.priority DESC, r.seq, r.n LIMIT :cap::int8 FOR NO KEY UPDATE SKIP LOCKED) AS l
 ), bound AS MATERIALIZED (
     SELECT b.* FROM open CROSS JOIN (SELECT priority, seq, n FROM gated ORDER BY priority, seq DESC, n DESC LIMIT 1) AS g
     CROSS JOIN LATERAL (
@@ -188,10 +189,11 @@ WITH held AS MATERIALIZED (
         LIMIT 1) AS b
     WHERE (SELECT count(*) FROM gated) = :cap::int8
 ), plain AS MATERIALIZED (
-    SELECT r.ctid AS at, r.priority, r.seq, r.n FROM open CROSS JOIN {ns}.live AS r
-    WHERE r.queue = :queue::text AND r.state = 'queued' AND NOT r.suspect AND r.flow < 2
-        AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
-    ORDER BY r.priority DESC, r.seq, r.n LIMIT :take::int8 FOR NO KEY UPDATE OF r SKIP LOCKED
+    SELECT l.* FROM open CROSS JOIN LATERAL (
+        SELECT r.ctid AS at, r.priority, r.seq, r.n FROM {ns}.live AS r
+        WHERE r.queue = :queue::text AND r.state = 'queued' AND NOT r.suspect AND r.flow < 2
+            AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
+        ORDER BY r.priority DESC, r.seq, r.n LIMIT :take::int8 FOR NO KEY UPDATE SKIP LOCKED) AS l
 ), chosen AS MATERIALIZED (
     SELECT c.*, c.line IS NULL OR (
         SELECT x.n FROM {ns}.lines AS x WHERE x.line = c.line ORDER BY x.place LIMIT 1) = c.n AS turn
@@ -265,8 +267,8 @@ SELECT CASE WHEN t.flow = 2 THEN -t.n ELSE t.n END, j.id, t.task, j.version, j.c
     t.crashes, t.snoozes, j.enqueued_at, h.now, t.first_failed_at, t.start_by, t.suspect, j.args, j.options, j.headers, t.seq,
     (SELECT count(*) FROM able) < (SELECT count(*) FROM chosen),
     (SELECT count(*) FROM chosen) < :take::int8 AND (EXISTS (SELECT 1 FROM bound) OR (SELECT count(*) FROM gated) < (
-        SELECT count(*) FROM (
-            SELECT 1 FROM open CROSS JOIN {ns}.live AS r
+        SELECT count(*) FROM open CROSS JOIN LATERAL (
+            SELECT 1 FROM {ns}.live AS r
             WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
                 AND r.task = ANY(open.tasks) AND (r.start_by IS NULL OR r.start_by >= open.now)
             LIMIT :cap::int8) AS o)),
