@@ -170,3 +170,6 @@ def test_many_of_them_are_claimed_by_halves(gated: tuple[Fetcher, Place, Hand]) 
     for job in [str(number) for number in range(300, 600)]:
         hand.end(job)
     assert (fetcher.due(600), fetcher.due(0), fetcher.awaited(600)) == (False, True, 0)
+
+    hand.paces.took("limited", 0.02)
+    assert not fetcher.halves, "what takes its time is told of as it ends"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from treadle import Treadle
+from treadle import Context, Treadle
 from treadle.engine.memory.session import MemoryStore, OwnSession
 from treadle.engine.plan import Plan
 from treadle.engine.session import Durability
@@ -181,7 +181,7 @@ def test_what_a_claim_brings_after_the_worker_was_told_to_leave_is_handed_back(
     assert not app.session.run(app.store.engine.leases())
 
 
-def ordered(app: Treadle, monkeypatch: pytest.MonkeyPatch, body: Callable[[int], Awaitable[None]]) -> list[int]:
+def ordered(app: Treadle, monkeypatch: pytest.MonkeyPatch, body: Callable[[Context, int], Awaitable[None]]) -> list[int]:
     """Enqueue many jobs in order by sixty keys, of which a claim sees some; returns those that have run so far, as they did."""
     monkeypatch.setattr(fetcher, "HALVED", 20)
     monkeypatch.setattr(fetcher, "IN_TURN", float("inf"))
@@ -189,15 +189,15 @@ def ordered(app: Treadle, monkeypatch: pytest.MonkeyPatch, body: Callable[[int],
     ran: list[int] = []
 
     @app.task(name="ordered", ordered_by="key")
-    async def ordered(number: int, key: int) -> None:
-        await body(number)
+    async def ordered(ctx: Context, number: int, key: int) -> None:
+        await body(ctx, number)
         ran.append(number)
 
     app.enqueue_many([ordered.call(number, number % 60) for number in range(COUNT)])
     return ran
 
 
-async def at_once(_: int) -> None:
+async def at_once(_: Context, __: int) -> None:
     """A body that takes no time."""
 
 
@@ -224,12 +224,13 @@ def test_gated_jobs_are_told_of_by_halves_while_others_are_claimed(app: Treadle,
     assert together >= 10
 
 
-def test_bodies_that_take_their_time_hold_up_nobody_behind_them(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_that_take_their_time_and_talk_hold_up_nobody_behind_them(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
     came_by = asyncio.Event()
 
-    async def body(number: int) -> None:
-        if number >= COUNT // 2:
-            await came_by.wait()
+    async def body(ctx: Context, number: int) -> None:
+        while number >= COUNT // 2 and not came_by.is_set():
+            ctx.progress(0.5)  # so that there is always something to tell of
+            await asyncio.sleep(0)
 
     ran = ordered(app, monkeypatch, body)
 

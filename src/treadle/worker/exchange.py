@@ -45,9 +45,9 @@ ABREAST = 500
 So many take the store longer than a second exchange and its commit do; fewer are told together with the claim.
 """
 
-STILL = 0.05
-"""Seconds without anything told of or claimed, after which a claim waits no longer for what is in hand: that takes its time,
-and others may stand behind it.
+STILL = 0.1
+"""Seconds after which the next claim waits no longer for what is in hand: that takes its time after all, and others may stand
+behind it. A worker that waited until nothing was told of any more kept a plain job for 5 s, as something always was.
 """
 
 VAIN, VAIN_MOST = 0.001, 0.05
@@ -109,7 +109,8 @@ class Exchange:
         self._patience = 0.0
         self._eager = Eagerness(VAIN, VAIN_MOST)
         self._asking = False
-        self._moved = 0.0
+        self._answered_at = 0.0
+        self._look: asyncio.TimerHandle | None = None
 
     @property
     def claiming(self) -> bool:
@@ -207,17 +208,20 @@ class Exchange:
             if asks:
                 self._claim = asyncio.create_task(self._converse([], [], Durability.DEFAULT, asks), name="treadle claim")
                 self._claim.add_done_callback(self._ended)
-        elif self._telling is None and not self.claiming:
-            asyncio.get_running_loop().call_later(STILL, self._signal.set)
+        elif not self.claiming and self._look is None:
+            self._look = asyncio.get_running_loop().call_later(STILL, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._signal.set()
 
     def _claim_due(self, fetcher: Fetcher) -> bool:
         """Whether, where halves take turns, none is being claimed and the next may be."""
         if not fetcher.halves or self.claiming:
             return False
-        return fetcher.due(self._settler.left) or (self._telling is None and monotonic() - self._moved >= STILL)
+        return fetcher.due(self._settler.left) or monotonic() - self._answered_at >= STILL
 
     def _ended(self, _: "asyncio.Task[None]") -> None:
-        self._moved = monotonic()
         self._signal.set()
 
     async def _told(self) -> None:
@@ -353,6 +357,7 @@ class Exchange:
         if not asks:
             return
         assert self.fetcher is not None
+        self._answered_at = monotonic()
         if any(claims.lost for claims in answers):
             self.fetcher.draining = True
             await self._lost()

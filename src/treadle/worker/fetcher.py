@@ -159,8 +159,9 @@ class Fetcher:
 
     @property
     def halves(self) -> bool:
-        """Whether it is half of what can be in hand at once that is told of or claimed."""
-        return self.in_turn and self._most_in_turn >= HALVED
+        """Whether it is half of what can be in hand at once that is told of or claimed: of many, and brief ones."""
+        brief = self._inflight.paces.brief
+        return self.in_turn and self._most_in_turn >= HALVED and all(map(brief, self._names.values()))
 
     def due(self, untold: int) -> bool:
         """Whether enough has been told of for the next half to be claimed, when the store does not know of `untold` ends."""
