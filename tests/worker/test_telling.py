@@ -13,9 +13,11 @@ from treadle.engine.plan import Plan
 from treadle.engine.session import Durability
 from treadle.model.errors import CannotOpen
 from treadle.model.filter import Filter
+from treadle.model.job import Claims
 from treadle.model.state import State
 from treadle.worker import exchange, fetcher, settler
 from treadle.worker.exchange import Exchange
+from treadle.worker.fetcher import Ask, Fetcher
 from treadle.worker.worker import Worker
 from worker.test_worker import serve, until
 
@@ -245,3 +247,21 @@ def test_bodies_that_take_their_time_and_talk_hold_up_nobody_behind_them(app: Tr
 
     assert serve(app, scene, async_slots=100) == 0
     assert Counter(ran) == Counter(range(COUNT))
+
+
+def test_what_is_told_together_with_a_claim_is_not_counted_as_in_hand(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as many seemed to fit as there were keys: the worker changed to halves and back, and parked a batch each time."""
+    ran = ordered(app, monkeypatch, at_once)
+    monkeypatch.setattr(fetcher, "HALVED", 80)
+    most: list[int] = []
+    take = Fetcher.take
+
+    def spied(self: Fetcher, ask: Ask, claims: Claims) -> bool:
+        more = take(self, ask, claims)
+        most.append(self._most_in_turn)
+        return more
+
+    monkeypatch.setattr(Fetcher, "take", spied)
+    assert serve(app, completed(app), async_slots=50) == 0
+    assert Counter(ran) == Counter(range(COUNT))
+    assert 0 < max(most) <= 60

@@ -175,7 +175,10 @@ class Exchange:
             await doubt.settle()
         except UNREACHED as error:
             log.debug("what this worker holds could not be asked: %s", error)
-        asks = fetcher.asks(self._settler.left) if fetcher is not None else []
+        # Where gated jobs wait for what ends here, the claim is to find those that this settlement frees.
+        beside = self._abreast and len(self._settler) >= ABREAST and fetcher is not None and not fetcher.in_turn
+        untold = self._settler.left if beside or self._telling is not None else 0
+        asks = fetcher.asks(untold) if fetcher is not None else []
         self._asking = bool(asks)
         try:
             if self._telling is not None:
@@ -184,8 +187,7 @@ class Exchange:
                 return
             notes = self._notes.take()
             batch, strictness = self._settler.take()
-            if self._abreast and asks and len(batch) >= ABREAST and fetcher is not None and not fetcher.in_turn:
-                # Where gated jobs wait for what ends here, the claim is to find those that this settlement frees.
+            if beside and asks:
                 self._telling = asyncio.create_task(self._converse(notes, batch, strictness, []), name="treadle telling")
                 await self._converse([], [], strictness, asks)
             else:

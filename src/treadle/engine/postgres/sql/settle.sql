@@ -26,8 +26,8 @@ WITH held AS MATERIALIZED (
 -- Take those that `complete` has moved out of their lines. Relies on the primary keys of flows and lines.
 , unplaced AS (
     DELETE FROM {ns}.lines AS x USING gone AS g, {ns}.flows AS f
-    WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND g.line IS NOT NULL AND f.n BETWEEN g.n AND g.n AND (x.line, x.place) >= (f.line, f.place)
-        AND (x.line, x.place) <= (f.line, f.place) AND x.place BETWEEN f.place AND f.place
+    WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND g.line IS NOT NULL AND f.n BETWEEN g.n AND g.n
+        AND (x.line, x.place) >= (f.line, f.place) AND (x.line, x.place) <= (f.line, f.place) AND x.place BETWEEN f.place AND f.place
 )
 
 -- part: refused
