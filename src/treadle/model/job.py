@@ -16,7 +16,7 @@ from treadle.model.state import State
 Micros = int
 JobId = str
 LeaseId = str
-Ref = int | str
+Ref = int | str | tuple[int, int]
 
 
 def micros(seconds: float) -> Micros:

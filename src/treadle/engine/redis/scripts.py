@@ -19,8 +19,8 @@ GROWS = frozenset({"enqueue", "append"})
 _INCLUDE = re.compile(r"^-- include: ([a-z ]+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$\n?", re.MULTILINE)
 _PARTS = (
-    "ground", "rows", "ranking", "lines", "admission", "gating", "wakes", "holders", "records", "family", "attempts", "keyring",
-    "removal", "looking", "picking",
+    "ground", "rows", "ranking", "slots", "turns", "lines", "admission", "gating", "wakes", "holders", "records", "family",
+    "attempts", "keyring", "removal", "looking", "picking",
 )  # fmt: skip
 
 

@@ -98,10 +98,11 @@ class Working:
                 outcomes[i] = _told(outcome)
             elif outcome.result is not None:
                 results[i] = outcome.result
-        ids, attempts = [each.id for each in settlements], [each.attempt for each in settlements]
+        moments, attempts = [_moment(each.ref) for each in settlements], [each.attempt for each in settlements]
         twice = len(set(numbers)) < len(numbers)
-        parameters = encode((now, lease, numbers, ids, attempts, outcomes, results, twice))
-        answer: list[Verdict] = yield Call("settle", parameters, _verdicts)
+        parameters = encode((now, lease, numbers, moments, attempts, outcomes, results, twice))
+        ids = encode([each.id for each in settlements])
+        answer: list[Verdict] = yield Call("settle", parameters, _verdicts, [ids])
         return answer
 
     @plan
@@ -146,8 +147,8 @@ def _claimed(handed: _Handed) -> Claimed:
     n, attempt, failures, crashes, snoozes, claimed_at, first_failed_at, start_by, suspect, enqueued_at, asked = handed
     job, task, version, codec, queue, priority, _, _, _, args, options, headers, _ = asked
     return Claimed(
-        n, job, task, version, codec, queue, priority, attempt, failures, crashes, snoozes, enqueued_at, claimed_at,
-        first_failed_at, start_by, suspect, args, options, headers,
+        (n, claimed_at), job, task, version, codec, queue, priority, attempt, failures, crashes, snoozes, enqueued_at,
+        claimed_at, first_failed_at, start_by, suspect, args, options, headers,
     )  # fmt: skip
 
 
@@ -162,7 +163,12 @@ def _verdicts(reply: bytes) -> list[Verdict]:
 
 
 def _number(ref: Ref) -> int:
-    return ref if isinstance(ref, int) else 0
+    return ref[0] if isinstance(ref, tuple) else 0
+
+
+def _moment(ref: Ref) -> Micros:
+    """When what it names was claimed: no other job with this number was, in that moment."""
+    return ref[1] if isinstance(ref, tuple) else 0
 
 
 def _closes(note: Note) -> str:

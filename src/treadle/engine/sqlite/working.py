@@ -1,7 +1,7 @@
 """The working verbs: claim, settle, renew, note."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from treadle.engine.admission import Admission, throttled_for
 from treadle.engine.contract import Now
@@ -105,8 +105,8 @@ class Working:
             late = yield from self._complete(holder[0], settlements, completed, clock)
             lost += late
             if waits:
-                ended = [Ended(int(settlements[i].ref), settlements[i].id, State.COMPLETED) for i in completed if i not in late]
-        leavers = [Leaver(int(settlements[i].ref), State.COMPLETED) for i in completed if i not in lost] if gated else []
+                ended = [Ended(_number(settlements[i]), settlements[i].id, State.COMPLETED) for i in completed if i not in late]
+        leavers = [Leaver(_number(settlements[i]), State.COMPLETED) for i in completed if i not in lost] if gated else []
         if others:
             moves = Moves(clock.wall, holder[1])
             lost += yield from self._decide(moves, holder[0], settlements, others)
@@ -254,3 +254,7 @@ def _sorted(settlements: Sequence[Settlement]) -> tuple[list[int], list[int], li
 
 def _final(settlements: Sequence[Settlement], verdicts: Sequence[Verdict]) -> list[str]:
     return [each.id for each, verdict in zip(settlements, verdicts, strict=True) if verdict is Verdict.DONE]
+
+
+def _number(settlement: Settlement) -> int:
+    return cast("int", settlement.ref)

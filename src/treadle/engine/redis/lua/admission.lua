@@ -1,4 +1,4 @@
--- Whether a gated job may start, and which parked ones may be judged again. Rests on `rows` and `lines`.
+-- Whether a gated job may start, and which parked ones may be judged again. Rests on `rows`, `slots` and `lines`.
 --
 -- A *room* is one key of a limit as it stands in this step, by its name `LIMIT\nKEY`; that of the limit as a whole has the key
 -- `\n`, which no hold can have: what waits for a closed limit is parked there. Kept of a room, beside what runs and is parked:
@@ -17,13 +17,13 @@ local admission = later(function()
   local FEW = 1000 -- so many meters are not looked through
   local FAR = 2 ^ 62 -- no debt of a rate reaches further: other engines keep moments in 64 bits
   local rooms, rules = {}, {}
-  local ruled, tats, counts, moved_on = {}, {}, {}, {} -- by the names of rooms that were foreseen
+  local ruled, tats, moved_on = {}, {}, {} -- by the names of rooms that were foreseen
   local paused, throttled, log_moved = nil, nil, false
 
   -- What has been read may have changed: by another verb of the script, or by this one outside of `judge`.
   function its.forget()
     rooms, paused, throttled = {}, nil, nil
-    ruled, tats, counts, moved_on = {}, {}, {}, {}
+    ruled, tats, moved_on = {}, {}, {}
   end
   function its.forget_rules() rules = {} end
 
@@ -43,20 +43,6 @@ local admission = later(function()
   end
 
   local function within(key, at, ...) return call('ZRANGEBYLEX', key, '[' .. at .. '\n0', '(' .. at .. '\n:', ...) end
-
-  local SLOTS = prefix .. 'slots'
-  local function running_in(room)
-    if not room.whole then
-      return call('ZLEXCOUNT', SLOTS, '[' .. room.at .. '\n0', '(' .. room.at .. '\n:')
-    end
-    local seen_before, count = {}, 0
-    for _, name in ipairs(call('ZRANGEBYLEX', SLOTS, '[' .. room.limit .. '\n', '(' .. room.limit .. '\11')) do
-      local n = string.match(name, '%d+$')
-      if not seen_before[n] then count = count + 1 end
-      seen_before[n] = true
-    end
-    return count
-  end
 
   -- Drop what does not count any more.
   local function shorten(room, now)
@@ -122,10 +108,10 @@ local admission = later(function()
     rooms[at] = room
     if whole then
       room.whole = true
-      if rule.closed_until then room.running = running_in(room) end
+      if rule.closed_until then room.running = slots.running_under(limit) end
     else
       if rule.strict then room.used, room.started = 0, 0 end
-      if rule.concurrency then room.running = counts[at] or running_in(room) end
+      if rule.concurrency then room.running = slots.running(at) end
       if pauses() then room.paused = call('HEXISTS', prefix .. 'r:paused', 'key\n' .. at) == 1 end
       if throttles() then room.closed_until = tonumber(call('HGET', prefix .. 'throttled', at) or nil) or false end
       if moved_on[at] then
@@ -199,26 +185,16 @@ local admission = later(function()
     return cause, til
   end
 
-  -- How many run in each of these rooms: one look at all that runs, if that is less.
-  local function count_running(names)
-    if call('ZCARD', SLOTS) > #names then
-      for _, at in ipairs(names) do counts[at] = running_in({at = at}) end
-      return
-    end
-    for _, at in ipairs(names) do counts[at] = 0 end
-    for _, slot in ipairs(call('ZRANGE', SLOTS, 0, -1)) do
-      local at = string.match(slot, '^(.*)\n%d+$')
-      if counts[at] then counts[at] = counts[at] + 1 end
-    end
-  end
-
   local function read_meters(names)
-    local meters = call('HMGET', prefix .. 'meters', unpack(names))
-    for i, at in ipairs(names) do
-      local tat, interval, used = 0, 0, 0
-      if meters[i] then tat, interval, used = struct.unpack('<ddd', meters[i]) end
-      if used ~= 0 or (interval ~= 0 and interval ~= ruled[at].interval) then ruled[at] = false end
-      tats[at] = tat
+    for i, meter in ipairs(call('HMGET', prefix .. 'meters', unpack(names))) do
+      local at = names[i]
+      if meter then
+        local tat, interval, used = struct.unpack('<ddd', meter)
+        if used ~= 0 or interval ~= ruled[at].interval then ruled[at] = false end
+        tats[at] = tat
+      else
+        tats[at] = 0
+      end
     end
   end
 
@@ -226,30 +202,33 @@ local admission = later(function()
   -- the rule is neither strict nor closed.
   function its.foresee(names)
     if pauses() or throttles() or gating.parks() then return end
-    local rated, slotted = {}, {}
+    local rated, its_limit, rule = {}, '', nil
     for _, at in ipairs(names) do
       if ruled[at] == nil then
-        local rule = its.rule_of(string.match(at, '^[^\n]*'))
-        ruled[at] = not rule.strict and not rule.closed_until and rule
-        if ruled[at] and rule.rate then rated[#rated + 1] = at end
-        if ruled[at] and rule.concurrency then slotted[#slotted + 1] = at end
+        if its_limit == '' or string.sub(at, 1, #its_limit) ~= its_limit then -- most jobs beside each other ask for one limit
+          its_limit = string.match(at, '^[^\n]*\n')
+          rule = its.rule_of(string.sub(its_limit, 1, -2))
+          rule = not rule.strict and not rule.closed_until and rule
+        end
+        ruled[at] = rule
+        if rule and rule.rate then rated[#rated + 1] = at end
       end
     end
     if #rated > 0 then read_meters(rated) end
-    if #slotted > 0 then count_running(slotted) end
+    slots.foresee(names)
   end
 
   -- Let a job start in a room that was foreseen, if its rule allows it. Answers whether it does; if not, `judge` says why.
   function its.starts(at, now)
     local rule = ruled[at]
     if not rule or rooms[at] then return false end
-    if rule.concurrency and counts[at] >= rule.concurrency then return false end
+    if rule.concurrency and slots.running(at) >= rule.concurrency then return false end
     if rule.rate then
       local tat = tats[at]
       if tat - math.max(rule.burst - 1, 0) * rule.interval > now then return false end
       tats[at], moved_on[at] = math.min(FAR, math.max(tat, now) + rule.interval), true
     end
-    if rule.concurrency then counts[at] = counts[at] + 1 end
+    slots.add(at, 1)
     return true
   end
 

@@ -1,5 +1,5 @@
 -- alter: apply one change to the oldest jobs that match, and write the audit line.
--- include: rows ranking lines admission gating holders family keyring removal looking
+-- include: rows ranking slots turns lines admission gating holders family keyring removal looking
 --
 -- Parameters: {now, filter, limit, actor, change}; a change is a map with `kind` (cancel, replay, resolve, annotate,
 -- prioritise, erase) and what it carries: reason, delay (microseconds), args, note, priority. Result: the MessagePack array of

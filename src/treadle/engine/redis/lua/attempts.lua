@@ -39,7 +39,7 @@ local function end_attempt(r, now, how, said)
   if counter then r[counter] = r[counter] + 1 end
   if kind == 'retrying' then r.first_failed = r.first_failed or now end
   if kind == 'retrying' or kind == 'snoozed' then r.suspect = 0 end
-  if r.gated == 1 then gating.free_slots(r.flow, r.n) end
+  if r.gated == 1 then gating.free_slots(r.flow) end
   leave(r)
   r.lease, r.stuck, r.cancel = 0, 0, 0
   if state < COMPLETED and seen(r).reason then warm(r).reason = nil end

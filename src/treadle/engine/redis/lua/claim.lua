@@ -1,5 +1,5 @@
 -- claim: move queued jobs to running under a lease, by priority, then by the order of the queue.
--- include: rows ranking lines admission gating holders picking
+-- include: rows ranking slots turns lines admission gating holders picking
 --
 -- Parameters: {now, lease, wants, tasks, suspects, gated}; a want is {queue, take, up_to}.
 -- Result: one text: `L` when the lease is lost, else `C` and the MessagePack of whether more gated jobs stand next, of when
@@ -113,7 +113,6 @@ local function consider(picked, got, mine)
       if rows[n] == nil and text and not stand and seq == n then
         fields[#fields + 1] = n
         fields[#fields + 1] = as_claimed
-        hold(lease, n, true)
         got[#got + 1] = handed_first(n) .. text
         mine[#mine + 1] = n
         count = count + 1
@@ -195,6 +194,7 @@ function verbs.claim(arg, texts, place)
     end
   end
   write(sets)
+  hold_all(lease, mine)
   standings = {}
   if allowed.begun then admission.keep(now) end
   local begin = 'C\147' .. cmsgpack.pack(allowed.more == true, allowed.wakes)

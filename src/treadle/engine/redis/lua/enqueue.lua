@@ -1,5 +1,5 @@
 -- enqueue: store every job, or say of each why not.
--- include: rows ranking lines admission gating family records keyring
+-- include: rows ranking slots turns lines admission gating family records keyring
 --
 -- Parameters: {now, ids, lines, line of each job or false when all are of the first, special, with_rows}; a line is {queue,
 -- priority, task, kind (n: plain, g: gated)}; `special` maps the place of a job that asks for more to {delay, run_at,

@@ -1,5 +1,5 @@
 -- find: jobs as they are now, one page of them.
--- include: rows holders looking
+-- include: rows turns holders looking
 --
 -- Parameters: {filter, limit, after id or false, newest first, details, from number or false, how many to look at}.
 -- Result: {number to go on from or nothing, MessagePack array of jobs}.
@@ -39,8 +39,8 @@ local function parked_of(r)
     return cmsgpack.pack({limit, r.spot % 2 == 1 and string.sub(at, #limit + 2), false, false})
   end
   local order = r.flow.order
-  local name = call('ZRANGEBYLEX', prefix .. 'turns', '[' .. order .. '\n0', '(' .. order .. '\n:', 'LIMIT', 0, 1)[1]
-  local first = name and tonumber(string.sub(name, -16)) ~= r.n and row(tonumber(string.sub(name, -16)))
+  local n = turns.first(order)
+  local first = n and n ~= r.n and row(n)
   return cmsgpack.pack({false, false, first and first.id, first and NAMES[first.state]})
 end
 

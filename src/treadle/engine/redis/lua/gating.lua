@@ -1,19 +1,29 @@
--- Gated jobs: what runs, what is parked, whose turn it is, and who comes back when there is room. Rests on `admission`.
+-- Gated jobs: what is parked, and who comes back when there is room. Rests on `slots`, `turns` and `admission`.
 --
--- Sorted sets whose members sort as text, all with score 0, so that one write serves a batch and nothing is counted twice:
---   slots    `LIMIT\nKEY\nNUMBER` of each running job, for each of its holds. It goes with the attempt.
---   parked   `LIMIT\nKEY\nSTAND` of each job parked there; a stand is its priority turned round, its seq and its number.
---   turns    `ORDERING\nPLACE NUMBER` of each job in line.
--- The set `waiting` holds the numbers of those that are parked because it is not their turn. A row says where it is parked by
--- `spot`: 0 not at all, 1 for its turn, else a number as `admission.judge` answers it; `cause` is 1 (key) or 2 (limit).
+-- The sorted set `parked` has a member `LIMIT\nKEY\nSTAND` for each job parked at a limit, all with score 0, so that they sort
+-- as text; a stand is its priority turned round, its seq and its number. The set `waiting` holds the numbers of those that are
+-- parked because it is not their turn. A row says where it is parked by `spot`: 0 not at all, 1 for its turn, else a number as
+-- `admission.judge` answers it; `cause` is 1 (key) or 2 (limit).
 
 local freed, limit_of, moved = {}, {}, {} -- slots that came free by room, its limit, and orderings that somebody left
 local any_freed = false
 
 gating = later(function()
   local its = {}
-  local firsts = {}
   local parks, waits
+  local seats = {} -- by number: whether he is parked for his turn from now on
+
+  -- Write down who waits for his turn.
+  function its.keep()
+    if not next(seats) then return end
+    local sit, rise = {}, {}
+    for n, sits in pairs(seats) do
+      if sits then sit[#sit + 1] = n else rise[#rise + 1] = n end
+    end
+    in_parts(rise, 1000, function(...) call('SREM', prefix .. 'waiting', ...) end)
+    in_parts(sit, 1000, function(...) call('SADD', prefix .. 'waiting', ...) end)
+    seats = {}
+  end
 
   -- Whether anything is parked at a limit.
   function its.parks()
@@ -27,11 +37,6 @@ gating = later(function()
     return waits
   end
 
-  local function turn_of(order, place, n)
-    local number = padded(n)
-    return order .. '\n' .. (place == n and number or padded(place)) .. number
-  end
-
   -- The name of a room, from where a job is parked.
   local function room_at(flow, spot)
     local hold = flow.holds[math.floor(spot / 2)]
@@ -40,7 +45,7 @@ gating = later(function()
 
   function its.park(r)
     if r.spot == 1 then
-      call('SADD', prefix .. 'waiting', r.n)
+      seats[r.n] = true
       waits = true
     else
       call('ZADD', prefix .. 'parked', 0, room_at(r.flow, r.spot) .. '\n' .. admission.stand_of(r.priority, r.seq, r.n))
@@ -50,7 +55,7 @@ gating = later(function()
 
   function its.unpark(r)
     if r.spot == 1 then
-      call('SREM', prefix .. 'waiting', r.n)
+      seats[r.n] = false
     else
       call('ZREM', prefix .. 'parked', room_at(r.flow, r.spot) .. '\n' .. admission.stand_of(r.priority, r.seq, r.n))
     end
@@ -59,21 +64,16 @@ gating = later(function()
 
   function its.take_place(r, number)
     r.place = number
-    turns_come[#turns_come + 1] = 0
-    turns_come[#turns_come + 1] = turn_of(r.flow.order, number, r.n)
+    turns.come(r.flow.order, r.n)
   end
 
   -- New jobs that enter their line with their number as their place.
   function its.line_up(flow, n)
-    if flow.order then
-      turns_come[#turns_come + 1] = 0
-      turns_come[#turns_come + 1] = turn_of(flow.order, n, n)
-    end
+    if flow.order then turns.come(flow.order, n) end
   end
 
   -- Who comes next matters only where somebody waits.
-  local function leave_turn(order, place, n)
-    turns_go[#turns_go + 1] = turn_of(order, place, n)
+  local function call_behind(order)
     if anybody_waits() then
       moved[order] = true
       any_freed = true
@@ -83,15 +83,9 @@ gating = later(function()
   -- Give up the place of a row that has ended, unless nothing may pass it.
   function its.leave_line(r, keeps)
     if r.flow.order and r.place and not keeps then
-      leave_turn(r.flow.order, r.place, r.n)
+      turns.go(r.flow.order, r.n)
+      call_behind(r.flow.order)
       r.place = nil
-    end
-  end
-
-  function its.take_slots(flow, n)
-    for _, hold in ipairs(flow.holds) do
-      slots_come[#slots_come + 1] = 0
-      slots_come[#slots_come + 1] = hold[2] .. '\n' .. n
     end
   end
 
@@ -102,10 +96,9 @@ gating = later(function()
   end
 
   -- Whom a slot that comes free makes room for matters only where somebody is parked.
-  local function free_slot(at, n, limit)
-    slots_go[#slots_go + 1] = at .. '\n' .. n
+  local function call_for(at)
     if its.parks() then
-      limit = limit or string.match(at, '^[^\n]*')
+      local limit = string.match(at, '^[^\n]*')
       one_more(at, limit)
       one_more(admission.whole_of(limit), limit)
       any_freed = true
@@ -113,46 +106,35 @@ gating = later(function()
   end
 
   -- Give back what a running job held.
-  function its.free_slots(flow, n)
-    for _, hold in ipairs(flow.holds) do free_slot(hold[2], n, hold[1]) end
+  function its.free_slots(flow)
+    slots.add_all(flow.holds, -1)
+    for _, hold in ipairs(flow.holds) do call_for(hold[2]) end
+  end
+
+  local function served(order, n)
+    turns.served(order, n)
+    call_behind(order)
   end
 
   -- This was completed where it stands, as `settle` does with what nothing special has happened to.
   function its.completed(n, blob)
     local kind = string.byte(blob)
-    if kind == ONE_HOLD then return free_slot(string.sub(blob, 2), n) end
-    if kind == ONE_ORDER or kind == STRICT_ORDER then return leave_turn(string.sub(blob, 2), n, n) end
+    if kind == ONE_HOLD then
+      local at = string.sub(blob, 2)
+      slots.add(at, -1)
+      return call_for(at)
+    end
+    if kind == ONE_ORDER or kind == STRICT_ORDER then return served(string.sub(blob, 2), n) end
     local flow = flow_in(blob)
-    its.free_slots(flow, n)
-    if flow.order then leave_turn(flow.order, n, n) end
-  end
-
-  local TURNS = prefix .. 'turns'
-  local function first_in_line(order)
-    local first = firsts[order]
-    if first == nil then
-      local name = call('ZRANGEBYLEX', TURNS, '[' .. order .. '\n0', '(' .. order .. '\n:', 'LIMIT', 0, 1)[1]
-      first = name and tonumber(string.sub(name, -16)) or false
-      firsts[order] = first
-    end
-    return first
-  end
-
-  -- Whether a job that has its number as its place is the first in line; `number` is that number as text that sorts.
-  function its.leads(order, n, number)
-    local first = firsts[order]
-    if first == nil and call('ZLEXCOUNT', TURNS, '[' .. order .. '\n0', '(' .. order .. '\n' .. number .. number) == 0 then
-      first = n
-      firsts[order] = n
-    end
-    return first == n
+    its.free_slots(flow)
+    if flow.order then served(flow.order, n) end
   end
 
   -- Begin to judge: what was seen before may have changed.
   function its.begin()
     flush_indices()
     admission.forget()
-    firsts, parks, waits = {}, nil, nil
+    parks, waits = nil, nil
   end
 
   local function park_at(flow, spot, til, stand, now)
@@ -166,13 +148,13 @@ gating = later(function()
   -- Let a queued job start, or say where it is to be parked, why, and when that or what stands behind it is looked at.
   function its.judge(flow, priority, seq, n, now)
     local spot, cause, til
-    if flow.order and first_in_line(flow.order) ~= n then
+    if flow.order and turns.first(flow.order) ~= n then
       spot, cause = 1, 1
     else
       spot, cause, til = admission.judge(flow.holds, priority, seq, n, now)
     end
     if not spot then
-      its.take_slots(flow, n)
+      slots.add_all(flow.holds, 1)
       return nil
     end
     local parked_at, wakes
@@ -193,9 +175,17 @@ gating = later(function()
     return enter(r)
   end
 
-  local function call_first(order)
-    local n = first_in_line(order)
-    if n and call('SISMEMBER', prefix .. 'waiting', n) == 1 then come_back(row(n)) end
+  local function call_first(orders)
+    local numbers, called = {}, {}
+    turns.foresee(orders)
+    for _, order in ipairs(orders) do numbers[#numbers + 1] = turns.first(order) end
+    for first = 1, #numbers, 1000 do
+      local last = math.min(first + 999, #numbers)
+      for i, waits_here in ipairs(call('SMISMEMBER', prefix .. 'waiting', unpack(numbers, first, last))) do
+        if waits_here == 1 then called[#called + 1] = numbers[first + i - 1] end
+      end
+    end
+    for _, r in ipairs(rows_in(called)) do come_back(r) end
   end
 
   -- No more are read than could start beside each other, and one: with 10,000 parked at a rate of 100 a minute each look took
@@ -223,7 +213,7 @@ gating = later(function()
     local orders, names = {}, {}
     for order in pairs(moved) do orders[#orders + 1] = order end
     table.sort(orders)
-    for _, order in ipairs(orders) do call_first(order) end
+    call_first(orders)
     if its.parks() then
       for at in pairs(freed) do
         local rule = admission.rule_of(limit_of[at])
@@ -255,11 +245,11 @@ gating = later(function()
     return limit - left
   end
 
-  -- The names of the rooms in one of the sets, from one name on, as long as `visit` does not say to stop.
-  function its.rooms_in(set, from, visit)
+  -- The names of the rooms in which some are parked, from one name on, as long as `visit` does not say to stop.
+  function its.rooms_from(from, visit)
     local low = '[' .. from
     while true do
-      local name = call('ZRANGEBYLEX', prefix .. set, low, '+', 'LIMIT', 0, 1)[1]
+      local name = call('ZRANGEBYLEX', prefix .. 'parked', low, '+', 'LIMIT', 0, 1)[1]
       local at = name and string.match(name, '^(.*)\n%d+$')
       if not at or visit(at) then return end
       low = '(' .. at .. '\n:'
@@ -275,7 +265,7 @@ gating = later(function()
       if admission.room(limit, at, now).front then admission.wake_at(at, now) end
       return
     end
-    its.rooms_in('parked', limit .. '\n', function(at)
+    its.rooms_from(limit .. '\n', function(at)
       if string.sub(at, 1, #limit + 1) ~= limit .. '\n' then return true end
       admission.wake_at(at, now)
     end)

@@ -75,13 +75,23 @@ local function make_table(name)
   return true
 end
 
+-- Set fields of a hash of short texts.
+local function set_short(name, fields)
+  if #fields == 0 then return end
+  local new = make_table(name)
+  in_parts(fields, 2000, function(...) call('HSET', name, ...) end)
+  if new then call('HDEL', name, 'longer') end
+end
+
 local function write(sets)
   for kind, blocks in pairs(sets) do
     for block, fields in pairs(blocks) do
       local name = block_key(kind, block)
-      local new = kind == 's' and make_table(name)
-      in_parts(fields, 2000, function(...) call('HSET', name, ...) end)
-      if new then call('HDEL', name, 'longer') end
+      if kind == 's' then
+        set_short(name, fields)
+      else
+        in_parts(fields, 2000, function(...) call('HSET', name, ...) end)
+      end
     end
   end
 end

@@ -1,19 +1,19 @@
--- Where jobs stand: the indices, and how a row enters and leaves them. Rests on `rows`, `ranking` and `gating`.
+-- Where jobs stand: the indices, and how a row enters and leaves them. Rests on `rows`, `ranking`, `slots`, `turns` and `gating`.
 --
 -- A line holds the queued jobs of one (queue, priority, kind, task); the sorted set `lines:QUEUE` names them. Kinds:
 --   n  plain jobs, s  suspects among them: lists. An entry is the job's number, or `seq:number` for one that came back. One
 --      whose job has left the queue otherwise than by a claim stays behind and is thrown away by the claim that meets it.
---   f  jobs in a queue that tenants share, t  suspects among them: sorted sets of numbers by seq.
+--   f  jobs in a queue that tenants share, t  suspects among them: sorted sets by seq, of members that name it where it is not
+--      the number.
 --   g  gated jobs, h  suspects among them: as well.
 --   l  late ones, as well: a claim moves them here, where none looks at them, until `promote` expires them. They wait still:
 --      where tenants share the queue, others are placed beside them.
 -- So a claim where no job is gated looks at no gated job, and one that does finds them in the order in which all stand.
 local pushes, push_order = {}, {}
+local inserts = {} -- into sorted sets, by key
 local held = {}
+local batches = {} -- {command, lease, numbers}: what was claimed or settled as one
 local finished = {}
-
-local slots_come, slots_go = {}, {} -- see `gating`
-local turns_come, turns_go = {}, {}
 
 local SORTED = {f = true, t = true, g = true, h = true}
 local GATED = {g = true, h = true}
@@ -28,16 +28,23 @@ local function kind_of(r)
   return r.suspect == 1 and 's' or 'n'
 end
 
-local function held_by(lease)
+-- The member of a row in a line that is a sorted set, so that who reads it need not ask for the scores.
+local function member_of(r)
+  if r.seq == r.n then return padded(r.n) end
+  return padded(r.n) .. padded(r.seq)
+end
+
+local function hold(lease, n, here)
   local mine = held[lease]
   if not mine then
     mine = {}
     held[lease] = mine
   end
-  return mine
+  mine[n] = here
 end
 
-local function hold(lease, n, here) held_by(lease)[n] = here end
+local function hold_all(lease, numbers) batches[#batches + 1] = {'SADD', lease, numbers} end
+local function let_go_all(lease, numbers) batches[#batches + 1] = {'SREM', lease, numbers} end
 
 local function stand_in_line(r)
   local kind = kind_of(r)
@@ -47,8 +54,13 @@ local function stand_in_line(r)
     standing.head, standing.back = math.min(standing.head or r.seq, r.seq), math.max(standing.back or r.seq, r.seq)
   end
   if SORTED[kind] then
-    call('ZADD', line_key(r.queue, line), r.seq, padded(r.n))
-    call('ZADD', prefix .. 'lines:' .. r.queue, -r.priority, line)
+    local key = line_key(r.queue, line)
+    local insert = inserts[key]
+    if not insert then
+      insert = {queue = r.queue, line = line, priority = r.priority}
+      inserts[key] = insert
+    end
+    insert[#insert + 1], insert[#insert + 2] = r.seq, member_of(r)
     return
   end
   local name = r.queue .. '\n' .. line
@@ -64,7 +76,7 @@ end
 -- A claim came upon a row whose start-by deadline is over, and has taken it out of its line.
 local function stand_late(r)
   local line = line_name(r.priority, 'l', r.task)
-  call('ZADD', line_key(r.queue, line), r.seq, padded(r.n))
+  call('ZADD', line_key(r.queue, line), r.seq, member_of(r))
   call('ZADD', prefix .. 'lines:' .. r.queue, -r.priority, line)
 end
 
@@ -134,9 +146,18 @@ local function swept(name, leaving)
   call('HDEL', prefix .. 'stale', name)
 end
 
+local function insert_all()
+  for key, insert in pairs(inserts) do
+    in_parts(insert, 2000, function(...) call('ZADD', key, ...) end)
+    call('ZADD', prefix .. 'lines:' .. insert.queue, -insert.priority, insert.line)
+  end
+  inserts = {}
+end
+
 local function gone_from_sorted(r, kind)
+  insert_all()
   local line = line_name(r.priority, kind, r.task)
-  if call('ZREM', line_key(r.queue, line), padded(r.n)) == 0 then return false end
+  if call('ZREM', line_key(r.queue, line), member_of(r)) == 0 then return false end
   if call('EXISTS', line_key(r.queue, line)) == 0 then call('ZREM', prefix .. 'lines:' .. r.queue, line) end
   return true
 end
@@ -159,6 +180,11 @@ function flush_indices()
     call('ZADD', prefix .. 'lines:' .. push.queue, -push.priority, push.line)
   end
   if #push_order > 0 then pushes, push_order = {}, {} end
+  insert_all()
+  for _, batch in ipairs(batches) do
+    in_parts(batch[3], 1000, function(...) call(batch[1], prefix .. 'h:' .. batch[2], ...) end)
+  end
+  batches = {}
   for lease, mine in pairs(held) do
     local came, went = {}, {}
     for n, here in pairs(mine) do
@@ -172,18 +198,9 @@ function flush_indices()
     in_parts(finished, 1000, function(...) call('RPUSH', prefix .. 'f:6', ...) end)
     finished = {}
   end
-  if #slots_go + #slots_come + #turns_go + #turns_come > 0 then
-    in_parts(slots_go, 1000, function(...) call('ZREM', prefix .. 'slots', ...) end)
-    if #slots_come > 0 then
-      local new = call('EXISTS', prefix .. 'slots') == 0
-      if new then call('ZADD', prefix .. 'slots', 0, LONGER) end
-      in_parts(slots_come, 2000, function(...) call('ZADD', prefix .. 'slots', ...) end)
-      if new then call('ZREM', prefix .. 'slots', LONGER) end
-    end
-    in_parts(turns_go, 1000, function(...) call('ZREM', prefix .. 'turns', ...) end)
-    in_parts(turns_come, 2000, function(...) call('ZADD', prefix .. 'turns', ...) end)
-    slots_come, slots_go, turns_come, turns_go = {}, {}, {}, {}
-  end
+  if made(slots) then slots.keep() end
+  if made(turns) then turns.keep() end
+  if made(gating) then gating.keep() end
 end
 
 local function queue(r)

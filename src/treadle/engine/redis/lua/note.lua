@@ -1,5 +1,5 @@
 -- note: write down what running jobs say in mid-run.
--- include: rows ranking lines admission gating holders
+-- include: rows ranking slots turns lines admission gating holders
 --
 -- Parameters: {now, lease, notes}; a note is {number, id, attempt, kind, name, value, for how long a
 -- throttle closes a room, in microseconds, and the name of that room}.

@@ -59,19 +59,17 @@ local KINDS = {[ONE_HOLD] = 'h', [ONE_ORDER] = 'o', [STRICT_ORDER] = 'O'}
 -- The short way of gated jobs that run for the first time and have nothing against them, as many as stand one behind the other
 -- in a group's only line. Answers how many. (Counted by hand: `#` looks for the end of a table each time.)
 local function start_at_once(line, wanted, got, mine)
-  local numbers, seqs, names, stands, kinds, whats = line.numbers, line.seqs, line.names, line.stands, line.kinds, line.whats
-  local starts, leads, asked, here = admission.starts, gating.leads, line.asked, held_by(lease)
+  local numbers, seqs, stands, kinds, whats = line.numbers, line.seqs, line.stands, line.kinds, line.whats
+  local starts, first, asked = admission.starts, turns.first, line.asked
   local from, most = line.at, math.min(wanted, allowed.gated, allowed.judged, #numbers - line.at + 1)
-  local its_block, fields, f, g, m, c = nil, nil, 0, #got, #mine, #slots_come
+  local its_block, fields, f, g, m = nil, nil, 0, #got, #mine
   local at = from
   while at < from + most do
     local n, kind, what = numbers[at], kinds[at], whats[at]
     if not kind or rows[n] ~= nil or stands[at] or seqs[at] ~= n then break end
     if kind == ONE_HOLD then
       if not starts(what, now) then break end
-      slots_come[c + 1], slots_come[c + 2] = 0, what .. '\n' .. n
-      c = c + 2
-    elseif not leads(what, n, names[at]) then
+    elseif first(what) ~= n then
       break
     end
     local block = (n - n % BLOCK) / BLOCK
@@ -81,7 +79,7 @@ local function start_at_once(line, wanted, got, mine)
     end
     fields[f + 1], fields[f + 2] = n, as_started .. KINDS[kind] .. what
     got[g + 1], got[g + 2] = handed_first(n), asked[at]
-    mine[m + 1], here[n] = n, true
+    mine[m + 1] = n
     f, g, m, at = f + 2, g + 2, m + 1, at + 1
   end
   local count = at - from
@@ -129,7 +127,6 @@ local function try(line, seq, n, asked, stand, got, mine)
   end
   if virgin then
     put(sets, 's', n, line.gated and as_started .. flow_of(asked).blob or as_claimed)
-    hold(lease, n, true)
     got[#got + 1] = handed_first(n) .. asked
   else
     got[#got + 1] = hand_row(r)
@@ -139,9 +136,9 @@ local function try(line, seq, n, asked, stand, got, mine)
   return 1
 end
 
--- What the next jobs to be judged ask for, if it is one thing; what there is to know of their rooms is read at once.
+-- What the next jobs to be judged ask for, if it is one thing; what there is to know of their rooms and lines is read at once.
 local function foresee(line, count)
-  local kinds, whats, rooms_asked = line.kinds, {}, {}
+  local kinds, whats, rooms_asked, orders_asked = line.kinds, {}, {}, {}
   for i = 1, count do
     local asked = line.asked[i]
     local first, last = 0, 0
@@ -150,11 +147,13 @@ local function foresee(line, count)
     if KINDS[kind] then
       local what = string.sub(asked, first + 1, last)
       kinds[i], whats[i] = kind, what
-      if kind == ONE_HOLD then rooms_asked[#rooms_asked + 1] = what end
+      local asked_of = kind == ONE_HOLD and rooms_asked or orders_asked
+      asked_of[#asked_of + 1] = what
     end
   end
   line.whats = whats
   if #rooms_asked > 0 then admission.foresee(rooms_asked) end
+  turns.foresee(orders_asked)
 end
 
 -- Read the next entries of a line, with what is stored of their jobs. Of gated ones no more than may be taken, and one that
@@ -166,13 +165,16 @@ local function read_on(line, chunk)
     local left = math.min(allowed.gated, allowed.judged)
     chunk = left <= 0 and 1 or math.min(chunk, math.max(16, left + 1))
   end
-  line.at, line.seqs, line.numbers, line.names, line.asked, line.stands, line.kinds = 1, {}, {}, {}, {}, {}, {}
+  line.at, line.seqs, line.numbers, line.asked, line.stands, line.kinds = 1, {}, {}, {}, {}, {}
   if line.sorted then
-    local flat = call('ZRANGE', line.key, line.taken, line.taken + chunk - 1, 'WITHSCORES')
-    local numbers, seqs, names = line.numbers, line.seqs, line.names
-    for i = 1, #flat / 2 do
-      local name, seq = flat[2 * i - 1], flat[2 * i]
-      names[i], numbers[i], seqs[i] = name, tonumber(name), tonumber(seq)
+    local numbers, seqs = line.numbers, line.seqs
+    for i, member in ipairs(call('ZRANGE', line.key, line.taken, line.taken + chunk - 1)) do
+      if #member == 16 then
+        local n = tonumber(member)
+        numbers[i], seqs[i] = n, n
+      else
+        numbers[i], seqs[i] = tonumber(string.sub(member, 1, 16)), tonumber(string.sub(member, 17))
+      end
     end
   else
     for i, entry in ipairs(call('LRANGE', line.key, line.taken, line.taken + chunk - 1)) do

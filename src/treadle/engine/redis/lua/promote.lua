@@ -1,6 +1,6 @@
 -- promote: queue what is due, in due order, expire what missed its start-by deadline, and look at the keys of limits whose
 -- moment has come, `limit` of each.
--- include: rows ranking lines admission gating family
+-- include: rows ranking slots turns lines admission gating family
 --
 -- Parameters: {now, limit}. Result: {queued, expired, next due as text or nothing}.
 

@@ -1,5 +1,5 @@
 -- prune: delete finished jobs older or more than the retention allows, the longest finished of each state first.
--- include: rows ranking lines admission gating family keyring removal
+-- include: rows ranking slots turns lines admission gating family keyring removal
 --
 -- Parameters: {now, limit, completed, completed_count, cancelled, expired, dead, audit, lines}: ages in microseconds, false for
 -- ever, and how many lines of the audit may go.

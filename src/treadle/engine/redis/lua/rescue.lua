@@ -1,5 +1,5 @@
 -- rescue: take back every job of leases that ran out or that a witness saw end, and remove those leases.
--- include: rows ranking lines admission gating holders family attempts
+-- include: rows ranking slots turns lines admission gating holders family attempts
 --
 -- Parameters: {now, witnesses, delay in microseconds, delay in seconds}; a witness is {lease, exit, spared}.
 -- Result: the MessagePack array of {id, attempt, lease, state}.

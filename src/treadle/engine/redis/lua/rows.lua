@@ -40,6 +40,9 @@ local function later(make)
   end})
 end
 
+-- Whether any of them has been used.
+local function made(functions) return getmetatable(functions) == nil end
+
 local function some(time) if time ~= NEVER then return time end end
 
 local ONE_HOLD, ONE_ORDER, STRICT_ORDER = string.byte('hoO', 1, 3)

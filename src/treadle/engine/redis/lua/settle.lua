@@ -1,7 +1,8 @@
 -- settle: end attempts, then tell the children once for the whole batch.
--- include: rows ranking lines admission gating holders family attempts
+-- include: rows ranking slots turns lines admission gating holders family attempts
 --
--- Parameters: {now, lease, numbers, ids, attempts, outcomes, results, twice}. `outcomes` maps the place of a settlement that is
+-- Parameters: {now, lease, numbers, when each was claimed, attempts, outcomes, results, twice}, and the MessagePack of the ids,
+-- which few settlements look at, as a text. `outcomes` maps the place of a settlement that is
 -- not a plain completion to {kind, ...}: {delay, seconds, problem or false} for `retrying` and `released`; {delay, seconds} for `snoozed`; {cause, reason,
 -- fingerprint, problem or false} for `died`; {reason} for `cancelled`; {delay, seconds, exit} for `crashed`.
 -- `results` maps the place of a completion to its result. `twice`: some job stands in the batch more than once.
@@ -37,7 +38,7 @@ local function completions(lease, now)
         if state == RUNNING and holder_of == lease and (tail or gated == 0) and cancel + stuck + suspect + parent + cold == 0 then
           local was = math.min(gated, 1)
           its = {
-            attempt = attempt,
+            attempt = attempt, claimed = claimed,
             bare = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 0, was, 0, attempt, claimed, now),
             with_result = struct.pack(SHORT, COMPLETED, 0, 0, 0, 0, 1, was, 0, attempt, claimed, now),
           }
@@ -49,28 +50,28 @@ local function completions(lease, now)
   end
 end
 
--- Complete the plain ones; the places of all others. The id is looked at as well as the number: a replica that was promoted
--- before it had everything hands out the same numbers again.
-local function complete_plain(arg, lease, now, out)
-  local numbers, ids, attempts, outcomes, results = arg[3], arg[4], arg[5], arg[6], arg[7]
-  local completion, sets, others = completions(lease, now), {}, {}
-  local heard = job_ears()
+-- Complete the plain ones; the places of all others. The moment of the claim is looked at as well as the number: a replica that
+-- was promoted before it had everything hands out the same numbers again.
+local function complete_plain(arg, ids_of, lease, now, out)
+  local numbers, moments, attempts, outcomes, results = arg[3], arg[4], arg[5], arg[6], arg[7]
+  local completion, sets, others, done, d, o = completions(lease, now), {}, {}, {}, #finished, 0
+  local heard = job_ears() and ids_of()
   runs(numbers, function(block, first, last)
     local stands = call('HMGET', block_key('s', block), unpack(numbers, first, last))
-    local owners = call('HMGET', prefix .. 'ids', unpack(ids, first, last))
     local fields = fields_for(sets, 's', block)
+    local f = #fields
     for i = first, last do
       local n, stand = numbers[i], stands[i - first + 1]
       local its, tail
       if stand and not outcomes[i] and rows[n] == nil then its, tail = completion(stand) end
-      if its and its.attempt == attempts[i] and tonumber(owners[i - first + 1]) == n then
-        fields[#fields + 1] = n
-        fields[#fields + 1] = results[i] and its.with_result or its.bare
+      if its and its.attempt == attempts[i] and its.claimed == moments[i] then
+        fields[f + 1], fields[f + 2] = n, results[i] and its.with_result or its.bare
+        f = f + 2
         if results[i] then put(sets, 'c', n, cmsgpack.pack({result = results[i]})) end
         if tail then gating.completed(n, tail) end
-        hold(lease, n, false)
-        finished[#finished + 1] = n
-        if heard then ended_jobs[#ended_jobs + 1] = 'job:' .. ids[i] end
+        d, o = d + 1, o + 1
+        finished[d], done[o] = n, n
+        if heard then ended_jobs[#ended_jobs + 1] = 'job:' .. heard[i] end
         out[i] = 'D'
       else
         others[#others + 1] = i
@@ -78,21 +79,27 @@ local function complete_plain(arg, lease, now, out)
     end
   end)
   write(sets)
+  let_go_all(lease, done)
   return others
 end
 
-function verbs.settle(arg)
-  local now, numbers, ids, attempts, outcomes, results = the_time(arg[1]), arg[3], arg[4], arg[5], arg[6], arg[7]
+function verbs.settle(arg, texts)
+  local now, numbers, attempts, outcomes, results = the_time(arg[1]), arg[3], arg[5], arg[6], arg[7]
   local lease = holding(arg[2], now)
-  local others, out = {}, {}
+  local others, out, ids = {}, {}, nil
+  local function ids_of()
+    ids = ids or cmsgpack.unpack(texts[1])
+    return ids
+  end
   if lease and not arg[8] then
-    others = complete_plain(arg, lease, now, out)
+    others = complete_plain(arg, ids_of, lease, now, out)
   else
     for i = 1, #numbers do others[i] = i end
   end
   local wanted = {}
   for at, i in ipairs(others) do wanted[at] = numbers[i] end
   fetch(wanted)
+  if #others > 0 then ids_of() end
   for _, i in ipairs(others) do
     local r = rows[numbers[i]]
     if not r or r.id ~= ids[i] or r.attempt ~= attempts[i] then

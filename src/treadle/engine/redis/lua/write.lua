@@ -1,5 +1,5 @@
 -- write: compare-and-set each record on its own, in order.
--- include: rows ranking lines admission gating records
+-- include: rows ranking slots turns lines admission gating records
 --
 -- Parameters: {now, writes}. Result: a list of {done, version that now stands}.
 
