@@ -90,7 +90,7 @@ def test_the_short_ways_of_writing_arrays_say_the_same() -> None:
 CHOSEN = [
     ("claim", ("take",), ("live_ready", "live_suspects", "leases_id", "jobs_pkey", "Tid Scan")),
     ("settle", ("complete", "refused"), ("live_pkey", "finished_pkey")),
-    ("settle", ("complete", "leave-lines", "refused"), ("live_pkey", "finished_pkey", "flows_pkey", "lines_pkey")),
+    ("settle", ("complete", "leave-lines", "refused"), ("live_pkey", "finished_pkey", "lines_pkey")),
     ("aftermath", ("leave-waited-for",), ("finished_pkey", "live_turns")),
     ("settle", ("held",), ("live_pkey",)),
     ("settle", ("already",), ("finished_pkey",)),

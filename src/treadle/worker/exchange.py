@@ -109,6 +109,7 @@ class Exchange:
         self._patience = 0.0
         self._eager = Eagerness(VAIN, VAIN_MOST)
         self._asking = False
+        self._ending = False
         self._answered_at = 0.0
         self._look: asyncio.TimerHandle | None = None
 
@@ -139,11 +140,13 @@ class Exchange:
         half of them costs nearly as much as one for all."""
         if self.fetcher is None:
             return
+        due = False
         idle, held = 0, self.fetcher.awaited(len(self._settler))
-        while held and idle < TURNS and not self._claim_due(self.fetcher):
+        while held and idle < TURNS and not (due := self._claim_due(self.fetcher)):
             await asyncio.sleep(0)
             before, held = held, self.fetcher.awaited(len(self._settler))
             idle = 0 if held < before else idle + 1
+        self._ending = due
 
     async def poll(self) -> None:
         """Turn wakes and the passing of the poll interval into appetite, until cancelled."""
@@ -199,7 +202,9 @@ class Exchange:
         """Tell what has ended, and claim when that has made room for a half: each beside the other, while bodies run."""
         if self._telling is not None and self._telling.done():
             await self._told()
-        if self._telling is None and (len(self._settler) or self._notes):
+        if self._ending:
+            self._signal.set()  # the claim that is due goes first, and what goes on ending is told of together
+        elif self._telling is None and (len(self._settler) or self._notes):
             notes = self._notes.take()
             batch, strictness = self._settler.take()
             self._telling = asyncio.create_task(self._converse(notes, batch, strictness, []), name="treadle telling")

@@ -112,6 +112,7 @@ class Fetcher:
         self._in_turn_until = 0.0
         self._unstarted: dict[JobId, float] = {}
         self._most_in_turn = 0
+        self._more_in_turn = False
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
@@ -285,9 +286,13 @@ class Fetcher:
         self._crowded = ask.places if claims.more else []
         if not claims.more:
             return False
+        found = ask.held + len(claims.jobs)
         if 2 * len(claims.jobs) < ask.gated:
             self._in_turn_until = monotonic() + IN_TURN
-            self._most_in_turn = ask.held + len(claims.jobs)
+            self._most_in_turn, self._more_in_turn = found, True
+        elif self._more_in_turn and found >= self._most_in_turn:
+            self._more_in_turn = len(claims.jobs) == ask.gated
+            self._most_in_turn = found + (found // 8 if self._more_in_turn else 0)
         if ask.gated == 0 and len(ask.places) == 1:
             self._wants_slot.update(ask.places)
             return False

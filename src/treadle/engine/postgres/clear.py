@@ -10,11 +10,12 @@ from typing import Any
 
 from treadle.engine.admission import MOST_JUDGED
 from treadle.engine.plan import Steps
+from treadle.engine.postgres.marks import segments
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Anew, Aside, Ask, Gated, Later, Row, Rows, Way, texts
 from treadle.model.job import Claimed, Claims, Want
 
-_PRIORITY, _SEQ, _NUMBER = 6, 19, 24
+_PRIORITY, _SUSPECT, _SEQ, _NUMBER = 6, 15, 19, 25
 
 
 def claim_clear(
@@ -23,29 +24,32 @@ def claim_clear(
     values: dict[str, Any],
     suspects: int,
     gated: int,
-    limits: frozenset[str],
+    expected: Gated,
     go_on: Callable[[list[Row]], Steps[Claims]],
 ) -> Later:
     """Claim those of the first jobs of a queue that nothing hinders, and `go_on` from there where anything does.
 
-    `limits` are those that have been met in the queue so far: what asks for others is left to be judged.
+    `expected` names the limits that have been met in the queue so far: what asks for others is left to be judged.
     """
     cap = min(gated, MOST_JUDGED)
-    own = {"queue": want.queue, "take": want.take, "suspects": suspects, "cap": cap, "limits": texts(sorted(limits))}
+    own = {"queue": want.queue, "take": want.take, "suspects": suspects, "cap": cap, "limits": texts(sorted(expected.limits))}
 
     def answer(rows: list[Rows], aside: Aside) -> Claims | Anew:
         jobs = rows[1]
         if not jobs:
             return Claims([], lost=True)
-        hindered, more, waits, others = jobs[0][_SEQ + 1 : _NUMBER]
+        hindered, more, waits, others, steady = jobs[0][_SEQ + 1 : _NUMBER]
         started = _in_order(jobs) if jobs[0][0] is not None else []
         if hindered:
             found = Gated(Way.HINDERED, frozenset(json.loads(others)) if others else frozenset())
             aside.remember(want.queue, values["tasks"], found)
             return Anew(lambda: go_on(started))
-        aside.remember(want.queue, values["tasks"], Gated(Way.CLEAR) if waits else {})
+        full = steady and (len(started) == want.take or sum(row[0] < 0 for row in started) == cap)
+        marks = {row[_PRIORITY]: row[_SEQ] for row in started if not row[_SUSPECT]} if full else {}
+        aside.remember(want.queue, values["tasks"], Gated(Way.CLEAR, marks=marks) if waits else {})
         return Claims([Claimed._make(row[:_SEQ]) for row in started], lost=False, more=more)
 
+    own |= segments(expected.marks)
     return Later([Ask(sql("claim", part), values | own) for part in ("hold-starts", "start-clear")], answer)
 
 

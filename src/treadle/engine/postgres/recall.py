@@ -59,7 +59,7 @@ class Memory:
             self._gated.setdefault(key, _Seen()).found(found)
             return
         if seen := self._gated.get(key):
-            seen.at = NEVER
+            seen.gone()
         if not found:
             self._marks.pop(key, None)
             return
@@ -74,10 +74,13 @@ class _Seen:
         self.at = NEVER
         self._limits: frozenset[str] = frozenset()
         self._left = self._length = 0
+        self._marks: Marks = {}
+        self._since = NEVER
 
     def found(self, found: Gated) -> None:
         """Once more, now."""
         self.at = time.monotonic()
+        self._mark(found)
         known = self._limits | found.limits
         self._limits = known if len(known) <= KNOWN else frozenset()
         if found.way is Way.CLEAR:
@@ -87,9 +90,18 @@ class _Seen:
         elif found.way is Way.HINDERED:
             self._left = self._length = min(LONGEST, 2 * self._length) or 1
 
+    def gone(self) -> None:
+        """None waits there any more."""
+        self.at, self._marks = NEVER, {}
+
+    def _mark(self, found: Gated) -> None:
+        if found.way is not Way.CLEAR or not found.marks or self.at - self._since >= SWEEP:
+            self._marks, self._since = {}, self.at
+        self._marks = {**self._marks, **found.marks}
+
     def expected(self) -> Gated:
         """What the next claim may expect."""
         if not self._left:
-            return Gated(Way.CLEAR, self._limits)
+            return Gated(Way.CLEAR, self._limits, {} if time.monotonic() - self._since >= SWEEP else self._marks)
         self._left -= 1
         return Gated(Way.JUDGED, self._limits)

@@ -116,10 +116,12 @@ class Way(Enum):
 
 
 class Gated(NamedTuple):
-    """Gated jobs wait in a queue. `limits` are those that they ask for, of which nobody knew before."""
+    """Gated jobs wait in a queue. `limits` are those that they ask for, of which nobody knew before; `marks`, how far the queue
+    has been claimed, where nobody comes back to a place before them."""
 
     way: Way
     limits: frozenset[str] = frozenset()
+    marks: Marks = MappingProxyType({})
 
 
 class Anew(NamedTuple):

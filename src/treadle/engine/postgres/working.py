@@ -10,6 +10,7 @@ from treadle.engine.contract import Now
 from treadle.engine.plan import Steps
 from treadle.engine.postgres.claiming import GatedClaim
 from treadle.engine.postgres.clear import claim_clear
+from treadle.engine.postgres.marks import segments
 from treadle.engine.postgres.settling import Settling, fences
 from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import (
@@ -27,8 +28,6 @@ from treadle.engine.postgres.steps import (
     Way,
     Woken,
     columns,
-    literal,
-    numbers,
     texts,
     verb,
 )
@@ -38,7 +37,6 @@ from treadle.model.outcome import Note, NoteKind, Verdict
 
 _PRIORITY, _SEQ, _WAITS, _GATED, _SHARED, _SUSPECT = 6, 19, 20, 21, 22, 15
 _in_order = itemgetter(_SEQ, 0)
-_ABOVE, _BELOW = 32767, -32768
 
 
 class Working(Settling):
@@ -124,7 +122,7 @@ class Working(Settling):
 
         if expected.way is not Way.CLEAR or gated <= 0 or want.take <= 0:
             return (yield from go_on([]))
-        claims: Claims | Anew = yield claim_clear(self.sql, want, values, suspects, gated, expected.limits, go_on)
+        claims: Claims | Anew = yield claim_clear(self.sql, want, values, suspects, gated, expected, go_on)
         return (yield from claims.begin()) if isinstance(claims, Anew) else claims
 
     def _claim_gated(
@@ -167,8 +165,7 @@ class Working(Settling):
         return claims
 
     def _take(self, values: dict[str, Any], queue: str, take: int, suspects: int, marks: Marks, *, alone: bool = False) -> Ask:
-        high, low, after = _segments(marks)
-        own = {"queue": queue, "take": take, "suspects": suspects, "alone": alone, "high": high, "low": low, "after": after}
+        own = {"queue": queue, "take": take, "suspects": suspects, "alone": alone, **segments(marks)}
         return Ask(self.sql("claim", "take"), values | own)
 
     @verb
@@ -233,20 +230,6 @@ def _throttles(notes: Iterable[Note]) -> list[tuple[str, str, int]]:
             limit, _, key = note.name.partition("\n")
             found.append((limit, key, micros(seconds)))
     return found
-
-
-def _segments(marks: Marks) -> tuple[str, str, str]:
-    """The ready index cut at the marks: above the first, behind it, between it and the next, and so on down."""
-    if not marks:
-        return f"{{{_ABOVE}}}", f"{{{_BELOW}}}", "{NULL}"
-    rows: list[tuple[int, int, int | None]] = []
-    top = _ABOVE
-    for priority in sorted(marks, reverse=True):
-        rows += [(top, priority, None), (priority, priority, marks[priority])]
-        top = priority
-    rows.append((top, _BELOW, None))
-    high, low, after = zip(*rows, strict=True)
-    return numbers(high), numbers(low), literal(after)
 
 
 def _stand(row: Row) -> tuple[int, int, int]:

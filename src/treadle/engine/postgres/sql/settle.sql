@@ -23,11 +23,12 @@ WITH held AS MATERIALIZED (
 )
 
 -- part: leave-lines
--- Take those that `complete` has moved out of their lines. Relies on the primary keys of flows and lines.
+-- Take those that `complete` has moved out of their lines: whoever ran was the first of his. Relies on the primary key of lines.
 , unplaced AS (
-    DELETE FROM {ns}.lines AS x USING gone AS g, {ns}.flows AS f
-    WHERE (SELECT EXISTS (SELECT 1 FROM {ns}.lines)) AND g.line IS NOT NULL AND f.n BETWEEN g.n AND g.n
-        AND (x.line, x.place) >= (f.line, f.place) AND (x.line, x.place) <= (f.line, f.place) AND x.place BETWEEN f.place AND f.place
+    DELETE FROM {ns}.lines AS x
+    WHERE x.ctid = ANY(ARRAY(
+        SELECT (SELECT CASE WHEN f.n = g.n THEN f.ctid END FROM {ns}.lines AS f WHERE f.line = g.line ORDER BY f.place LIMIT 1)
+        FROM gone AS g WHERE g.line IS NOT NULL))
 )
 
 -- part: refused
