@@ -173,3 +173,21 @@ def test_many_of_them_are_claimed_by_halves(gated: tuple[Fetcher, Place, Hand]) 
 
     hand.paces.took("limited", 0.02)
     assert not fetcher.halves, "what takes its time is told of as it ends"
+
+
+def test_more_is_tried_while_halves_are_filled(gated: tuple[Fetcher, Place, Hand]) -> None:
+    """The first look may have met a crowd: 800 of 1,000 keys were in hand at once, for as long as the worker took turns."""
+    fetcher, loop, hand = gated
+    hand.paces.took("limited", 0.00001)
+    loop.behind = 5000
+    [ask] = fetcher.asks(untold=800)
+    fetcher.take(ask, claimed())
+    wanted = [400]  # the other half is in hand while one is claimed
+    for shortfall in (0, 0, 0, 50, 0):
+        [ask] = fetcher.asks(untold=wanted[-1])
+        wanted.append(ask.gated)
+        jobs = [str(number) for number in range(ask.gated - shortfall)]
+        fetcher.take(ask, claimed(*jobs))
+        for job in jobs:
+            hand.end(job)
+    assert wanted == [400, 400, 450, 450, 500, 450]

@@ -14,10 +14,12 @@ from treadle.engine.session import Durability
 from treadle.model.errors import CannotOpen
 from treadle.model.filter import Filter
 from treadle.model.job import Claims
+from treadle.model.outcome import Settlement
 from treadle.model.state import State
 from treadle.worker import exchange, fetcher, settler
 from treadle.worker.exchange import Exchange
 from treadle.worker.fetcher import Ask, Fetcher
+from treadle.worker.settler import Settler
 from treadle.worker.worker import Worker
 from worker.test_worker import serve, until
 
@@ -224,6 +226,24 @@ def test_gated_jobs_are_told_of_by_halves_while_others_are_claimed(app: Treadle,
     for key in range(60):
         assert [number for number in ran if number % 60 == key] == list(range(key, COUNT, 60))
     assert together >= 10
+
+
+def test_what_goes_on_ending_while_a_claim_is_due_is_told_of_together(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first few that had ended were told of beside the claim, and the rest waited for that: twice as many settlements."""
+    monkeypatch.setattr("treadle.worker.executors.loop.TURN", 5)
+    told: list[int] = []
+    take = Settler.take
+
+    def spied(self: Settler) -> tuple[list[Settlement], Durability]:
+        batch, durability = take(self)
+        told.extend([len(batch)] if batch else [])
+        return batch, durability
+
+    monkeypatch.setattr(Settler, "take", spied)
+    ordered(app, monkeypatch, at_once)
+    assert serve(app, completed(app), async_slots=50) == 0
+    assert sum(told) == COUNT
+    assert len([size for size in told if size <= 10]) <= len(told) // 2, told
 
 
 def test_bodies_that_take_their_time_and_talk_hold_up_nobody_behind_them(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -290,9 +290,10 @@ class Fetcher:
         if 2 * len(claims.jobs) < ask.gated:
             self._in_turn_until = monotonic() + IN_TURN
             self._most_in_turn, self._more_in_turn = found, True
+        elif self._more_in_turn and len(claims.jobs) < ask.gated:
+            self._most_in_turn, self._more_in_turn = found, False
         elif self._more_in_turn and found >= self._most_in_turn:
-            self._more_in_turn = len(claims.jobs) == ask.gated
-            self._most_in_turn = found + (found // 8 if self._more_in_turn else 0)
+            self._most_in_turn = found + found // 8
         if ask.gated == 0 and len(ask.places) == 1:
             self._wants_slot.update(ask.places)
             return False

@@ -95,9 +95,10 @@ class _Seen:
         self.at, self._marks = NEVER, {}
 
     def _mark(self, found: Gated) -> None:
-        if found.way is not Way.CLEAR or not found.marks or self.at - self._since >= SWEEP:
-            self._marks, self._since = {}, self.at
-        self._marks = {**self._marks, **found.marks}
+        if not found.marks or self.at - self._since >= SWEEP:
+            self._marks, self._since = found.marks, self.at
+        else:
+            self._marks = {**self._marks, **found.marks}
 
     def expected(self) -> Gated:
         """What the next claim may expect."""
