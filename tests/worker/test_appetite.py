@@ -190,4 +190,4 @@ def test_more_is_tried_while_halves_are_filled(gated: tuple[Fetcher, Place, Hand
         fetcher.take(ask, claimed(*jobs))
         for job in jobs:
             hand.end(job)
-    assert wanted == [400, 400, 450, 450, 500, 450]
+    assert wanted == [400, 400, 450, 450, 500, 450], "no more for a second"
