@@ -4,7 +4,7 @@
 -- is not in it. A job with several holds of one limit runs once under the limit as a whole: how many of its holds are more
 -- than that stands under the limit's own room. Attempts take and give back their slots in the step that
 -- starts or ends them, whoever ends them, so nothing of a worker that dies stays taken.
--- (As a sorted set with a member for each running job and hold, counted by ZLEXCOUNT, it cost 4 us more for each job of 1,000
+-- (As a sorted set with a member for each running job and hold, counted by ZLEXCOUNT, it cost 2 us more for each job of 1,000
 -- keys.)
 
 local slots = later(function()
