@@ -14,11 +14,12 @@ from treadle.engine.session import Durability
 from treadle.model.errors import CannotOpen
 from treadle.model.filter import Filter
 from treadle.model.job import Claims
-from treadle.model.outcome import Settlement
+from treadle.model.outcome import Completed, Note, Settlement
 from treadle.model.state import State
 from treadle.worker import exchange, fetcher, settler
 from treadle.worker.exchange import Exchange
 from treadle.worker.fetcher import Ask, Fetcher
+from treadle.worker.notes import Notes
 from treadle.worker.settler import Settler
 from treadle.worker.worker import Worker
 from worker.test_worker import serve, until
@@ -244,6 +245,38 @@ def test_what_goes_on_ending_while_a_claim_is_due_is_told_of_together(app: Tread
     assert serve(app, completed(app), async_slots=50) == 0
     assert sum(told) == COUNT
     assert len([size for size in told if size <= 10]) <= len(told) // 2, told
+
+
+def test_what_has_ended_is_told_of_though_a_claim_that_is_due_finds_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that asks for nothing is due again at once: nothing was told of for as long as a body kept the last slot."""
+
+    class Full:
+        halves = True
+
+        def due(self, _: int) -> bool:
+            return True
+
+        def asks(self, _: int) -> list[Ask]:
+            return []
+
+    told: list[int] = []
+
+    async def spied(_: Exchange, __: list[Note], batch: list[Settlement], *___: object) -> None:
+        told.append(len(batch))
+
+    async def turn() -> None:
+        end = Settlement(1, "job", 1, Completed(), 0.0)
+        ending: Any = object.__new__(Exchange)
+        ending._settler, ending._notes, ending._signal = Settler(), Notes(lambda: None), asyncio.Event()
+        ending._telling = ending._claim = ending._look = None
+        ending._ending, ending._asking, ending._answered_at = True, False, 0.0
+        ending._settler.add(end, Durability.DEFAULT)
+        await ending._take_turns(Full())
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Exchange, "_converse", spied)
+    asyncio.run(turn())
+    assert told == [1]
 
 
 def test_bodies_that_take_their_time_and_talk_hold_up_nobody_behind_them(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:

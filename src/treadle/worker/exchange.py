@@ -202,20 +202,21 @@ class Exchange:
         """Tell what has ended, and claim when that has made room for a half: each beside the other, while bodies run."""
         if self._telling is not None and self._telling.done():
             await self._told()
-        if self._ending:
-            self._signal.set()  # the claim that is due goes first, and what goes on ending is told of together
+        due, asks = self._claim_due(fetcher), list[Ask]()
+        if due:
+            await self._answered()
+            asks = fetcher.asks(self._settler.left)
+        if self._ending and asks:
+            self._signal.set()  # the claim goes first, and what goes on ending is told of together
         elif self._telling is None and (len(self._settler) or self._notes):
             notes = self._notes.take()
             batch, strictness = self._settler.take()
             self._telling = asyncio.create_task(self._converse(notes, batch, strictness, []), name="treadle telling")
             self._telling.add_done_callback(self._ended)
-        if self._claim_due(fetcher):
-            await self._answered()
-            asks = fetcher.asks(self._settler.left)
-            if asks:
-                self._claim = asyncio.create_task(self._converse([], [], Durability.DEFAULT, asks), name="treadle claim")
-                self._claim.add_done_callback(self._ended)
-        elif not self.claiming and self._look is None:
+        if asks:
+            self._claim = asyncio.create_task(self._converse([], [], Durability.DEFAULT, asks), name="treadle claim")
+            self._claim.add_done_callback(self._ended)
+        elif not due and not self.claiming and self._look is None:
             self._look = asyncio.get_running_loop().call_later(STILL, self._look_again)
 
     def _look_again(self) -> None:
