@@ -220,6 +220,18 @@ def test_a_closed_limit_lets_nobody_start_until_it_opens(desk: Desk) -> None:
     assert ids(desk.claim(worker)) == jobs
 
 
+def test_what_runs_under_several_keys_is_not_shown_at_the_limit_as_a_whole(desk: Desk) -> None:
+    lease = desk.worker()
+    running = desk.add(holds=(Hold("db", "x"), Hold("db", "y"), Hold("db", "z")))
+    desk.claim_one(lease, running)
+    desk.limit("db", closed_until=desk.now + 10 * SECOND)
+    desk.add(holds=(Hold("db", "w"),))
+    assert desk.claim(lease) == []
+    whole, *keys = sorted(desk.gates(), key=lambda gate: gate.key or "")
+    assert whole == Gate("db", None, 0, 1, desk.now + 10 * SECOND)
+    assert keys == [Gate("db", key, 1, 0, None) for key in "xyz"]
+
+
 def test_once_nobody_waits_for_a_limit_that_was_closed_there_is_nothing_to_look_at(desk: Desk) -> None:
     desk.limit("db", closed_until=desk.now + 10 * SECOND)
     job = desk.add(holds=(Hold("db", "a"),))

@@ -95,14 +95,16 @@ class _Seen:
         self.at, self._marks = NEVER, {}
 
     def _mark(self, found: Gated) -> None:
-        if not found.marks or self.at - self._since >= SWEEP:
-            self._marks, self._since = found.marks, self.at
-        else:
-            self._marks = {**self._marks, **found.marks}
+        # A second counts from the claim that was made without marks: of one that was answered after its end it begins nothing.
+        if found.marks and not self._marks:
+            self._since = self.at
+        self._marks = {**self._marks, **found.marks} if found.marks else {}
 
     def expected(self) -> Gated:
-        """What the next claim may expect."""
+        """What the next claim may expect; no marks, once a second, so that it looks at all of the queue."""
         if not self._left:
-            return Gated(Way.CLEAR, self._limits, {} if time.monotonic() - self._since >= SWEEP else self._marks)
+            if time.monotonic() - self._since >= SWEEP:
+                self._marks = {}
+            return Gated(Way.CLEAR, self._limits, self._marks)
         self._left -= 1
         return Gated(Way.JUDGED, self._limits)

@@ -37,7 +37,8 @@ function verbs.gates(arg)
     local at = names[i]
     local limit, key = string.match(at, '^([^\n]*)\n(.*)$')
     local wakes_at = tonumber(call('ZSCORE', prefix .. 'gates', at)) or false
-    out[i] = {limit, key, slots.running(at), parked_at(at), wakes_at}
+    local running = key == '\n' and 0 or slots.running(at) -- there stands something else, see `slots`
+    out[i] = {limit, key, running, parked_at(at), wakes_at}
   end
   return cmsgpack.pack(out)
 end
