@@ -109,7 +109,7 @@ class Exchange:
         self._patience = 0.0
         self._eager = Eagerness(VAIN, VAIN_MOST)
         self._asking = False
-        self._ending = False
+        self._ending = False  # a claim is due while what was waited for is still ending
         self._answered_at = 0.0
         self._look: asyncio.TimerHandle | None = None
 
