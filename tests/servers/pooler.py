@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 from contextlib import suppress
-from queue import LifoQueue
+from queue import Empty, LifoQueue
 
 _SSL, _GSS = 80877103, 80877104
 _GREETING = {"server_version": "18.0", "client_encoding": "UTF8", "server_encoding": "UTF8", "DateStyle": "ISO, MDY",
@@ -43,6 +43,7 @@ class Pooler:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._free: LifoQueue[socket.socket] = LifoQueue()
+        self._closed = False
         for _ in range(size):
             self._free.put(self._connected(port, user, database))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -52,8 +53,13 @@ class Pooler:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        while not self._free.empty():
-            self._free.get().close()
+        self._closed = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._free.get_nowait().close()
 
     @staticmethod
     def _connected(port: int, user: str, database: str) -> socket.socket:
@@ -91,6 +97,8 @@ class Pooler:
                     self._transaction(client, server, kind, message)
                 finally:
                     self._free.put(server)
+                    if self._closed:  # it was lent when the others were hung up
+                        self._hang_up()
 
     @staticmethod
     def _transaction(client: socket.socket, server: socket.socket, kind: bytes, message: bytes) -> None:
