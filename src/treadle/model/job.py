@@ -129,7 +129,8 @@ class Claimed(NamedTuple):
     """One job in a worker's hands: all it needs to run an attempt, and the fence it must show afterwards.
 
     `ref` is the engine's own address of the job, never used for another: `id` and `ref` travel together, and an engine may
-    look at either. The fence is (`id`, `attempt`, the lease it was claimed under).
+    look at either, and put into it when this attempt was claimed. The fence is (`id`, `attempt`, the lease it was claimed
+    under).
     `first_failed_at` is None until an attempt has failed. `suspect` marks a job that was in a worker when it died.
     """
 

@@ -159,10 +159,10 @@ FROM asked AS a JOIN locked AS l ON l.h = a.h
 -- Result: no row if the lease does not hold; else the columns of `Claimed`, then seq, whether any was not started, whether more
 -- gated ones wait behind them or are in somebody else's hands, whether any waits at all, a JSON list of the limits that should
 -- have been noted, whether nobody may come back to where he stood before, and the number, in any order; one row with nulls if
--- nothing was started. The indices are walked in the segments given by :high, :low and :after, as in `take`: in a drain of 150,000
--- each claim walked over up to 150,000 entries of jobs that had been claimed, 3 ms and more.
--- Relies on live_ready, live_suspects, live_gated, live_turns, live_holding, slots_at, parked_at, gates_closed and the primary keys of lines,
--- gates and records.
+-- nothing was started. The indices are walked in the segments given by :high, :low and :after, as in `take`: in a drain of
+-- 150,000 each claim walked over up to 150,000 entries of jobs that had been claimed, 3 ms and more.
+-- Relies on live_ready, live_suspects, live_gated, live_turns, live_holding, slots_at, parked_at, gates_closed and the primary
+-- keys of lines, gates and records.
 WITH held AS MATERIALIZED (
     SELECT k, coalesce(:now::int8, {clock}) AS now FROM {ns}.leases
     WHERE id = :lease::text AND expires_at > coalesce(:now::int8, {clock}) FOR KEY SHARE

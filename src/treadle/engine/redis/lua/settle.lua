@@ -2,8 +2,8 @@
 -- include: rows ranking slots turns lines admission gating holders family attempts
 --
 -- Parameters: {now, lease, numbers, when each was claimed, attempts, outcomes, results, twice}, and the MessagePack of the ids,
--- which few settlements look at, as a text. `outcomes` maps the place of a settlement that is
--- not a plain completion to {kind, ...}: {delay, seconds, problem or false} for `retrying` and `released`; {delay, seconds} for `snoozed`; {cause, reason,
+-- which few settlements look at, as a text. `outcomes` maps the place of a settlement that is not a plain completion to {kind,
+-- ...}: {delay, seconds, problem or false} for `retrying` and `released`; {delay, seconds} for `snoozed`; {cause, reason,
 -- fingerprint, problem or false} for `died`; {reason} for `cancelled`; {delay, seconds, exit} for `crashed`.
 -- `results` maps the place of a completion to its result. `twice`: some job stands in the batch more than once.
 -- Result: one character for each: D (done), A (already) or L (lost).

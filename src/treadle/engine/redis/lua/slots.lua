@@ -2,8 +2,8 @@
 --
 -- The hash `slots` keeps, by the name of a room (see `admission`), for how many holds jobs run there; a room in which none runs
 -- is not in it. A job with several holds of one limit runs once under the limit as a whole: how many of its holds are more
--- than that stands under the limit's own room. Attempts take and give back their slots in the step that
--- starts or ends them, whoever ends them, so nothing of a worker that dies stays taken.
+-- than that stands under the limit's own room. Attempts take and give back their slots in the step that starts or ends them,
+-- whoever ends them, so nothing of a worker that dies stays taken.
 -- (As a sorted set with a member for each running job and hold, counted by ZLEXCOUNT, it cost 2 us more for each job of 1,000
 -- keys.)
 
