@@ -44,9 +44,10 @@ most of those it looked at: the ends of what it had in hand were what they waite
 and each of those came back by itself: in order by 1,000 keys, 6,000 jobs/s instead of 14,000 on Valkey.
 """
 
-TRY_MORE = 1.0
-"""Seconds after which more gated jobs than seem to fit are tried in hand once more, an eighth at a time. The first look may
-have met a crowd: where there are 1,000 keys, 700 or 800 seemed to fit, and an exchange for fewer costs nearly as much.
+TRY_MORE, TRY_MORE_MOST = 0.1, 2.0
+"""Seconds after which more gated jobs than seem to fit are tried in hand once more, an eighth at a time: at first, and when
+that has failed again and again. The first look may have met a crowd: where there are 1,000 keys, 700 or 800 seemed to fit, and an
+exchange for fewer costs nearly as much.
 """
 
 STUCK = 0.25
@@ -118,6 +119,7 @@ class Fetcher:
         self._unstarted: dict[JobId, float] = {}
         self._most_in_turn = 0
         self._try_more_at = 0.0
+        self._try_more_after = TRY_MORE
         self._names: dict[str, list[str]] = {place: [] for place in executors}
         for name in registry.names():
             task = registry.get(name)
@@ -296,8 +298,9 @@ class Fetcher:
             self._in_turn_until = now + IN_TURN
             self._most_in_turn, self._try_more_at = found, now
         elif now >= self._try_more_at and len(claims.jobs) < ask.gated:
-            self._most_in_turn, self._try_more_at = found, now + TRY_MORE
-        elif now >= self._try_more_at and found >= self._most_in_turn:
+            self._most_in_turn, self._try_more_at = found, now + self._try_more_after
+            self._try_more_after = min(TRY_MORE_MOST, 2 * self._try_more_after)
+        elif now >= self._try_more_at and found >= 2 * self._half:
             self._most_in_turn = max(self._most_in_turn, min(MOST_GATED, found + found // 8))
         if ask.gated == 0 and len(ask.places) == 1:
             self._wants_slot.update(ask.places)

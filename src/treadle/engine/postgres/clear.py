@@ -1,6 +1,7 @@
 """Claims of gated jobs in whose way nothing stands: the store judges a whole batch at once, and starts it in one exchange.
 
-Those that something hinders stay as they are, and the claim goes on to judge one by one (`claiming`).
+Those that something hinders stay as they are, and the claim goes on to judge one by one (`claiming`). Where no limit has been met,
+none is weighed.
 """
 
 import json
@@ -15,7 +16,14 @@ from treadle.engine.postgres.statements import Statements
 from treadle.engine.postgres.steps import Anew, Aside, Ask, Gated, Later, Row, Rows, Way, texts
 from treadle.model.job import Claimed, Claims, Want
 
-_PRIORITY, _SUSPECT, _SEQ, _NUMBER = 6, 15, 19, 25
+ENOUGH = 100
+"""Gated jobs that a claim must have started, and a quarter of those it might have, to leave those be that wait for their turn.
+
+They wait for what is in hand here, most likely. To park them and to call them again takes ten times what looking at them twice
+does: where 1,000 keys take turns, a worker was half a second old when it had found out how many it can have in hand.
+"""
+
+_PRIORITY, _SUSPECT, _SEQ, _NUMBER = 6, 15, 19, 26
 
 
 def claim_clear(
@@ -29,28 +37,33 @@ def claim_clear(
 ) -> Later:
     """Claim those of the first jobs of a queue that nothing hinders, and `go_on` from there where anything does.
 
-    `expected` names the limits that have been met in the queue so far: what asks for others is left to be judged.
+    `expected` names the limits that have been met in the queue so far: what asks for others is left to be judged. Those that
+    wait for their turn are left as they are where many did start (`ENOUGH`).
     """
     cap = min(gated, MOST_JUDGED)
     own = {"queue": want.queue, "take": want.take, "suspects": suspects, "cap": cap, "limits": texts(sorted(expected.limits))}
 
     def answer(rows: list[Rows], aside: Aside) -> Claims | Anew:
-        jobs = rows[1]
+        jobs = rows[-1]
         if not jobs:
             return Claims([], lost=True)
-        hindered, more, waits, others, steady = jobs[0][_SEQ + 1 : _NUMBER]
+        hindered, behind, more, waits, others, steady = jobs[0][_SEQ + 1 : _NUMBER]
         started = _in_order(jobs) if jobs[0][0] is not None else []
-        if hindered:
+        mine = sum(row[0] < 0 for row in started)
+        if hindered or (behind and not max(ENOUGH, cap / 4) <= mine):
             found = Gated(Way.HINDERED, frozenset(json.loads(others)) if others else frozenset())
             aside.remember(want.queue, values["tasks"], found)
             return Anew(lambda: go_on(started))
-        full = steady and (len(started) == want.take or sum(row[0] < 0 for row in started) == cap)
+        full = steady and not behind and (len(started) == want.take or mine == cap)
         marks = {row[_PRIORITY]: row[_SEQ] for row in started if not row[_SUSPECT]} if full else {}
         aside.remember(want.queue, values["tasks"], Gated(Way.CLEAR, marks=marks) if waits else {})
-        return Claims([Claimed._make(row[:_SEQ]) for row in started], lost=False, more=more)
+        return Claims([Claimed._make(row[:_SEQ]) for row in started], lost=False, more=more or behind)
 
     own |= segments(expected.marks)
-    return Later([Ask(sql("claim", part), values | own) for part in ("hold-starts", "start-clear")], answer)
+    if not expected.limits:
+        return Later([Ask(sql("clear", "walk", "turns", "start"), values | own)], answer)
+    parts = (("hold-starts",), ("walk", "weigh", "start"))
+    return Later([Ask(sql("clear", *part), values | own) for part in parts], answer)
 
 
 def _in_order(jobs: Rows) -> Rows:

@@ -15,7 +15,7 @@ WITH held AS MATERIALIZED (
     DELETE FROM {ns}.live AS l USING asked AS a, held AS h
     WHERE l.n BETWEEN a.n AND a.n AND l.attempt = a.attempt AND l.lease = h.k AND l.state = 'running'
     RETURNING l.n, h.now, l.claimed_at, l.due_at, l.start_by, coalesce(a.took, 0) AS took, l.attempt, l.failures, l.crashes,
-        l.snoozes, l.releases, a.result, l.line
+        l.snoozes, l.releases, a.result, l.line, l.seq
 ), done AS (
     INSERT INTO {ns}.finished (
         n, finished_at, claimed_at, due_at, start_by, took, attempt, failures, crashes, snoozes, releases, state, result)
@@ -27,7 +27,10 @@ WITH held AS MATERIALIZED (
 , unplaced AS (
     DELETE FROM {ns}.lines AS x
     WHERE x.ctid = ANY(ARRAY(
-        SELECT (SELECT CASE WHEN f.n = g.n THEN f.ctid END FROM {ns}.lines AS f WHERE f.line = g.line ORDER BY f.place LIMIT 1)
+        SELECT coalesce(
+            (SELECT CASE WHEN f.n = g.n THEN f.ctid END FROM {ns}.lines AS f
+                WHERE f.line = g.line AND f.place <= g.seq ORDER BY f.place LIMIT 1),
+            (SELECT CASE WHEN f.n = g.n THEN f.ctid END FROM {ns}.lines AS f WHERE f.line = g.line ORDER BY f.place LIMIT 1))
         FROM gone AS g WHERE g.line IS NOT NULL))
 )
 
