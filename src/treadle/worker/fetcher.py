@@ -46,8 +46,8 @@ and each of those came back by itself: in order by 1,000 keys, 6,000 jobs/s inst
 
 TRY_MORE, TRY_MORE_MOST = 0.1, 2.0
 """Seconds after which more gated jobs than seem to fit are tried in hand once more, an eighth at a time: at first, and when
-that has failed again and again. The first look may have met a crowd: where there are 1,000 keys, 700 or 800 seemed to fit, and an
-exchange for fewer costs nearly as much.
+that has failed again and again. The first look may have met a crowd: where there are 1,000 keys, 700 or 800 seemed to fit, and
+an exchange for fewer costs nearly as much.
 """
 
 STUCK = 0.25

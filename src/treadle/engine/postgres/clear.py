@@ -1,7 +1,7 @@
 """Claims of gated jobs in whose way nothing stands: the store judges a whole batch at once, and starts it in one exchange.
 
-Those that something hinders stay as they are, and the claim goes on to judge one by one (`claiming`). Where no limit has been met,
-none is weighed.
+Those that something hinders stay as they are, and the claim goes on to judge one by one (`claiming`). Where no limit has been
+met, none is weighed.
 """
 
 import json
