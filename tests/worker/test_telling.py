@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +19,7 @@ from treadle.model.state import State
 from treadle.worker import exchange, fetcher, settler
 from treadle.worker.exchange import Exchange
 from treadle.worker.fetcher import Ask, Fetcher
+from treadle.worker.halves import Halves
 from treadle.worker.notes import Notes
 from treadle.worker.settler import Settler
 from treadle.worker.worker import Worker
@@ -28,10 +29,11 @@ COUNT = 600
 Before = Callable[[Plan[Any]], Awaitable[None]]
 
 
-@pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
+@pytest.fixture(params=[False, True], ids=["beside", "serial"])
+def app(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Treadle]:
     """On a store that behaves as one far away does, with batches that are large sooner."""
     monkeypatch.setattr(MemoryStore, "abreast", property(lambda _: True))
+    monkeypatch.setattr(MemoryStore, "serial", property(lambda _: request.param))
     monkeypatch.setattr(MemoryStore, "local", property(lambda _: False))
     monkeypatch.setattr(exchange, "ABREAST", 20)
     app = Treadle("memory://telling", allow_volatile=True)
@@ -214,7 +216,7 @@ def test_gated_jobs_are_told_of_by_halves_while_others_are_claimed(app: Treadle,
     async def spied(session: OwnSession, plan: Plan[Any], durability: Durability = Durability.DEFAULT) -> Any:
         nonlocal together
         under_way[plan.name] += 1
-        together += under_way["claim"] == under_way["settle"] == 1
+        together += under_way.total() == 2
         for _ in range(30):
             await asyncio.sleep(0)  # as long as an answer takes, bodies run
         under_way[plan.name] -= 1
@@ -247,7 +249,8 @@ def test_what_goes_on_ending_while_a_claim_is_due_is_told_of_together(app: Tread
     assert len([size for size in told if size <= 10]) <= len(told) // 2, told
 
 
-def test_what_has_ended_is_told_of_though_a_claim_that_is_due_finds_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("serial", [False, True])
+def test_what_has_ended_is_told_of_though_a_claim_that_is_due_finds_no_room(serial: bool) -> None:
     """A claim that asks for nothing is due again at once: nothing was told of for as long as a body kept the last slot."""
 
     class Full:
@@ -261,20 +264,17 @@ def test_what_has_ended_is_told_of_though_a_claim_that_is_due_finds_no_room(monk
 
     told: list[int] = []
 
-    async def spied(_: Exchange, __: list[Note], batch: list[Settlement], *___: object) -> None:
+    async def converse(_: list[Note], batch: list[Settlement], *__: object) -> None:
         told.append(len(batch))
 
     async def turn() -> None:
         end = Settlement(1, "job", 1, Completed(), 0.0)
-        ending: Any = object.__new__(Exchange)
-        ending._settler, ending._notes, ending._signal = Settler(), Notes(lambda: None), asyncio.Event()
-        ending._telling = ending._claim = ending._look = None
-        ending._ending, ending._asking, ending._answered_at = True, False, 0.0
-        ending._settler.add(end, Durability.DEFAULT)
-        await ending._take_turns(Full())
-        await asyncio.sleep(0)
+        pending, full = Settler(), Full()
+        pending.add(end, Durability.DEFAULT)
+        turns = Halves(converse, pending, Notes(lambda: None), asyncio.Event(), serial=serial)
+        await turns.take(cast("Fetcher", full), ending=True)
+        await turns.over()
 
-    monkeypatch.setattr(Exchange, "_converse", spied)
     asyncio.run(turn())
     assert told == [1]
 

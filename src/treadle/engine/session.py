@@ -134,6 +134,11 @@ class Store(Protocol):
         """True when two plans that one session runs side by side end sooner than one after the other."""
         ...
 
+    @property
+    def serial(self) -> bool:
+        """True when plans are carried out one after the other, whoever sends them: each sees all that was done before it."""
+        ...
+
     def session(self) -> Session:
         """A session on a connection of its own."""
         ...

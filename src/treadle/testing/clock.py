@@ -176,6 +176,11 @@ class ClockedStore:
         """As the store underneath."""
         return self._store.abreast
 
+    @property
+    def serial(self) -> bool:
+        """As the store underneath."""
+        return self._store.serial
+
     def session(self) -> Session:
         """A session of the store underneath: plans carry their own time."""
         return self._store.session()

@@ -14,12 +14,13 @@ from treadle.app.failure import plain
 from treadle.engine.contract import Engine
 from treadle.engine.jitter import jittered
 from treadle.engine.plan import Plan, together
-from treadle.engine.session import Durability, Session, Waiter
+from treadle.engine.session import Durability, Session, Store, Waiter
 from treadle.model.job import LeaseId, Micros
 from treadle.model.outcome import Cause, Died, Note, Settlement
 from treadle.worker.doubt import Doubt
 from treadle.worker.eagerness import Eagerness
 from treadle.worker.fetcher import Ask, Fetcher
+from treadle.worker.halves import Halves
 from treadle.worker.notes import Notes
 from treadle.worker.outage import UNREACHED, Outage
 from treadle.worker.settler import Settler
@@ -43,11 +44,6 @@ ABREAST = 500
 """Outcomes from which on they are told while the worker goes on claiming, where the store does well with both at once.
 
 So many take the store longer than a second exchange and its commit do; fewer are told together with the claim.
-"""
-
-STILL = 0.1
-"""Seconds after which the next claim waits no longer for what is in hand: that takes its time after all, and others may stand
-behind it. A worker that waited until nothing was told of any more kept a plain job for 5 s, as something always was.
 """
 
 VAIN, VAIN_MOST = 0.001, 0.05
@@ -80,8 +76,7 @@ class Exchange:
         unfit: Callable[[], None],
         doubt: Doubt,
         outage: Outage,
-        *,
-        abreast: bool = False,
+        store: Store,
     ) -> None:
         self.fetcher: Fetcher | None = None
         self.parked: Callable[[Micros], None] | None = None
@@ -102,21 +97,19 @@ class Exchange:
         self._doubt = doubt
         self._outage = outage
         self._threads_run = threads_run
-        self._abreast = abreast
+        self._abreast = store.abreast
         self._telling: asyncio.Task[None] | None = None
-        self._claim: asyncio.Task[None] | None = None
+        self._halves = Halves(self._converse, settler, notes, signal, serial=store.serial)
         self._idle = False
         self._patience = 0.0
         self._eager = Eagerness(VAIN, VAIN_MOST)
         self._asking = False
         self._ending = False  # a claim is due while what was waited for is still ending
-        self._answered_at = 0.0
-        self._look: asyncio.TimerHandle | None = None
 
     @property
     def claiming(self) -> bool:
         """Whether a claim is under way, whose jobs nobody here knows of yet."""
-        return self._asking or (self._claim is not None and not self._claim.done())
+        return self._asking or self._halves.claiming
 
     async def run(self) -> None:
         """Converse until cancelled."""
@@ -129,7 +122,7 @@ class Exchange:
                 # A store in this very process answers without suspending; the bodies must have their turn all the same.
                 await asyncio.sleep(0)
         finally:
-            beside = [task for task in (self._telling, self._claim) if task is not None]
+            beside = [*self._halves.tasks, *([self._telling] if self._telling is not None else [])]
             for task in beside:
                 task.cancel()
             if beside:
@@ -142,7 +135,7 @@ class Exchange:
             return
         due = False
         idle, held = 0, self.fetcher.awaited(len(self._settler))
-        while held and idle < TURNS and not (due := self._claim_due(self.fetcher)):
+        while held and idle < TURNS and not (due := self._halves.goes_first(self.fetcher)):
             await asyncio.sleep(0)
             before, held = held, self.fetcher.awaited(len(self._settler))
             idle = 0 if held < before else idle + 1
@@ -168,9 +161,10 @@ class Exchange:
         """One exchange: write what is pending, claim what fits."""
         fetcher, doubt = self.fetcher, self._doubt
         if self._abreast and fetcher is not None and fetcher.halves and not doubt.open:
-            await self._take_turns(fetcher)
+            await self._told()
+            await self._halves.take(fetcher, ending=self._ending)
             return
-        await self._answered()
+        await self._halves.over()
         # Claims wait while a whole further batch does: else brief bodies ended 53,000 jobs that the store knew nothing of.
         if self._telling is not None and (self._telling.done() or doubt.open or self._settler.full):
             await self._told()
@@ -198,51 +192,11 @@ class Exchange:
         finally:
             self._asking = False
 
-    async def _take_turns(self, fetcher: Fetcher) -> None:
-        """Tell what has ended, and claim when that has made room for a half: each beside the other, while bodies run."""
-        if self._telling is not None and self._telling.done():
-            await self._told()
-        due, asks = self._claim_due(fetcher), list[Ask]()
-        if due:
-            await self._answered()
-            asks = fetcher.asks(self._settler.left)
-        if self._ending and asks:
-            self._signal.set()  # the claim goes first, and what goes on ending is told of together
-        elif self._telling is None and (len(self._settler) or self._notes):
-            notes = self._notes.take()
-            batch, strictness = self._settler.take()
-            self._telling = asyncio.create_task(self._converse(notes, batch, strictness, []), name="treadle telling")
-            self._telling.add_done_callback(self._ended)
-        if asks:
-            self._claim = asyncio.create_task(self._converse([], [], Durability.DEFAULT, asks), name="treadle claim")
-            self._claim.add_done_callback(self._ended)
-        elif not due and not self.claiming and self._look is None:
-            self._look = asyncio.get_running_loop().call_later(STILL, self._look_again)
-
-    def _look_again(self) -> None:
-        self._look = None
-        self._signal.set()
-
-    def _claim_due(self, fetcher: Fetcher) -> bool:
-        """Whether, where halves take turns, none is being claimed and the next may be."""
-        if not fetcher.halves or self.claiming:
-            return False
-        return fetcher.due(self._settler.left) or monotonic() - self._answered_at >= STILL
-
-    def _ended(self, _: "asyncio.Task[None]") -> None:
-        self._signal.set()
-
     async def _told(self) -> None:
         """Wait until what is being told has been."""
         if self._telling is not None:
             await self._telling
             self._telling = None
-
-    async def _answered(self) -> None:
-        """Wait for the claim that is under way beside the loop."""
-        if self._claim is not None:
-            await self._claim
-            self._claim = None
 
     async def _converse(self, notes: list[Note], batch: list[Settlement], strictness: Durability, asks: Sequence[Ask]) -> None:
         """Have all this carried out as one, and act on the answers."""
@@ -336,7 +290,7 @@ class Exchange:
             self._outage.failed(error)
         finally:
             self._notes.put_back(said)
-            self._settler.put_back([each for part in reversed(parts) for each in part], strictness)
+            self._settler.put_back(batch, strictness, [each for part in reversed(parts) for each in part])
 
     async def _note_alone(self, note: Note) -> None:
         try:
@@ -365,7 +319,7 @@ class Exchange:
         if not asks:
             return
         assert self.fetcher is not None
-        self._answered_at = monotonic()
+        self._halves.answered_at = monotonic()
         if any(claims.lost for claims in answers):
             self.fetcher.draining = True
             await self._lost()

@@ -16,7 +16,7 @@ class Settler:
 
     def __init__(self) -> None:
         self._pending: list[Settlement] = []
-        self._told: list[Settlement] = []
+        self._told: list[list[Settlement]] = []
         self._strict = 0
         self.settled: int = 0
         self.refused: int = 0
@@ -27,7 +27,7 @@ class Settler:
     @property
     def left(self) -> int:
         """How many outcomes the store has not confirmed: those that wait, and those that an exchange has taken."""
-        return len(self._pending) + len(self._told)
+        return len(self._pending) + sum(map(len, self._told))
 
     @property
     def full(self) -> bool:
@@ -36,7 +36,7 @@ class Settler:
 
     def ids(self) -> set[JobId]:
         """The jobs whose outcomes the store has not confirmed."""
-        return {each.id for each in (*self._pending, *self._told)}
+        return {each.id for batch in (self._pending, *self._told) for each in batch}
 
     def add(self, settlement: Settlement, durability: Durability) -> None:
         """One more attempt is over."""
@@ -52,21 +52,22 @@ class Settler:
             self._strict = 0
         else:
             batch, self._pending = self._pending[:MOST], self._pending[MOST:]
-        self._told = batch
+        if batch:
+            self._told.append(batch)
         return batch, durability
 
-    def put_back(self, batch: list[Settlement], durability: Durability) -> None:
-        """The store was not reached: try these first next time."""
-        self._told = []
-        self._pending[:0] = batch
+    def put_back(self, batch: list[Settlement], durability: Durability, rest: list[Settlement] | None = None) -> None:
+        """The store was not told of this batch, or of the `rest` of it: try these first next time."""
+        self._forget(batch)
+        back = batch if rest is None else rest
+        self._pending[:0] = back
         if durability is Durability.DEFAULT:
-            self._strict += len(batch)
+            self._strict += len(back)
 
     def confirm(self, batch: list[Settlement], verdicts: list[Verdict]) -> None:
         """Count what the store said. A refusal is the fence at work: the job belongs to somebody else now."""
         self.settled += len(batch)
-        if batch is self._told:
-            self._told = []
+        self._forget(batch)
         if verdicts.count(Verdict.DONE) == len(batch):
             return
         for settlement, verdict in zip(batch, verdicts, strict=True):
@@ -80,3 +81,6 @@ class Settler:
                     settlement.attempt,
                     settlement.outcome,
                 )
+
+    def _forget(self, batch: list[Settlement]) -> None:
+        self._told = [each for each in self._told if each is not batch]

@@ -176,7 +176,7 @@ class Worker:
             self._unfit,
             Doubt(self._engine, self._session, self._lease, self._settler, self._inflight.holds),
             self._outage,
-            abreast=self._app.store.abreast,
+            self._app.store,
         )
         self._fetcher = Fetcher(
             self._engine, self._lease, self._app.registry, options.queues, options.strict, self._executors, self._inflight

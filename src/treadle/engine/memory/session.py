@@ -68,6 +68,11 @@ class MemoryStore:
         """Never: one plan after the other, under one lock."""
         return False
 
+    @property
+    def serial(self) -> bool:
+        """Always: one plan after the other."""
+        return True
+
     def session(self) -> Session:
         """A session that takes the store's lock for each plan."""
         return OwnSession(self)

@@ -94,6 +94,11 @@ class PostgresStore:
         return self.connections > 1
 
     @property
+    def serial(self) -> bool:
+        """Never: a plan does not see what another has not committed."""
+        return False
+
+    @property
     def look(self) -> tuple[bytes, ...]:
         """The commands that begin a transaction which only reads."""
         patience = round(self.timeout * PATIENT * 1000)

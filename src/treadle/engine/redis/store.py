@@ -64,6 +64,11 @@ class RedisStore:
         """Always: while one answer is read, the server carries out the next script."""
         return True
 
+    @property
+    def serial(self) -> bool:
+        """Always: the server carries out one script at a time."""
+        return True
+
     def session(self) -> Session:
         """A session on connections of its own."""
         return RedisSession(self)

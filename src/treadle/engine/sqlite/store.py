@@ -90,6 +90,11 @@ class SqliteStore:
         """Never: a file has one writer at a time."""
         return False
 
+    @property
+    def serial(self) -> bool:
+        """Always: a file has one writer at a time."""
+        return True
+
     def session(self) -> Session:
         """A session on a connection of its own."""
         return SqliteSession(self)
