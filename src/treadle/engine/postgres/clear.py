@@ -6,6 +6,7 @@ met, none is weighed.
 
 import json
 from collections.abc import Callable
+from enum import IntFlag
 from operator import itemgetter
 from typing import Any
 
@@ -23,7 +24,19 @@ They wait for what is in hand here, most likely. To park them and to call them a
 does: where 1,000 keys take turns, a worker was half a second old when it had found out how many it can have in hand.
 """
 
-_PRIORITY, _SUSPECT, _SEQ, _NUMBER = 6, 15, 19, 26
+_PRIORITY, _SUSPECT, _SEQ = 6, 15, 19
+
+
+class Flag(IntFlag):
+    """What `start` says of a claim: some were not started although it was their turn; some wait for their turn; more gated ones
+    stand behind them or are in somebody else's hands; any gated one waits in the queue; nobody may come back to where he stood
+    before."""
+
+    HINDERED = 1
+    BEHIND = 2
+    MORE = 4
+    WAITING = 8
+    STEADY = 16
 
 
 def claim_clear(
@@ -44,20 +57,21 @@ def claim_clear(
     own = {"queue": want.queue, "take": want.take, "suspects": suspects, "cap": cap, "limits": texts(sorted(expected.limits))}
 
     def answer(rows: list[Rows], aside: Aside) -> Claims | Anew:
-        jobs = rows[-1]
-        if not jobs:
+        if not rows[-1]:
             return Claims([], lost=True)
-        hindered, behind, more, waits, others, steady = jobs[0][_SEQ + 1 : _NUMBER]
-        started = _in_order(jobs) if jobs[0][0] is not None else []
+        (flags, others, *_), *started = rows[-1]
+        _put_in_order(started)
+        behind = bool(flags & Flag.BEHIND)
         mine = sum(row[0] < 0 for row in started)
-        if hindered or (behind and not max(ENOUGH, cap / 4) <= mine):
+        if flags & Flag.HINDERED or (behind and not max(ENOUGH, cap / 4) <= mine):
             found = Gated(Way.HINDERED, frozenset(json.loads(others)) if others else frozenset())
             aside.remember(want.queue, values["tasks"], found)
             return Anew(lambda: go_on(started))
-        full = steady and not behind and (len(started) == want.take or mine == cap)
+        full = flags & Flag.STEADY and not behind and (len(started) == want.take or mine == cap)
         marks = {row[_PRIORITY]: row[_SEQ] for row in started if not row[_SUSPECT]} if full else {}
-        aside.remember(want.queue, values["tasks"], Gated(Way.CLEAR, marks=marks) if waits else {})
-        return Claims([Claimed._make(row[:_SEQ]) for row in started], lost=False, more=more or behind)
+        aside.remember(want.queue, values["tasks"], Gated(Way.CLEAR, marks=marks) if flags & Flag.WAITING else {})
+        jobs = [Claimed._make(row[:_SEQ]) for row in started]
+        return Claims(jobs, lost=False, more=behind or bool(flags & Flag.MORE))
 
     own |= segments(expected.marks)
     if not expected.limits:
@@ -66,9 +80,10 @@ def claim_clear(
     return Later([Ask(sql("clear", *part), values | own) for part in parts], answer)
 
 
-def _in_order(jobs: Rows) -> Rows:
-    """Started jobs as they stood in their queue."""
-    jobs.sort(key=itemgetter(_SEQ, _NUMBER))
-    if len({job[_PRIORITY] for job in jobs}) > 1:
-        jobs.sort(key=itemgetter(_PRIORITY), reverse=True)
-    return jobs
+def _put_in_order(started: Rows) -> None:
+    """Sort started jobs as they stood in their queue: by priority, seq and number."""
+    started.sort(key=itemgetter(_SEQ))
+    if len({row[_SEQ] for row in started}) < len(started):
+        started.sort(key=lambda row: (row[_SEQ], abs(row[0])))
+    if len({row[_PRIORITY] for row in started}) > 1:
+        started.sort(key=itemgetter(_PRIORITY), reverse=True)
