@@ -1,6 +1,6 @@
 """What flow control costs: drains with and without it, interleaved in one run, and an unrelated claim beside many keys.
 
-    python -m benchmarks.flow [--engine sqlite|postgres|redis] [--n 50000] [--rounds 3]
+    python -m benchmarks.flow [--engine sqlite|postgres|redis] [--n 100000] [--rounds 3]
 
 Each kind of job is drained by one worker process, whose task says what it is behind, and by a bare loop of claims and settles
 of 100. No limit here ever stops a job, except that jobs of one ordering key wait for each other. Machines drift: compare ratios
@@ -211,7 +211,7 @@ def measure(site: Site, n: int, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.flow", description="what flow control costs")
     parser.add_argument("--engine", default="sqlite", choices=list(SITES))
-    parser.add_argument("--n", type=int, default=50_000, help="jobs in each drain; in the first tenth a worker learns the pace")
+    parser.add_argument("--n", type=int, default=100_000, help="jobs in each drain; in the first 5,000 workers learn the pace")
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:

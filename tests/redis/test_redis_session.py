@@ -212,11 +212,42 @@ def test_a_write_that_no_replica_confirms_is_an_error_unless_it_may_be_lost(serv
 )
 def test_what_is_not_confirmed_is_said(reply: Any, missing: str) -> None:
     store = RedisStore(Address(timeout=1.0), replicas=2)
-    errand = Errand(store, next(converse(store.engine.enqueue([NewJob("a", "work")]))), Durability.DEFAULT)
+    errand = Errand(store, next(converse(store.engine.enqueue([NewJob("a", "work")]))), Durability.DEFAULT, 0)
     with pytest.raises(StoreBusy) as told:
         errand.answered([[b""], reply])
     assert missing in str(told.value)
     assert ("replicas" in str(told.value)) is (reply != [0, 2])
+
+
+def test_claims_under_way_at_once_are_each_answered_again_with_their_own_jobs(
+    store: RedisStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker has two, and one connection may break under both: the answer of the first was forgotten with the second."""
+    lease = desk.worker()
+    desk.add(), desk.add()
+    carried: list[Errand] = []
+    carry = RedisSession._acarry
+
+    async def spied(session: RedisSession, errand: Errand) -> Any:
+        carried.append(errand)
+        return await carry(session, errand)
+
+    async def scene() -> list[str]:
+        session = store.session()
+        plans = (store.engine.claim(lease, [Want("default", 1, 1)], ["work"], now=desk.now) for _ in range(2))
+        claims = await asyncio.gather(*map(session.arun, plans))
+        session.close()
+        return [each.id for claim in claims for each in claim.jobs]
+
+    monkeypatch.setattr(RedisSession, "_acarry", spied)
+    jobs = asyncio.run(scene())
+    link = Link(store.dial(carried[0].deadline))
+    for errand in carried:
+        answer = errand.answered(link.request(*errand.payload(), errand.deadline))
+        assert answer is not None
+        assert answer.replies is not None
+        assert [job for job in jobs if job.encode() in answer.replies[0]] == [jobs[carried.index(errand)]]
+    link.close()
 
 
 def test_a_replica_confirms(serve: Serve) -> None:
@@ -297,7 +328,7 @@ def test_a_close_lets_calls_under_way_end(store: RedisStore, desk: Desk, elsewhe
     assert isinstance(session, RedisSession)
 
     async def scene() -> None:
-        await session.arun(store.engine.count(Filter()))
+        await session.arun(store.engine.enqueue([desk.new()]))  # the server knows the script: who has to send it dials anew
         [stream] = session._streams.values()
         jobs = [desk.new() for _ in range(6)]
         tasks = [asyncio.ensure_future(session.arun(store.engine.enqueue([job]))) for job in jobs]

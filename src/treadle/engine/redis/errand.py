@@ -63,14 +63,15 @@ class Errand:
     """Calls that go out as one script, tried until they are answered or their time is over.
 
     A try that was refused has changed nothing. One whose answer was lost may have been carried out: it is repeated all the
-    same: verbs may be, and a claim carries a token by which the store knows it again and answers with the same jobs.
+    same: verbs may be, and a claim carries a token by which the store knows it again and answers with the same jobs. The store
+    keeps the last answer of each `lane`: of claims that one session has under way at once, each has a lane of its own.
     """
 
-    def __init__(self, ground: Ground, batch: Round, durability: Durability) -> None:
+    def __init__(self, ground: Ground, batch: Round, durability: Durability, lane: int) -> None:
         verbs = frozenset(call.verb for call in batch.calls)
         self._ground = ground
         self._script: Script = script(verbs)
-        token = os.urandom(8).hex() if "claim" in verbs else ""
+        token = f"{lane}:{os.urandom(8).hex()}" if "claim" in verbs else ""
         arguments: list[str | bytes | int] = [1, ground.tag, token, encode(batch.watched) if batch.watched else b""]
         for call in batch.calls:
             arguments += [call.verb, call.parameters, len(call.texts), *call.texts]

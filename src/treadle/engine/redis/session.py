@@ -4,8 +4,10 @@ import asyncio
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any, TypeVar
 
 from treadle.engine.aside import aside
@@ -35,6 +37,8 @@ class RedisSession:
         self._lock = threading.RLock()  # a signal's handler may come in while its own thread has it
         self._inside = False
         self._reached = False
+        self._lanes: deque[int] = deque()
+        self._most_lanes = count()
         self._link: Link | None = None
         self._streams: dict[asyncio.AbstractEventLoop, Stream] = {}
         self._dialling: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
@@ -43,31 +47,40 @@ class RedisSession:
         """Run a plan to its answer in the calling thread."""
         if self._pid != os.getpid():
             self._forget()
-        talk = converse(plan)
+        talk, lane = converse(plan), self._lane()
         try:
             batch = next(talk)
             while True:
-                batch = talk.send(self._carry(Errand(self._ground, batch, durability)))
+                batch = talk.send(self._carry(Errand(self._ground, batch, durability, lane)))
         except StopIteration as stop:
             answer: R = stop.value
             return answer
         finally:
+            self._lanes.append(lane)
             talk.close()
 
     async def arun(self, plan: Plan[R], durability: Durability = Durability.DEFAULT) -> R:
         """Run a plan without blocking the event loop."""
         if self._pid != os.getpid():
             self._forget()
-        talk = converse(plan)
+        talk, lane = converse(plan), self._lane()
         try:
             batch = next(talk)
             while True:
-                batch = talk.send(await self._acarry(Errand(self._ground, batch, durability)))
+                batch = talk.send(await self._acarry(Errand(self._ground, batch, durability, lane)))
         except StopIteration as stop:
             answer: R = stop.value
             return answer
         finally:
+            self._lanes.append(lane)
             talk.close()
+
+    def _lane(self) -> int:
+        """A number that no other call of this session has now: from any thread, or from the middle of another call."""
+        try:
+            return self._lanes.pop()
+        except IndexError:
+            return next(self._most_lanes)
 
     def close(self) -> None:
         """Give the connections back. The session may be used again, and opens anew."""

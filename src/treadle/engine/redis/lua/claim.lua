@@ -60,8 +60,9 @@ local function take_from(group, wanted, suspects)
 end
 
 -- A claim whose answer was lost is asked again with the same token, and answered with the same jobs: they would else stay
--- under a lease whose holder does not know of them. `t:NUMBER` keeps the last token of a lease, the replies of the verbs
--- beside the claims, and for each claim the numbers of its jobs and how its answer begins.
+-- under a lease whose holder does not know of them. The hash `t:NUMBER` keeps, for a lease and by the number before the colon
+-- of a token, the last such token, the replies of the verbs beside the claims, and for each claim the numbers of its jobs and
+-- how its answer begins. A worker has two claims under way, and both answers may be lost.
 local claimed = {} -- place among the replies -> {lease, numbers, begin}
 
 function remember(said, replies)
@@ -74,14 +75,14 @@ function remember(said, replies)
       kept[i] = {0, reply}
     end
   end
-  if number then call('SET', prefix .. 't:' .. number, cmsgpack.pack({said, kept})) end
+  if number then call('HSET', prefix .. 't:' .. number, string.match(said, '^%d+'), cmsgpack.pack({said, kept})) end
 end
 
 function repeated(said)
   local at = 3
   while ARGV[at] ~= 'claim' do at = at + 3 + tonumber(ARGV[at + 2]) end
   local number = lease_of(cmsgpack.unpack(ARGV[at + 1])[2])
-  local text = number and call('GET', prefix .. 't:' .. number)
+  local text = number and call('HGET', prefix .. 't:' .. number, string.match(said, '^%d+'))
   if not text then return nil end
   local kept = cmsgpack.unpack(text)
   if kept[1] ~= said then return nil end
