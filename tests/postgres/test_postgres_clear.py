@@ -264,30 +264,6 @@ def test_a_claim_of_some_holds_none_of_the_rest(own_desk: Desk, database: str) -
         assert [job for (job,) in rows] == [second]
 
 
-@pytest.mark.parametrize(
-    ("lines", "limit", "started", "parked"),
-    [(100, None, 100, 0), (99, None, 99, 1), (100, 0, 100, 2)],
-    ids=["many start", "too few start", "a limit hinders one"],
-)
-def test_who_waits_for_his_turn_is_left_in_the_queue_where_many_start(
-    own_desk: Desk, database: str, lines: int, limit: int | None, started: int, parked: int
-) -> None:
-    """A worker that finds out how many keys take turns parked and called hundreds, and was half a second old then."""
-    desk = own_desk
-    if limit is not None:
-        desk.limit("api", concurrency=1)
-        desk.enqueue(*(desk.new(holds=(Hold("api", "x"),)) for _ in range(2)))
-    desk.enqueue(*(desk.new(ordering=Ordering(str(number % lines))) for number in range(lines + 1)))
-
-    with psycopg.connect(database) as claiming:
-        answer = clear(claiming, *["api"] * (limit is not None)).run(
-            desk.engine.claim(desk.worker(), [Want("default", 400, 400)], TASKS, gated=400, now=desk.now)
-        )
-        assert len(answer.jobs) == started + (limit is not None)
-        rows = claiming.execute("SELECT count(*) FROM treadle.live WHERE state = 'blocked'").fetchall()
-        assert (rows, answer.more) == ([(parked,)], parked == 0)
-
-
 def test_what_a_committed_part_has_answered_is_kept_when_the_rest_begins_again(own_desk: Desk) -> None:
     """A claim that was begun anew as a whole, after a deadlock behind its commit, left what it had started to nobody."""
     session: Session = own_desk.bench.store.session()

@@ -279,6 +279,32 @@ def test_what_has_ended_is_told_of_though_a_claim_that_is_due_finds_no_room(seri
     assert told == [1]
 
 
+def test_a_claim_that_asks_for_no_gated_job_is_under_way_as_well() -> None:
+    answered = asyncio.Event()
+
+    class Roomy:
+        halves = True
+
+        def due(self, _: int) -> bool:
+            return True
+
+        def asks(self, _: int) -> list[Ask]:
+            return [Ask(["async"], [1], 0, 0, 0, cast("Plan[Claims]", None))]
+
+    async def converse(*_: object) -> None:
+        await answered.wait()
+
+    async def turn() -> None:
+        turns = Halves(converse, Settler(), Notes(lambda: None), asyncio.Event(), serial=False)
+        await turns.take(cast("Fetcher", Roomy()), ending=False)
+        assert turns.claiming
+        answered.set()
+        await turns.over()
+        assert not turns.claiming
+
+    asyncio.run(turn())
+
+
 def test_bodies_that_take_their_time_and_talk_hold_up_nobody_behind_them(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
     came_by = asyncio.Event()
 

@@ -20,10 +20,11 @@ Converse = Callable[[list[Note], list[Settlement], Durability, Sequence[Ask]], C
 
 
 class _Away(NamedTuple):
-    """What an exchange under way tells of and asks for."""
+    """Of how many ends an exchange under way tells, how many gated jobs it asks for, and whether it claims any."""
 
     ends: int
     asks: int
+    claims: bool
 
 
 class Halves:
@@ -50,7 +51,7 @@ class Halves:
     @property
     def claiming(self) -> bool:
         """Whether a claim is under way, whose jobs nobody here knows of yet."""
-        return any(its.asks and not task.done() for task, its in self._away.items())
+        return any(its.claims and not task.done() for task, its in self._away.items())
 
     @property
     def tasks(self) -> list["asyncio.Task[None]"]:
@@ -102,7 +103,7 @@ class Halves:
             batch, strictness = self._settler.take()
         if asks or batch or notes:
             task = asyncio.create_task(self._converse(notes, batch, strictness, asks), name="treadle half")
-            self._away[task] = _Away(len(batch) or len(notes), sum(ask.gated for ask in asks))
+            self._away[task] = _Away(len(batch) or len(notes), sum(ask.gated for ask in asks), bool(asks))
             task.add_done_callback(lambda _: self._signal.set())
 
     def _unanswered(self) -> list[_Away]:
@@ -112,7 +113,7 @@ class Halves:
         """How many ends the store will not have heard of when it carries out the next claim."""
         if not self._serial:
             return self._settler.left
-        return sum(max(its) for its in self._unanswered())
+        return sum(max(its.ends, its.asks) for its in self._unanswered())
 
     def _look_again(self) -> None:
         self._look = None

@@ -73,7 +73,7 @@ class _Seen:
     def __init__(self) -> None:
         self.at = NEVER
         self._limits: frozenset[str] = frozenset()
-        self._left = self._length = 0
+        self._left = self._length = self._passed = 0
         self._marks: Marks = {}
         self._since = NEVER
 
@@ -81,6 +81,7 @@ class _Seen:
         """Once more, now."""
         self.at = time.monotonic()
         self._mark(found)
+        self._passed = found.passed
         known = self._limits | found.limits
         self._limits = known if len(known) <= KNOWN else frozenset()
         if found.way is Way.CLEAR:
@@ -105,6 +106,6 @@ class _Seen:
         if not self._left:
             if time.monotonic() - self._since >= SWEEP:
                 self._marks = {}
-            return Gated(Way.CLEAR, self._limits, self._marks)
+            return Gated(Way.CLEAR, self._limits, self._marks, self._passed)
         self._left -= 1
         return Gated(Way.JUDGED, self._limits)

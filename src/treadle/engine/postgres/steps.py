@@ -117,11 +117,13 @@ class Way(Enum):
 
 class Gated(NamedTuple):
     """Gated jobs wait in a queue. `limits` are those that they ask for, of which nobody knew before; `marks`, how far the queue
-    has been claimed, where nobody comes back to a place before them."""
+    has been claimed, where nobody comes back to a place before them; `passed`, how many claims in a row, up to this, left those
+    in the queue that wait for their turn."""
 
     way: Way
     limits: frozenset[str] = frozenset()
     marks: Marks = MappingProxyType({})
+    passed: int = 0
 
 
 class Anew(NamedTuple):

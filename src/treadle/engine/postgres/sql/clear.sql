@@ -190,9 +190,9 @@ WITH held AS MATERIALIZED (
     RETURNING l.n, l.task, l.queue, l.priority, l.attempt, l.failures, l.crashes, l.snoozes, l.first_failed_at, l.start_by,
         l.suspect, l.seq, l.flow
 )
-SELECT CASE WHEN coalesce((SELECT cardinality(at) FROM able), 0) < (SELECT many - behind FROM known) THEN 1 ELSE 0 END
-    + CASE WHEN (SELECT behind > 0 FROM known) THEN 2 ELSE 0 END
-    + CASE WHEN (SELECT many FROM known) < :take::int8 AND (EXISTS (SELECT 1 FROM bound) OR (SELECT count(*) FROM gated) < (
+SELECT CASE WHEN NOT k.judges OR coalesce((SELECT cardinality(at) FROM able), 0) < k.many - k.behind THEN 1 ELSE 0 END
+    + CASE WHEN k.behind > 0 THEN 2 ELSE 0 END
+    + CASE WHEN k.many < :take::int8 AND (EXISTS (SELECT 1 FROM bound) OR (SELECT count(*) FROM gated) < (
         SELECT count(*) FROM open CROSS JOIN LATERAL (
             SELECT 1 FROM {ns}.live AS r
             WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2 AND (NOT r.suspect OR :suspects::int8 > 0)
@@ -200,10 +200,10 @@ SELECT CASE WHEN coalesce((SELECT cardinality(at) FROM able), 0) < (SELECT many 
             LIMIT :cap::int8) AS o)) THEN 4 ELSE 0 END
     + CASE WHEN EXISTS (SELECT 1 FROM gated)
         OR EXISTS (SELECT 1 FROM {ns}.live AS r WHERE r.queue = :queue::text AND r.state = 'queued' AND r.flow = 2) THEN 8 ELSE 0 END
-    + CASE WHEN (SELECT NOT k.parks AND NOT k.turns FROM known AS k) AND NOT {shared} THEN 16 ELSE 0 END,
+    + CASE WHEN NOT k.parks AND NOT k.turns AND NOT {shared} THEN 16 ELSE 0 END,
     (SELECT names FROM unnoted), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     NULL, NULL
-FROM held
+FROM held CROSS JOIN known AS k
 UNION ALL
 SELECT CASE WHEN t.flow = 2 THEN -t.n ELSE t.n END, j.id, t.task, j.version, j.codec, t.queue, t.priority, t.attempt, t.failures,
     t.crashes, t.snoozes, j.enqueued_at, h.now, t.first_failed_at, t.start_by, t.suspect, j.args, j.options, j.headers, t.seq
