@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -260,7 +260,7 @@ def test_what_has_ended_is_told_of_though_a_claim_that_is_due_finds_no_room(seri
         def due(self, _: int) -> bool:
             return True
 
-        def asks(self, _: int) -> list[Ask]:
+        def asks(self, _: int, *, suspects: bool) -> list[Ask]:
             return []
 
     told: list[int] = []
@@ -280,17 +280,40 @@ def test_what_has_ended_is_told_of_though_a_claim_that_is_due_finds_no_room(seri
     assert told == [1]
 
 
+class Roomy:
+    """A fetcher that asks for a suspect where it may, and for no gated job."""
+
+    halves = True
+
+    def due(self, _: int) -> bool:
+        return True
+
+    def asks(self, _: int, *, suspects: bool) -> list[Ask]:
+        return [Ask(["async"], [1], int(suspects), 0, 0, cast("Plan[Claims]", None))]
+
+
+def test_of_two_claims_under_way_one_may_bring_a_suspect() -> None:
+    """A worker holds one at a time: should it kill its process, it is known which did."""
+    suspects: list[int] = []
+
+    async def converse(_: list[Note], __: list[Settlement], ___: Durability, asks: Sequence[Ask]) -> None:
+        suspects.extend(ask.suspects for ask in asks)
+        await asyncio.sleep(0)
+
+    async def turn() -> None:
+        turns = Halves(converse, Settler(), Notes(lambda: None), asyncio.Event(), serial=True)
+        for _ in range(3):
+            await turns.take(cast("Fetcher", Roomy()), ending=False)
+        await turns.over()
+        await turns.take(cast("Fetcher", Roomy()), ending=False)
+        await turns.over()
+
+    asyncio.run(turn())
+    assert suspects == [1, 0, 1]
+
+
 def test_a_claim_that_asks_for_no_gated_job_is_under_way_as_well() -> None:
     answered = asyncio.Event()
-
-    class Roomy:
-        halves = True
-
-        def due(self, _: int) -> bool:
-            return True
-
-        def asks(self, _: int) -> list[Ask]:
-            return [Ask(["async"], [1], 0, 0, 0, cast("Plan[Claims]", None))]
 
     async def converse(*_: object) -> None:
         await answered.wait()

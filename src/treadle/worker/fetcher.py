@@ -188,8 +188,9 @@ class Fetcher:
         crowded = [(self._executors[place], self._soon(place)) for place in self._crowded]
         return sum(each.slots - each.free() for each, soon in crowded if soon == each.free())
 
-    def asks(self, untold: int = 0) -> list[Ask]:
-        """The claims worth making now; none when draining, full, or not hungry. Of `untold` ends the store does not know."""
+    def asks(self, untold: int = 0, *, suspects: bool = True) -> list[Ask]:
+        """The claims worth making now; none when draining, full, or not hungry. Of `untold` ends the store does not know, and
+        unless `suspects` another claim may bring one."""
         if self._took_suspect and self._inflight.suspects_wanted:
             # The suspect held here has ended and others may wait: nobody announces them, and a poll each would be slow.
             self._took_suspect = False
@@ -205,12 +206,12 @@ class Fetcher:
             return []
         woken, self._woken = self._woken, False
         if woken or len(places) == 1:
-            return [self._ask(places, min(room[place] for place in places), untold, mark=True)]
+            return [self._ask(places, min(room[place] for place in places), untold, mark=suspects)]
         # One suspect at a time per worker, so one claim at a time may take one: who looks anew, else the executors in turns.
         self._turn += 1
         fresh, self._fresh = self._fresh, ""
         chosen = fresh if fresh in places else places[self._turn % len(places)]
-        return [self._ask([place], room[place], untold, mark=place == chosen) for place in places]
+        return [self._ask([place], room[place], untold, mark=suspects and place == chosen) for place in places]
 
     def _ask(self, places: list[str], room: int, untold: int, *, mark: bool) -> Ask:
         """A claim for these executors; `mark` when it may bring a suspect, which must start at once wherever it runs."""

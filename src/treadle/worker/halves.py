@@ -20,10 +20,11 @@ Converse = Callable[[list[Note], list[Settlement], Durability, Sequence[Ask]], C
 
 
 class _Away(NamedTuple):
-    """Of how many ends an exchange under way tells, how many gated jobs it asks for, and whether it claims any."""
+    """Of how many ends an exchange under way tells, for how many gated jobs and suspects it asks, and whether it claims any."""
 
     ends: int
     asks: int
+    suspects: int
     claims: bool
 
 
@@ -75,7 +76,9 @@ class Halves:
             del self._away[task]
             await task
         due = self.due(fetcher)
-        asks = fetcher.asks(self._untold()) if due else []
+        # A worker holds one suspect at a time, so one claim at a time may bring it.
+        suspects = not any(its.suspects for its in self._unanswered())
+        asks = fetcher.asks(self._untold(), suspects=suspects) if due else []
         if self._serial:
             if len(self._away) < 2:
                 self._send(asks, tell=True)
@@ -103,7 +106,8 @@ class Halves:
             batch, strictness = self._settler.take()
         if asks or batch or notes:
             task = asyncio.create_task(self._converse(notes, batch, strictness, asks), name="treadle half")
-            self._away[task] = _Away(len(batch) or len(notes), sum(ask.gated for ask in asks), bool(asks))
+            gated, suspects = sum(ask.gated for ask in asks), sum(ask.suspects for ask in asks)
+            self._away[task] = _Away(len(batch) or len(notes), gated, suspects, bool(asks))
             task.add_done_callback(lambda _: self._signal.set())
 
     def _unanswered(self) -> list[_Away]:
