@@ -179,7 +179,8 @@ class NotTransactional(StoreError):
 
 
 class StoreBusy(StoreError):
-    """The store did not become free within the deadline. Nothing was changed; the call can be repeated."""
+    """The store did not become free, or gave no answer, within the deadline. Nothing was changed, unless the text says that this is
+    unknown; the call can be repeated."""
 
 
 class LeaseLost(TreadleError):

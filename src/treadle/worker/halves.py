@@ -39,7 +39,7 @@ class Halves:
     """
 
     def __init__(self, converse: Converse, settler: Settler, notes: Notes, signal: asyncio.Event, *, serial: bool) -> None:
-        self.answered_at = 0.0
+        self.answered_at: float = 0.0
         """When a claim was answered last, by the monotonic clock."""
         self._converse = converse
         self._settler = settler

@@ -91,9 +91,9 @@ def overdue(location: str, seconds: float) -> StoreBusy:
     )
 
 
-def lost(location: str) -> StoreError:
+def lost(location: str) -> StoreBusy:
     """The connection broke in the middle of a call that is not repeated by itself."""
-    return StoreError(
+    return StoreBusy(
         f"{location}: the connection was lost during the call. Whether it was carried out is unknown; calling again does no "
         "harm."
     )
