@@ -179,8 +179,10 @@ class NotTransactional(StoreError):
 
 
 class StoreBusy(StoreError):
-    """The store did not become free, or gave no answer, within the deadline. Nothing was changed, unless the text says that this is
-    unknown; the call can be repeated."""
+    """The store did not become free, or gave no answer, within the deadline; the call can be repeated.
+
+    Nothing was changed, unless the text says that this is unknown.
+    """
 
 
 class LeaseLost(TreadleError):
